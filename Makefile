@@ -1,0 +1,55 @@
+# Everything a developer or a new user runs. `make help` lists it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check lint types contracts coverage bench constraints clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Headwater needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Creating the environment in $(VENV) (once) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[testing]' --group dev
+	@touch $@
+
+demo: $(STAMP) ## poll a sample API into a topic and print the records
+	@$(BIN)/headwater demo
+
+test: $(STAMP) ## run all tests (under three minutes on two cores)
+	$(BIN)/pytest -n auto -m 'not long'
+
+test-long: $(STAMP) ## run the long campaigns: kills, floods
+	$(BIN)/pytest -m long
+
+lint: $(STAMP) ## style and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## strict types on sources and tests
+	$(BIN)/mypy
+
+contracts: $(STAMP) ## layers import downwards only
+	$(BIN)/lint-imports
+
+check: lint types contracts test ## all of the above
+
+bench: $(STAMP) ## measure; prints a table and writes bench/results.json
+	$(BIN)/python -m bench
+
+constraints: ## pin the newest versions into constraints.txt
+	@rm -rf .constraints-venv && $(PYTHON) -m venv .constraints-venv
+	@.constraints-venv/bin/pip install --quiet --upgrade pip
+	@.constraints-venv/bin/pip install --quiet '.[testing]' --group dev
+	@{ echo "# Exact versions of everything that make installs; made by 'make constraints'. Names and versions only."; \
+	   .constraints-venv/bin/pip freeze | grep -v '^headwater'; } > constraints.txt
+	@rm -rf .constraints-venv
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,1 @@
+"""Headwater: any HTTP API becomes a durable stream of records."""

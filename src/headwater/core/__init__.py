@@ -1,0 +1,1 @@
+"""The words of Headwater as values: records, requests, checkpoints, errors, units. No input or output happens here."""

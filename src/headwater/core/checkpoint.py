@@ -1,0 +1,39 @@
+"""Owns what a source must remember to go on, and its encoding. Storing it is the log's work."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headwater.core.errors import LogCorruptError
+
+
+class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that a polling source remembers. It commits together with the records it stands for.
+
+    `exchanges` and `records` count what was committed since the connector began. `request` is the fingerprint of the
+    request that `etag` and `last_modified` belong to: validators of another request are not sent. Times are ms since the epoch.
+    """
+
+    exchanges: int = 0
+    records: int = 0
+    scheduled: int = 0
+    request: str = ""
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Checkpoint)
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """Encode a checkpoint as JSON; unknown fields of later versions are ignored when it is read."""
+    return _ENCODER.encode(checkpoint)
+
+
+def decode_checkpoint(data: bytes) -> Checkpoint:
+    """Decode what `encode_checkpoint` wrote. Raises LogCorruptError, since a broken one means a broken log."""
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise LogCorruptError(f"a checkpoint in the log does not decode: {error}") from error

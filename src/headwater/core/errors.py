@@ -1,0 +1,224 @@
+"""Owns the one tree of errors. Does not decide what is done about them: the engine does, once, from the type.
+
+Every error that leaves Headwater is one of these, split by what the caller should do::
+
+    HeadwaterError
+    ├── ConfigError                 fix the file: holds every problem with its position          exit 3
+    ├── UnavailableError            asked for something this version cannot do yet               exit 3
+    ├── FetchError                  an exchange failed before there was a whole response
+    │   ├── DnsError                    the name does not resolve                     retry
+    │   ├── ConnectError                refused, unreachable, no route                retry
+    │   ├── ConnectTimeoutError         no connection in time                         retry
+    │   ├── TlsError                    handshake or certificate                      fix, not retried at once
+    │   ├── ResetError                  the peer closed or reset in the middle        retry
+    │   ├── TruncatedError              the body ended early                          retry
+    │   ├── ProtocolError               not HTTP, a bad chunk, a bad encoding         retry
+    │   ├── ReadTimeoutError            the response was not complete in time         retry
+    │   ├── BodyTooLargeError           the body passed its bound and was cut         fix, not retried at once
+    │   ├── RedirectError               too many redirects, or one that is refused    fix, not retried at once
+    │   └── RequestError                the request cannot be sent as written         fix, not retried at once
+    ├── TopicError                  the log answered no
+    │   ├── TopicNotFoundError
+    │   ├── TopicExistsError
+    │   ├── TopicNameError
+    │   ├── PartitionNotFoundError
+    │   ├── OffsetOutOfRangeError
+    │   └── RecordTooLargeError
+    ├── BatchError                  bytes that are not a Fluvio batch
+    └── LogError                    the data directory cannot be used                            exit 4
+        ├── LogLockedError              another process writes it
+        ├── LogFullError                no space: wait, then go on                    retry
+        ├── LogReadOnlyError            the directory or its disk is read-only        retry
+        ├── LogIOError                  the disk failed                               retry
+        ├── LogCorruptError             the file is damaged, or not a log
+        └── LogClosedError              used after close
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HeadwaterError(Exception):
+    """Root of the tree. `message` says what was tried and what came back; `hint` says what to do about it."""
+
+    exit_code: ClassVar[int] = 1
+    hint: str
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """The sentence without the hint."""
+        return str(self.args[0])
+
+
+class ConfigError(HeadwaterError):
+    """A configuration cannot be used. See `headwater.config.problem.InvalidConfigError` for the one with positions."""
+
+    exit_code = 3
+
+
+class UnavailableError(HeadwaterError):
+    """The configuration asks for something that this version does not do."""
+
+    exit_code = 3
+
+
+class FetchError(HeadwaterError):
+    """An exchange failed before a whole response was there.
+
+    `retryable`: whether the same request may succeed a moment later.
+    `sent`: whether the server may have seen the request, so that sending it again is not harmless for a POST.
+    `slug`: the stable word for metrics and the ledger.
+    """
+
+    retryable: ClassVar[bool] = True
+    sent: ClassVar[bool] = True
+    slug: ClassVar[str] = "fetch"
+
+
+class DnsError(FetchError):
+    """The host name does not resolve."""
+
+    sent = False
+    slug = "dns"
+
+
+class ConnectError(FetchError):
+    """The connection was refused, or there is no way to the host."""
+
+    sent = False
+    slug = "connect"
+
+
+class ConnectTimeoutError(FetchError):
+    """There was no connection within the connect time-out."""
+
+    sent = False
+    slug = "connect-timeout"
+
+
+class TlsError(FetchError):
+    """The TLS handshake failed, or the certificate is not trusted."""
+
+    retryable = False
+    sent = False
+    slug = "tls"
+
+
+class ResetError(FetchError):
+    """The peer closed or reset the connection before the response was complete."""
+
+    slug = "reset"
+
+
+class TruncatedError(FetchError):
+    """The body is shorter than its Content-Length, or its last chunk is missing."""
+
+    slug = "truncated"
+
+
+class ProtocolError(FetchError):
+    """What came back is not HTTP: a bad status line, a bad chunk, a body that does not decompress."""
+
+    slug = "protocol"
+
+
+class ReadTimeoutError(FetchError):
+    """The response was not complete within the total time-out."""
+
+    slug = "timeout"
+
+
+class BodyTooLargeError(FetchError):
+    """The body passed its bound. The connection was cut and nothing is kept."""
+
+    retryable = False
+    slug = "body-too-large"
+
+
+class RedirectError(FetchError):
+    """Too many redirects, or one to a place that is not followed."""
+
+    retryable = False
+    slug = "redirect"
+
+
+class RequestError(FetchError):
+    """The request cannot be sent as it is written."""
+
+    retryable = False
+    sent = False
+    slug = "request"
+
+
+class TopicError(HeadwaterError):
+    """The log answered no."""
+
+
+class TopicNotFoundError(TopicError):
+    """There is no topic of that name."""
+
+
+class TopicExistsError(TopicError):
+    """There is a topic of that name already."""
+
+
+class TopicNameError(TopicError):
+    """The name is not one that Fluvio allows."""
+
+
+class PartitionNotFoundError(TopicError):
+    """The topic has no such partition."""
+
+
+class OffsetOutOfRangeError(TopicError):
+    """The offset is below the start of the partition or beyond its end."""
+
+
+class RecordTooLargeError(TopicError):
+    """One record does not fit into one batch of the log."""
+
+
+class BatchError(HeadwaterError):
+    """The bytes are not a batch of the format that Fluvio writes."""
+
+
+class LogError(HeadwaterError):
+    """The data directory cannot be used. `retryable`: whether the same call may succeed when the cause is gone."""
+
+    exit_code = 4
+    retryable: ClassVar[bool] = False
+
+
+class LogLockedError(LogError):
+    """Another process writes this data directory; the message says which."""
+
+
+class LogFullError(LogError):
+    """There is no space left. Nothing was written; the same append succeeds once there is space."""
+
+    retryable = True
+
+
+class LogReadOnlyError(LogError):
+    """The directory, its file or its disk is read-only."""
+
+    retryable = True
+
+
+class LogIOError(LogError):
+    """The disk failed to read or write."""
+
+    retryable = True
+
+
+class LogCorruptError(LogError):
+    """The file is damaged, or is not a Headwater log."""
+
+
+class LogClosedError(LogError):
+    """The log was used after it was closed."""

@@ -1,0 +1,43 @@
+"""Owns the ledger entry: what became of one exchange. Storing and showing it is done elsewhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Decision(StrEnum):
+    """What was decided about one scheduled poll."""
+
+    ACCEPTED = "accepted"  # its records are in the topic
+    EMPTY = "empty"  # a good answer without content: no record
+    UNCHANGED = "unchanged"  # 304: no record
+    FAILED = "failed"  # every attempt failed, or none was worth repeating
+    SKIPPED = "skipped"  # its time came while an earlier poll was still at work
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One line of the ledger: one scheduled poll with all its attempts.
+
+    Times are ms since the Unix epoch, `duration` is microseconds from the first request to the decision. `status` is
+    the HTTP status of the last attempt, None when there was no response. `bytes` counts the last body as received.
+    `reason` is a sentence, free of secrets. `partition` and `offset` say where the first of `records` went; the log
+    fills `offset` in.
+    `count` is how many ticks a SKIPPED entry stands for.
+    """
+
+    connector: str
+    scheduled: int
+    started: int
+    duration: int
+    decision: Decision
+    reason: str
+    status: int | None = None
+    bytes: int = 0
+    attempts: int = 0
+    records: int = 0
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    count: int = 1

@@ -1,0 +1,69 @@
+"""Owns a request and its response as values, and the protocol of whatever performs them. Does no network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+import msgspec
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One HTTP request, complete: whoever performs it adds only Host, Accept-Encoding and what framing needs.
+
+    `url` is absolute, http or https, already percent-encoded, and may hold secrets: never log it, log `shown_url`.
+    `headers` hold real values, in the order they are sent; `secret_headers` names (lower case) those that must not
+    cross to another origin in a redirect. Times are seconds. `max_body` is bytes after decompression.
+    """
+
+    method: str
+    url: str
+    shown_url: str
+    headers: Headers = ()
+    body: bytes | None = None
+    secret_headers: frozenset[str] = frozenset()
+    connect_timeout: float = 10.0
+    total_timeout: float = 30.0
+    max_body: int = 64 * 1024 * 1024
+    max_redirects: int = 10
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One whole HTTP response.
+
+    `version` is `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0` or `HTTP/3.0`. `headers` are those of the last response, names in
+    lower case, values decoded as UTF-8 or else Latin-1, in the order received, repeats kept. `body` is after
+    decompression. `url` is where the last redirect led (it may hold secrets). `elapsed` is seconds; `received` counts
+    the bytes of the body on the wire.
+    """
+
+    status: int
+    version: str
+    headers: Headers
+    body: bytes
+    url: str
+    elapsed: float
+    received: int
+    redirects: int = 0
+
+    def header(self, name: str) -> str | None:
+        """Return the last value of the header `name` (lower case), or None."""
+        value = None
+        for key, candidate in self.headers:
+            if key == name:
+                value = candidate
+        return value
+
+
+class Fetcher(Protocol):
+    """Whatever performs exchanges. The engine knows only this."""
+
+    def fetch(self, request: Request) -> Awaitable[Response]:
+        """Perform one exchange, redirects included, and return the whole response whatever its status.
+
+        Raises a FetchError of the tree. Cancelling the awaitable cuts the connection. Never hangs: `total_timeout`
+        bounds it.
+        """
+        ...
