@@ -10,8 +10,9 @@ from headwater.core.errors import LogCorruptError
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that a polling source remembers. It commits together with the records it stands for.
 
-    `exchanges` and `records` count what was committed since the connector began. `request` is the fingerprint of the
-    request that `etag` and `last_modified` belong to: validators of another request are not sent. Times are ms since the epoch.
+    `exchanges` and `records` count what was committed since the connector began; `scheduled` is the time of the last,
+    ms since the Unix epoch. `request` is the fingerprint of the request that `etag`, `last_modified` and `media_type`
+    belong to: those of another request are forgotten.
     """
 
     exchanges: int = 0
@@ -20,6 +21,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     request: str = ""
     etag: str | None = None
     last_modified: str | None = None
+    media_type: str = ""
 
 
 _ENCODER = msgspec.json.Encoder()

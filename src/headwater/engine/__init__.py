@@ -1,0 +1,1 @@
+"""Owns connectors at work: supervision, schedules, retries, the ledger's entries and the figures."""

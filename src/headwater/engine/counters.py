@@ -1,0 +1,69 @@
+"""Owns the figures of a running engine: plain integers that cost nothing to count. Publishing them is metrics' work."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from headwater.core.exchange import Decision
+
+# Seconds. The request histogram ends where the default total time-out does, the lag histogram where a person notices.
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Histogram:
+    """Counts of observations by upper bound, and their sum; `counts` has one more place, for those beyond all."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def quantile(self, share: float) -> float:
+        """Return the upper bound below which `share` of the observations lie; infinity beyond the last bound."""
+        wanted = share * sum(self.counts)
+        seen = 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            seen += count
+            if seen >= wanted:
+                return bound
+        return float("inf")
+
+
+class Counters:
+    """What one connector has done since it started."""
+
+    __slots__ = ("attempts", "bytes", "decisions", "failing_since", "last_record", "records")
+
+    def __init__(self) -> None:
+        self.decisions: dict[Decision, int] = dict.fromkeys(Decision, 0)
+        self.attempts = 0
+        self.bytes = 0
+        self.records = 0
+        self.last_record: int | None = None  # ms since the Unix epoch
+        self.failing_since: int | None = None  # ms since the Unix epoch; None while healthy
+
+
+class Figures:
+    """What the whole process has done: the counters of every connector, and the two histograms they share."""
+
+    __slots__ = ("connectors", "lag", "requests")
+
+    def __init__(self) -> None:
+        self.connectors: dict[str, Counters] = {}
+        self.requests = Histogram(REQUEST_BUCKETS)
+        self.lag = Histogram(LAG_BUCKETS)
+
+    def of(self, connector: str) -> Counters:
+        """Return the counters of a connector, made when they are first asked for."""
+        counters = self.connectors.get(connector)
+        if counters is None:
+            counters = self.connectors[connector] = Counters()
+        return counters

@@ -1,0 +1,100 @@
+"""Owns the Prometheus view of a running engine. Reads the counters when it is scraped; nothing is counted here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from headwater.core.errors import HeadwaterError
+from headwater.engine.counters import Figures, Histogram
+
+
+class EngineCollector(Collector):
+    """Turns the figures of an engine into metric families. `log_size` returns the bytes of the log on disk."""
+
+    def __init__(self, figures: Figures, log_size: Callable[[], int]) -> None:
+        self._figures = figures
+        self._log_size = log_size
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: the names are known only while collecting, and nobody registers them twice."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family, read from the counters at this moment."""
+        polls = CounterMetricFamily(
+            "headwater_polls", "Scheduled polls by what became of them", labels=["connector", "outcome"]
+        )
+        attempts = CounterMetricFamily(
+            "headwater_requests", "HTTP requests sent, retries included", labels=["connector"]
+        )
+        received = CounterMetricFamily("headwater_received_bytes", "Bytes of response bodies", labels=["connector"])
+        records = CounterMetricFamily("headwater_records", "Records committed to the topic", labels=["connector"])
+        failing = GaugeMetricFamily("headwater_failing", "1 while a connector is failing, else 0", labels=["connector"])
+        last = GaugeMetricFamily(
+            "headwater_last_record_timestamp_seconds", "Unix time of the last committed record", labels=["connector"]
+        )
+        for name, counters in list(self._figures.connectors.items()):
+            for decision, count in counters.decisions.items():
+                polls.add_metric([name, decision.value], count)
+            attempts.add_metric([name], counters.attempts)
+            received.add_metric([name], counters.bytes)
+            records.add_metric([name], counters.records)
+            failing.add_metric([name], 0 if counters.failing_since is None else 1)
+            if counters.last_record is not None:
+                last.add_metric([name], counters.last_record / 1000)
+        yield from (polls, attempts, received, records, failing, last)
+        yield _histogram("headwater_request_seconds", "Time of whole responses", self._figures.requests)
+        yield _histogram("headwater_schedule_lag_seconds", "How late polls begin", self._figures.lag)
+        yield GaugeMetricFamily("headwater_log_bytes", "Size of the log on disk", value=self._log_size())
+        yield GaugeMetricFamily("headwater_scrape_timestamp_seconds", "Time of this scrape", value=time.time())
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    buckets, running = [], 0
+    for bound, count in zip((*histogram.bounds, float("inf")), list(histogram.counts), strict=True):
+        running += count
+        buckets.append((str(bound) if bound != float("inf") else "+Inf", float(running)))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.total)
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Read `PORT`, `HOST:PORT` or `[IPV6]:PORT`; without a host it is loopback. Raises ValueError."""
+    host, separator, port = address.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not [HOST:]PORT")
+    if not separator or not host:
+        host = "127.0.0.1"
+    return host.strip("[]"), int(port)
+
+
+def serve_metrics(address: str, figures: Figures, log_size: Callable[[], int]) -> tuple[str, Callable[[], None]]:
+    """Serve the metrics over HTTP in a thread of their own; return the URL and what stops it.
+
+    Raises HeadwaterError when the address cannot be used. Port 0 takes a free one.
+    """
+    try:
+        host, port = parse_address(address)
+    except ValueError as error:
+        raise HeadwaterError(f"--metrics {error}", hint="write a port such as 9090, or 127.0.0.1:9090") from error
+    registry = CollectorRegistry()
+    registry.register(EngineCollector(figures, log_size))
+    try:
+        server, thread = start_http_server(port, host, registry=registry)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise HeadwaterError(
+            f"cannot serve metrics on {host}:{port}: {reason}", hint="name another port, or 0 for any free one"
+        ) from error
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=5)
+
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{server.server_port}/metrics", stop

@@ -1,0 +1,143 @@
+"""Owns the judgement of one attempt: store, nothing new, try again, or give up until the next poll. Pure.
+
+Does not build requests or records, and does not wait.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import msgspec
+
+from headwater.core.errors import FetchError
+from headwater.core.http import Response
+from headwater.core.units import format_size
+from headwater.sources.output import phrase
+from headwater.sources.retry import back_off, retry_after
+
+# Statuses that say "later", not "no" (RFC 9110 and RFC 6585). Every other 5xx but 501 and 505 is retried too.
+_TRANSIENT = frozenset({408, 425, 429})
+_PERMANENT_5XX = frozenset({501, 505})
+_WITH_RETRY_AFTER = frozenset({429, 503})
+_SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+
+
+class Action(Enum):
+    """What the engine does next."""
+
+    STORE = auto()
+    EMPTY = auto()
+    UNCHANGED = auto()
+    RETRY = auto()
+    FAIL = auto()
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The judgement of one attempt.
+
+    `wait` is seconds: for RETRY, until the next attempt; for FAIL, how long the server asked to be left alone. `slug`
+    is the stable word for metrics and for telling one kind of failure from another.
+    """
+
+    action: Action
+    reason: str
+    slug: str = "ok"
+    wait: float = 0.0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """The circumstances of one attempt.
+
+    `number` counts from 1. `now` is Unix time in seconds. `left` is seconds until the next scheduled poll. `chance` is
+    a random number in [0, 1). `conditional`: validators were sent.
+    """
+
+    number: int
+    now: float
+    left: float
+    chance: float
+    conditional: bool = False
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What the configuration says about judging. `accepted` holds inclusive ranges of statuses; times are seconds.
+
+    `content_types` are the media types that are accepted; with none, HTML is refused where something else came before.
+    """
+
+    method: str = "GET"
+    accepted: tuple[tuple[int, int], ...] = ((200, 299),)
+    content_types: tuple[str, ...] = ()
+    attempts: int = 5
+    initial: float = 0.5
+    longest: float = 30.0
+    retry_after_longest: float = 3600.0
+    body_only: bool = True
+
+
+def media_type(response: Response) -> str:
+    """Return the media type of a response in lower case, without parameters; empty when it names none."""
+    return (response.header("content-type") or "").partition(";")[0].strip().lower()
+
+
+def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, usual_type: str = "") -> Verdict:
+    """Decide what one attempt means. `usual_type` is the media type of the answers accepted before."""
+    if isinstance(outcome, FetchError):
+        repeatable = outcome.retryable and (not outcome.sent or policy.method in _SAFE_TO_REPEAT)
+        return _again(str(outcome), outcome.slug, attempt, policy, repeatable=repeatable)
+    status = outcome.status
+    if status == 304:
+        if attempt.conditional:
+            return Verdict(Action.UNCHANGED, "304 Not Modified: unchanged since the last record")
+        return Verdict(Action.FAIL, "304 Not Modified, but no validator was sent", "status")
+    for low, high in policy.accepted:
+        if low <= status <= high:
+            return _accept(outcome, policy, usual_type)
+    reason = f"{status} {phrase(status)}".rstrip()
+    if status in _WITH_RETRY_AFTER:
+        asked = retry_after(outcome.header("retry-after"), now=attempt.now)
+        if asked is not None:
+            return _as_asked(reason, min(asked, policy.retry_after_longest), attempt, policy)
+        # "Too many requests" and "unavailable" both say that the request was not worked on.
+        return _again(reason, "status", attempt, policy, repeatable=True)
+    transient = status in _TRANSIENT or (status >= 500 and status not in _PERMANENT_5XX)
+    repeatable = transient and policy.method in _SAFE_TO_REPEAT
+    return _again(reason, "status", attempt, policy, repeatable=repeatable)
+
+
+def _accept(response: Response, policy: Policy, usual_type: str) -> Verdict:
+    kind = media_type(response)
+    status = f"{response.status} {phrase(response.status)}".rstrip()
+    if policy.content_types:
+        if kind not in policy.content_types:
+            wanted = ", ".join(policy.content_types)
+            return Verdict(
+                Action.FAIL, f"{status}, but {kind or 'no Content-Type'} instead of {wanted}", "content-type"
+            )
+    elif kind in _HTML and usual_type and usual_type not in _HTML:
+        # A login page or a proxy's error page with a friendly status: the commonest bad record of all.
+        reason = f"{status}, but {kind} where it answered {usual_type} before; accept_content_type allows it"
+        return Verdict(Action.FAIL, reason, "content-type")
+    if response.status == 204 or (policy.body_only and not response.body):
+        return Verdict(Action.EMPTY, f"{status}, without content: no record")
+    return Verdict(Action.STORE, f"{status}, {format_size(len(response.body))}")
+
+
+def _as_asked(reason: str, wait: float, attempt: Attempt, policy: Policy) -> Verdict:
+    reason = f"{reason}; the server asked to wait {wait:g} s"
+    if attempt.number < policy.attempts and wait < attempt.left:
+        return Verdict(Action.RETRY, reason, "rate-limited", wait)
+    return Verdict(Action.FAIL, reason, "rate-limited", wait)
+
+
+def _again(reason: str, slug: str, attempt: Attempt, policy: Policy, *, repeatable: bool) -> Verdict:
+    if not repeatable:
+        return Verdict(Action.FAIL, reason, slug)
+    if attempt.number >= policy.attempts:
+        tries = f"; gave up after {attempt.number} attempts" if attempt.number > 1 else ""
+        return Verdict(Action.FAIL, reason + tries, slug)
+    wait = back_off(attempt.number, initial=policy.initial, longest=policy.longest, chance=attempt.chance)
+    if wait >= attempt.left:
+        return Verdict(Action.FAIL, f"{reason}; the next poll comes before another attempt", slug)
+    return Verdict(Action.RETRY, reason, slug, wait)
