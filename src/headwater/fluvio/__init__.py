@@ -1,0 +1,1 @@
+"""Owns Fluvio's formats: numbers, batches, compression. Pure; nothing here opens a socket or a file."""
