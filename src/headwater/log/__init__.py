@@ -1,0 +1,7 @@
+"""Owns the embedded log: topics, records, checkpoints and the ledger in one SQLite file, with one writer."""
+
+from headwater.log.log import Log, Topic
+from headwater.log.reader import LogReader
+from headwater.log.values import Append, Offset, Receipt, StoredBatch, TopicInfo, TopicSpec
+
+__all__ = ["Append", "Log", "LogReader", "Offset", "Receipt", "StoredBatch", "Topic", "TopicInfo", "TopicSpec"]

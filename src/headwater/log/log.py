@@ -1,0 +1,233 @@
+"""Owns the log as the event loop sees it: open, append, read, follow, close. The writer thread does the writing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from headwater.core.errors import HeadwaterError, TopicExistsError, TopicNotFoundError
+from headwater.core.exchange import Exchange
+from headwater.core.names import check_topic_name
+from headwater.core.record import Record, StoredRecord
+from headwater.fluvio.batch import decode_records, encode_batches
+from headwater.log.lock import DirectoryLock
+from headwater.log.reader import LogReader
+from headwater.log.schema import FILE_NAME, open_writer
+from headwater.log.values import Append, Offset, Receipt, TopicInfo, TopicSpec
+from headwater.log.writer import Outcome, Transaction, Writer
+
+_Result = TypeVar("_Result")
+_CHUNK = 256 * 1024
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Log:
+    """The embedded log of one data directory, open for writing. Use `async with Log.open(directory) as log`.
+
+    All methods belong to the event loop in which it was opened. `now_ms` tells the time, ms since the Unix epoch.
+    """
+
+    def __init__(self, directory: Path | str, *, now_ms: Callable[[], int] = _now_ms) -> None:
+        self.directory = Path(directory)
+        self.now_ms = now_ms
+        self._path = self.directory / FILE_NAME
+
+    @classmethod
+    def open(cls, directory: Path | str, *, now_ms: Callable[[], int] = _now_ms) -> Log:
+        """Return a log to be entered with `async with`; entering creates the directory, and raises LogError."""
+        return cls(directory, now_ms=now_ms)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._lock = DirectoryLock(self.directory)
+        self._followers: dict[int, list[asyncio.Future[None]]] = {}
+        try:
+            connection = open_writer(self._path)
+            self._reader = LogReader(self.directory)
+            self._writer = Writer(connection, self._path, self._committed)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Commit what is queued, end the writer, give the directory back."""
+        self._reader.close()
+        await asyncio.shield(asyncio.to_thread(self._writer.close))
+        self._lock.release()
+
+    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+        """Queue an append; the future has its receipt once it is on disk.
+
+        Everything in it commits in one step. The future raises TopicError, or LogError when the disk refuses;
+        cancelling it does not undo the append. Raises LogClosedError.
+        """
+        future: asyncio.Future[Receipt] = self._loop.create_future()
+        self._writer.submit(append, future, sum(len(batch.data) for batch in append.batches))
+        return future
+
+    def note(self, exchange: Exchange) -> None:
+        """Enter an exchange that left no records into the ledger, with one of the next commits."""
+        self._writer.note(exchange)
+
+    async def create_topic(self, name: str, spec: TopicSpec | None = None) -> TopicInfo:
+        """Create a topic. Raises TopicNameError, TopicExistsError or LogError."""
+        check_topic_name(name)
+        made = TopicSpec() if spec is None else spec
+        created = self.now_ms()
+
+        def work(transaction: Transaction) -> TopicInfo:
+            state = transaction.state
+            if name in state.topics:
+                raise TopicExistsError(f"topic already exists: {name}")
+            transaction.connection.execute(
+                "INSERT INTO topic (name, created, spec) VALUES (?, ?, ?)", (name, created, msgspec.json.encode(made))
+            )
+            info = TopicInfo(name, transaction.connection.last_insert_rowid(), created, made)
+            state.topics[name] = info
+            return info
+
+        return await self._do(work)
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic and its records. Raises TopicNotFoundError or LogError."""
+
+        def work(transaction: Transaction) -> None:
+            state = transaction.state
+            info = state.topics.pop(name, None)
+            if info is None:
+                raise TopicNotFoundError(
+                    f"topic not found: {name}", hint="'headwater topic list' shows those there are"
+                )
+            for table in ("batch", "span"):
+                transaction.connection.execute(f"DELETE FROM {table} WHERE topic=?", (info.id,))  # noqa: S608 - fixed words
+            transaction.connection.execute("DELETE FROM topic WHERE id=?", (info.id,))
+            for place in [place for place in state.next if place[0] == info.id]:
+                del state.next[place]
+
+        await self._do(work)
+
+    async def topics(self) -> list[TopicInfo]:
+        """Return every topic, by name."""
+        return sorted(self._writer.topics.values(), key=lambda info: info.name)
+
+    async def topic(self, name: str) -> Topic:
+        """Return a topic to append to, read and follow. Raises TopicNotFoundError."""
+        return Topic(self, self._reader.topic(name))
+
+    async def checkpoint(self, connector: str) -> bytes | None:
+        """Return the encoded checkpoint of a connector, None when it has none yet."""
+        return self._reader.checkpoint(connector)
+
+    async def ledger(self, connector: str | None = None, limit: int = 100) -> list[Exchange]:
+        """Return the last entries of the ledger, newest last."""
+        return self._reader.ledger(connector, limit)
+
+    def size(self) -> int:
+        """Return the bytes of the log on disk. Safe in any thread."""
+        wal = self._path.with_name(f"{FILE_NAME}-wal")
+        return sum(file.stat().st_size for file in (self._path, wal) if file.exists())
+
+    async def _do(self, work: Callable[[Transaction], _Result]) -> _Result:
+        future: asyncio.Future[_Result] = self._loop.create_future()
+        self._writer.submit(work, future)
+        return await future
+
+    def _committed(self, outcomes: list[Outcome], touched: set[int]) -> None:
+        """Take the outcomes of a commit over to the event loop, once for all. Called in the writer thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, outcomes, touched)
+        except RuntimeError:
+            # The loop has closed before the log: nobody waits any more.
+            return
+
+    def _resolve(self, outcomes: Sequence[tuple[Any, Any]], touched: set[int]) -> None:
+        for waiter, result in outcomes:
+            if waiter.done():
+                continue
+            if isinstance(result, HeadwaterError):
+                waiter.set_exception(result)
+            else:
+                waiter.set_result(result)
+        for topic in touched:
+            for follower in self._followers.pop(topic, ()):
+                if not follower.done():
+                    follower.set_result(None)
+
+    def grown(self, topic: int) -> asyncio.Future[None]:
+        """Return a future that is done when the topic has grown after this call."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._followers.setdefault(topic, []).append(future)
+        return future
+
+    @property
+    def reader(self) -> LogReader:
+        """The log's own reader, for the event loop's thread."""
+        return self._reader
+
+
+class Topic:
+    """One topic of an open log."""
+
+    def __init__(self, log: Log, info: TopicInfo) -> None:
+        self._log = log
+        self.info = info
+
+    async def append(self, records: Sequence[Record], *, partition: int | None = None) -> list[Receipt]:
+        """Append records in one step per partition; return a receipt for each. Keys choose partitions as in Fluvio.
+
+        Raises TopicError or LogError.
+        """
+        batches = encode_batches(records, self._log.now_ms())
+        receipt = await self._log.submit(Append(self.info.name, batches, partition))
+        return [receipt]
+
+    async def read(self, start: Offset | None = None, *, partition: int = 0, limit: int = 1000) -> list[StoredRecord]:
+        """Return at most `limit` records that are there now, from the beginning unless `start` is given."""
+        first, end = self._log.reader.offsets(self.info.name, partition)
+        position = (start or Offset.beginning()).resolve(first, end)
+        records: list[StoredRecord] = []
+        while len(records) < limit:
+            found = self._read(partition, position)
+            if not found:
+                break
+            records += found
+            position = records[-1].offset + 1
+        return records[:limit]
+
+    def _read(self, partition: int, position: int) -> list[StoredRecord]:
+        batches = self._log.reader.read(self.info.name, partition, position, _CHUNK)
+        records = [record for batch in batches for record in decode_records(batch.data, partition=partition)]
+        return [record for record in records if record.offset >= position]
+
+    async def follow(self, start: Offset | None = None, *, partition: int | None = None) -> AsyncIterator[StoredRecord]:
+        """Yield the records of one partition, or of all, from `start` (or the end), then as they are committed."""
+        partitions = range(self.info.spec.partitions) if partition is None else (partition,)
+        positions = {}
+        for number in partitions:
+            positions[number] = (start or Offset.end()).resolve(*self._log.reader.offsets(self.info.name, number))
+        while True:
+            # Asked for before reading, so that nothing committed meanwhile is slept through.
+            grown = self._log.grown(self.info.id)
+            moved = False
+            for number in partitions:
+                for record in self._read(number, positions[number]):
+                    positions[number] = record.offset + 1
+                    moved = True
+                    yield record
+            if not moved:
+                await grown

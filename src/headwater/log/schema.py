@@ -1,0 +1,129 @@
+"""Owns the tables of the log's one file, and how a connection to it is opened. Knows no record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from headwater.core.errors import LogCorruptError, LogError
+from headwater.log.failure import mapped
+
+FILE_NAME = "headwater.db"
+# "HWTR": tells file(1) and us whose file it is.
+_APPLICATION = 0x48575452
+_VERSION = 1
+
+# A plain rowid table with a unique index takes appends two to six times faster than WITHOUT ROWID.
+_TABLES = """
+CREATE TABLE topic (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,
+    spec BLOB NOT NULL
+);
+CREATE TABLE span (
+    topic INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    next INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,
+    topic INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    base_offset INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    max_timestamp INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX batch_place ON batch (topic, partition, base_offset);
+CREATE TABLE checkpoint (
+    connector TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE ledger (
+    seq INTEGER PRIMARY KEY,
+    connector TEXT NOT NULL,
+    scheduled INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    duration INTEGER NOT NULL,
+    decision TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    status INTEGER,
+    bytes INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    topic TEXT,
+    partition INTEGER,
+    offset INTEGER,
+    count INTEGER NOT NULL
+);
+"""
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """Open the file for the one writer, and create the tables in a new one. Raises LogError."""
+    with mapped(path):
+        connection = apsw.Connection(str(path))
+        try:
+            connection.set_busy_timeout(10_000)
+            _check_owner(connection, path)
+            # Incremental, so that retention can give space back to the disk.
+            connection.pragma("auto_vacuum", 2)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", 2)
+            connection.pragma("cache_size", -16 * 1024)
+            connection.pragma("journal_size_limit", 64 * 1024 * 1024)
+            if connection.pragma("user_version") == 0:
+                connection.execute(
+                    f"BEGIN IMMEDIATE; {_TABLES}; PRAGMA application_id={_APPLICATION}; "
+                    f"PRAGMA user_version={_VERSION}; COMMIT"
+                )
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Open the file for reading, in any process, while it is written or not. Raises LogError."""
+    if not path.exists():
+        raise LogError(
+            f"there is no log in {path.parent}", hint="'headwater run' makes one, or name another --data-dir"
+        )
+    with mapped(path):
+        try:
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        except apsw.CantOpenError:
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(10_000)
+            connection.pragma("query_only", 1)
+            connection.pragma("cache_size", -4 * 1024)
+            _check_owner(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def fetch(connection: apsw.Connection, sql: str, bindings: tuple[str | int | None, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return all rows of a query; their types are what the tables say."""
+    rows: list[tuple[Any, ...]] = connection.execute(sql, bindings).fetchall()
+    return rows
+
+
+def _check_owner(connection: apsw.Connection, path: Path) -> None:
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    if (application, version) == (0, 0) and connection.pragma("page_count") == 0:
+        return
+    if application != _APPLICATION:
+        raise LogCorruptError(f"{path} is a database, but not a Headwater log", hint="name another --data-dir")
+    if version > _VERSION:
+        raise LogCorruptError(
+            f"{path} was written by a newer Headwater (format {version}; this one knows {_VERSION})",
+            hint="use that version, or name another --data-dir",
+        )

@@ -1,0 +1,316 @@
+"""Owns the one thread that writes: it assigns offsets and commits whatever has come in since the last commit together.
+
+What is in the tables is schema's; what the event loop sees of it is log's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from headwater.core.errors import (
+    HeadwaterError,
+    LogClosedError,
+    LogError,
+    PartitionNotFoundError,
+    TopicNotFoundError,
+)
+from headwater.core.exchange import Exchange
+from headwater.fluvio.batch import with_base_offset
+from headwater.log.failure import translate
+from headwater.log.schema import fetch
+from headwater.log.values import Append, Receipt, TopicInfo, TopicSpec
+
+# One commit takes at most this much, so that nobody waits long for the fsync of others.
+_MOST_ITEMS = 4096
+_MOST_BYTES = 32 * 1024 * 1024
+# Ledger entries kept of each connector, and deleted in groups of this many.
+KEPT_ENTRIES = 100
+_EVICT_FROM = 256
+# Notes wait at most this long for a commit to ride with (seconds), and at most this many wait.
+_NOTE_PAUSE = 1.0
+_MOST_NOTES = 20_000
+# apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
+# one step. The sizes are few, so that the statements stay prepared.
+_GROUPS = (64, 16, 4, 1)
+
+Work = Callable[["Transaction"], Any]
+Outcome = tuple[object, Any]
+
+
+class Item(msgspec.Struct):
+    """One thing to do in a transaction: an append or other work, and who waits for it."""
+
+    work: Append | Work
+    waiter: object
+    size: int
+
+
+class Transaction:
+    """What work may use in a transaction: the connection, and the state that is rolled back with it."""
+
+    __slots__ = ("batches", "checkpoints", "connection", "entries", "state", "touched")
+
+    def __init__(self, connection: apsw.Connection, state: State) -> None:
+        self.connection = connection
+        self.state = state
+        self.batches: list[tuple[object, ...]] = []
+        self.checkpoints: dict[str, bytes] = {}
+        self.entries: list[tuple[object, ...]] = []
+        self.touched: set[int] = set()
+
+    def flush(self) -> None:
+        """Write the rows that have gathered."""
+        insert_rows(self.connection, "batch (topic, partition, base_offset, count, max_timestamp, data)", self.batches)
+        insert_rows(self.connection, "checkpoint (connector, data)", list(self.checkpoints.items()), replace=True)
+        insert_rows(self.connection, "ledger", self.entries)
+        self.batches, self.checkpoints, self.entries = [], {}, []
+
+
+class State:
+    """What the writer knows by heart: topics, next offsets, the ledger's sequence. Read anew after a failure."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        decode = msgspec.json.Decoder(TopicSpec).decode
+        rows = fetch(connection, "SELECT id, name, created, spec FROM topic")
+        self.topics = {name: TopicInfo(name, id_, created, decode(spec)) for id_, name, created, spec in rows}
+        self.next: dict[tuple[int, int], int] = {}
+        self.turns: dict[int, int] = {}
+        self.kept: dict[str, deque[int]] = {}
+        self.evicted: list[int] = []
+        self.sequence = 0
+        for seq, connector in fetch(connection, "SELECT seq, connector FROM ledger ORDER BY seq"):
+            self.kept.setdefault(connector, deque()).append(seq)
+            self.sequence = seq
+
+    def next_offset(self, topic: int, partition: int) -> int:
+        """Return the offset that the next record of a partition gets."""
+        known = self.next.get((topic, partition))
+        if known is None:
+            rows = fetch(
+                self._connection,
+                "SELECT max(ifnull((SELECT next FROM span WHERE topic=?1 AND partition=?2), 0), "
+                "ifnull((SELECT base_offset + count FROM batch WHERE topic=?1 AND partition=?2 "
+                "ORDER BY base_offset DESC LIMIT 1), 0))",
+                (topic, partition),
+            )
+            known = int(rows[0][0])
+            self.next[topic, partition] = known
+        return known
+
+    def enter(self, entry: Exchange) -> tuple[object, ...]:
+        """Return the row of a ledger entry, and mark the connector's oldest for deletion when it has too many."""
+        self.sequence += 1
+        kept = self.kept.get(entry.connector)
+        if kept is None:
+            kept = self.kept[entry.connector] = deque()
+        kept.append(self.sequence)
+        if len(kept) > KEPT_ENTRIES:
+            self.evicted.append(kept.popleft())
+        return (
+            self.sequence,
+            entry.connector,
+            entry.scheduled,
+            entry.started,
+            entry.duration,
+            entry.decision.value,
+            entry.reason,
+            entry.status,
+            entry.bytes,
+            entry.attempts,
+            entry.records,
+            entry.topic,
+            entry.partition,
+            entry.offset,
+            entry.count,
+        )
+
+
+def insert_rows(
+    connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]], *, replace: bool = False
+) -> None:
+    """Insert rows with as few steps as possible. `table` may name columns."""
+    start = 0
+    verb = "INSERT OR REPLACE" if replace else "INSERT"
+    for group in _GROUPS:
+        while len(rows) - start >= group:
+            chunk = rows[start : start + group]
+            one = f"({','.join('?' * len(chunk[0]))})"
+            sql = f"{verb} INTO {table} VALUES {','.join([one] * group)}"
+            connection.execute(sql, [value for row in chunk for value in row])
+            start += group
+
+
+class Writer:
+    """The writer thread. `deliver` is called in it after each commit, with outcomes and the ids of topics that grew."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        path: Path,
+        deliver: Callable[[list[Outcome], set[int]], None],
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._deliver = deliver
+        self._items: deque[Item] = deque()
+        self._notes: deque[Exchange] = deque(maxlen=_MOST_NOTES)
+        self._ready = threading.Condition(threading.Lock())
+        self._closing = False
+        self._state = State(connection)
+        self._thread = threading.Thread(target=self._run, name="headwater-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def topics(self) -> dict[str, TopicInfo]:
+        """The topics as of the last commit or a little later; for reading only."""
+        return self._state.topics
+
+    def submit(self, work: Append | Work, waiter: object, size: int = 0) -> None:
+        """Queue work; its outcome is delivered with `waiter`. Raises LogClosedError after close."""
+        with self._ready:
+            if self._closing:
+                raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
+            self._items.append(Item(work, waiter, size))
+            self._ready.notify()
+
+    def note(self, entry: Exchange) -> None:
+        """Queue a ledger entry that nobody waits for; the oldest are dropped when the disk takes none for long."""
+        with self._ready:
+            if not self._notes:
+                self._ready.notify()
+            self._notes.append(entry)
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread and close the file. Blocks."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        while True:
+            items, notes = self._take()
+            if items or notes:
+                self._commit(items, notes)
+            elif self._closing:
+                return
+
+    def _take(self) -> tuple[list[Item], list[Exchange]]:
+        """Wait for work; return as much as one commit may hold."""
+        with self._ready:
+            if not self._items and not self._closing and self._notes:
+                self._ready.wait_for(lambda: self._items or self._closing, timeout=_NOTE_PAUSE)
+            while not self._items and not self._notes and not self._closing:
+                self._ready.wait()
+            items: list[Item] = []
+            size = 0
+            while self._items and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
+                item = self._items.popleft()
+                size += item.size
+                items.append(item)
+            notes = list(self._notes)
+            self._notes.clear()
+        return items, notes
+
+    def _commit(self, items: Iterable[Item], notes: Iterable[Exchange]) -> None:
+        outcomes: list[Outcome] = []
+        transaction = Transaction(self._connection, self._state)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for item in items:
+                try:
+                    outcomes.append((item.waiter, self._do(transaction, item.work)))
+                except HeadwaterError as error:
+                    outcomes.append((item.waiter, error))
+            transaction.entries += [self._state.enter(note) for note in notes]
+            transaction.flush()
+            self._evict()
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            failure = translate(error, self._path)
+            self._roll_back()
+            self._deliver([(item.waiter, failure) for item in items], set())
+        else:
+            self._deliver(outcomes, transaction.touched)
+
+    def _do(self, transaction: Transaction, work: Append | Work) -> object:
+        if isinstance(work, Append):
+            return append(transaction, work)
+        # Other work may read or delete what this transaction has gathered.
+        transaction.flush()
+        return work(transaction)
+
+    def _evict(self) -> None:
+        evicted = self._state.evicted
+        while len(evicted) >= _EVICT_FROM:
+            chunk, self._state.evicted = evicted[:_EVICT_FROM], evicted[_EVICT_FROM:]
+            self._connection.execute(f"DELETE FROM ledger WHERE seq IN ({','.join('?' * _EVICT_FROM)})", chunk)  # noqa: S608 - only question marks
+            evicted = self._state.evicted
+
+    def _roll_back(self) -> None:
+        """Undo the transaction, in the file and in memory. A failing disk may refuse even that: try again."""
+        while not self._closing:
+            try:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                self._state = State(self._connection)
+            except apsw.Error:
+                time.sleep(0.5)
+            else:
+                return
+
+
+def append(transaction: Transaction, work: Append) -> Receipt:
+    """Assign offsets to the batches of one append, and gather its rows. Raises TopicError."""
+    state = transaction.state
+    info = state.topics.get(work.topic)
+    if info is None:
+        raise TopicNotFoundError(f"topic not found: {work.topic}", hint="'headwater topic list' shows those there are")
+    partitions = info.spec.partitions
+    partition = work.partition
+    if partition is None:
+        partition = 0
+        if partitions > 1:
+            partition = state.turns.get(info.id, -1) + 1
+            if partition >= partitions:
+                partition = 0
+            state.turns[info.id] = partition
+    elif not 0 <= partition < partitions:
+        raise PartitionNotFoundError(
+            f"partition not found: {work.topic}-{partition}",
+            hint=f"topic {work.topic} has partitions 0 to {partitions - 1}",
+        )
+    base = following = state.next_offset(info.id, partition)
+    for batch in work.batches:
+        transaction.batches.append(
+            (
+                info.id,
+                partition,
+                following,
+                batch.count,
+                batch.max_timestamp,
+                with_base_offset(batch.data, following),
+            )
+        )
+        following += batch.count
+    state.next[info.id, partition] = following
+    if work.checkpoint is not None:
+        transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
+    if work.exchange is not None:
+        entry = msgspec.structs.replace(work.exchange, partition=partition, offset=base)
+        transaction.entries.append(state.enter(entry))
+    transaction.touched.add(info.id)
+    return Receipt(partition, base, following - base)
+
+
+__all__ = ["KEPT_ENTRIES", "LogError", "Transaction", "Work", "Writer"]
