@@ -1,0 +1,73 @@
+"""Owns what a redirect becomes: the next request, or a refusal. Pure; performing it is the fetcher's work."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import msgspec
+
+from headwater.core.errors import RedirectError
+from headwater.core.http import Request, Response
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEP_METHOD = frozenset({307, 308})
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_OF_THE_BODY = frozenset({"content-type", "content-length", "content-encoding", "content-language", "content-location"})
+_PORTS = {"http": 80, "https": 443}
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL. Raises ValueError for a port that is no number."""
+    parts = urlsplit(url)
+    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower())
+
+
+def follow(request: Request, response: Response, *, followed: int) -> Request | None:
+    """Return the request that a redirect asks for, or None when the response is none (RFC 9110, section 15.4).
+
+    `followed` counts the redirects before. Across origins, credentials and secret headers stay behind. Raises
+    RedirectError for too many, or for one to a place that is not http or https.
+    """
+    if response.status not in _REDIRECTS:
+        return None
+    location = response.header("location")
+    if location is None:
+        return None
+    if followed >= request.max_redirects:
+        raise RedirectError(
+            f"{request.method} {request.shown_url} was redirected more than {request.max_redirects} times",
+            hint="check the endpoint for a loop, or raise max_redirects",
+        )
+    try:
+        target = urljoin(request.url, location.strip().replace(" ", "%20"))
+        scheme, host, port = origin(target)
+        stays = (scheme, host, port) == origin(request.url)
+    except ValueError:
+        target, scheme, host, stays = "", "", "", False
+    if scheme not in _PORTS or not host:
+        raise RedirectError(
+            f"{request.method} {request.shown_url} was redirected to a place that is not http or https",
+            hint="check the endpoint in a browser or with curl -v",
+        )
+    method, body = request.method, request.body
+    dropped: set[str] = set()
+    if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
+        method, body = "GET", None
+        dropped |= _OF_THE_BODY
+    if not stays:
+        dropped |= _CREDENTIALS | request.secret_headers
+    headers = tuple((name, value) for name, value in request.headers if name.lower() not in dropped)
+    return msgspec.structs.replace(
+        request, method=method, body=body, headers=headers, url=_without_fragment(target), shown_url=_shown(target)
+    )
+
+
+def _without_fragment(url: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(fragment=""))
+
+
+def _shown(url: str) -> str:
+    """Return where a redirect leads without what may be secret: user and query."""
+    parts = urlsplit(url)
+    netloc = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
