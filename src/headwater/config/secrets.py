@@ -1,0 +1,102 @@
+"""Owns `${{ secrets.NAME }}`: finding the values, and putting them into scalars that are parsed already.
+
+A secret can therefore never become YAML of its own, and every place it went to is known.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from headwater.config.document import Node
+from headwater.config.problem import Problem, nearest
+from headwater.core.errors import ConfigError
+from headwater.core.secret import MASK, Text
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_SECRET = re.compile(r"""\s*secrets\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*(?:"([^"]*)"|'([^']*)')\s*\])\s*""", re.ASCII)
+_MOST_FILE_BYTES = 1024 * 1024
+
+
+class SecretSource:
+    """Where the values of secrets are looked up: a file of NAME=VALUE lines, or the environment."""
+
+    def __init__(self, values: Mapping[str, str], place: str) -> None:
+        self._values = values
+        self.place = place
+
+    def get(self, name: str) -> str | None:
+        """Return the value of a secret, None when it is not there."""
+        return self._values.get(name)
+
+    def __repr__(self) -> str:
+        return f"SecretSource({self.place!r})"
+
+
+def secret_source(path: Path | None) -> SecretSource:
+    """Return the source for `--secrets PATH`, or the environment without one. Raises ConfigError."""
+    if path is None:
+        return SecretSource(os.environ, "the environment")
+    try:
+        data = path.read_bytes()[:_MOST_FILE_BYTES]
+        text = data.decode()
+    except OSError as error:
+        raise ConfigError(f"--secrets {path}: {error.strerror}", hint="name a file of NAME=VALUE lines") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--secrets {path}: not UTF-8 text", hint="name a file of NAME=VALUE lines") from error
+    return SecretSource(parse_secrets(text), str(path))
+
+
+def parse_secrets(text: str) -> dict[str, str]:
+    """Read NAME=VALUE lines: trimmed, the first of a name counts, a value may hold `=`; `#` begins a comment line."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        name, separator, value = line.partition("=")
+        if separator and not line.lstrip().startswith("#"):
+            values.setdefault(name.strip(), value.strip())
+    return values
+
+
+def insert(root: Node, known: Mapping[str, str], file: str) -> list[Problem]:
+    """Replace every expression below `root` by a Text with the secret's value. Return what is wrong."""
+    problems = []
+    for scalar in root.scalars():
+        text = scalar.value
+        if not isinstance(text, str):
+            continue
+        if "${%" in text or "${#" in text:
+            problems.append(
+                scalar.problem(file, "blocks and comments of templates are not supported", "use ${{ secrets.NAME }}")
+            )
+        elif "${{" in text:
+            problems += _insert_one(scalar, text, known, file)
+    return problems
+
+
+def _insert_one(scalar: Node, text: str, known: Mapping[str, str], file: str) -> list[Problem]:
+    problems: list[Problem] = []
+    real: list[str] = []
+    shown: list[str] = []
+    position = 0
+    for expression in _EXPRESSION.finditer(text):
+        before = text[position : expression.start()]
+        position = expression.end()
+        match = _SECRET.fullmatch(expression[1])
+        name = next((group for group in match.groups() if group is not None), "") if match else ""
+        if not match:
+            message = f"${{{{{expression[1]}}}}} is not an expression that is known here"
+            problems.append(scalar.problem(file, message, "use ${{ secrets.NAME }}"))
+        elif name not in known:
+            near = nearest(name, list(known)) or "declare it under secrets"
+            problems.append(scalar.problem(file, f"there is no secret {name!r}", near))
+        else:
+            real += (before, known[name])
+            shown += (before, MASK)
+    if text.count("${{") > len(_EXPRESSION.findall(text)):
+        problems.append(scalar.problem(file, "${{ is not closed by }}"))
+    if not problems:
+        scalar.value = Text("".join([*real, text[position:]]), "".join([*shown, text[position:]]))
+    return problems
