@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint types contracts bench constraints clean
+.PHONY: help demo test test-long check lint types contracts docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ contracts: $(STAMP) ## layers import downwards only
 	$(BIN)/lint-imports
 
 check: lint types contracts test ## all of the above
+
+docs: $(STAMP) ## write the reference page from the source
+	$(BIN)/python -m headwater.config.reference > docs/configuration.md
 
 bench: $(STAMP) ## measure; prints a table and writes bench/results.json
 	$(BIN)/python -m bench

@@ -78,11 +78,14 @@ def kind_of(value: object) -> str:
     return type(value).__name__
 
 
-def read_documents(text: str, file: str) -> tuple[list[Node], list[Problem]]:
-    """Read every document of a YAML text. Return their roots, empty documents left out, and what is wrong."""
+def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tuple[list[Node], list[Problem]]:
+    """Read every document of a YAML text. Return their roots, empty documents left out, and what is wrong.
+
+    `inserted` names lines of `text`, counted from 1, that are not in the user's file: places leave them out.
+    """
     if len(text) > MOST_CHARACTERS:
         return [], [Problem(file, 0, 0, "", f"the file has more than {MOST_CHARACTERS} characters")]
-    reading = _Reading(file)
+    reading = _Reading(file, inserted)
     roots = []
     try:
         for composed in yaml.compose_all(text, Loader=yaml.CSafeLoader):
@@ -93,7 +96,7 @@ def read_documents(text: str, file: str) -> tuple[list[Node], list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        line, column = (reading.line(mark.line), mark.column + 1) if mark else (0, 0)
         reading.problems.append(Problem(file, line, column, "", f"this is not YAML: {said}"))
     except yaml.reader.ReaderError as error:
         reading.problems.append(Problem(file, 0, 0, "", f"this is not YAML: {error.reason}"))
@@ -109,10 +112,15 @@ class _TooMuchError(Exception):
 class _Reading:
     """Turns composed YAML into nodes, within bounds, gathering what is wrong."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, inserted: tuple[int, ...]) -> None:
         self.file = file
+        self._inserted = inserted
         self.problems: list[Problem] = []
         self._nodes = 0
+
+    def line(self, index: int) -> int:
+        """Turn a line of the text, counted from 0, into one of the user's file, counted from 1."""
+        return index + 1 - sum(1 for line in self._inserted if line <= index + 1)
 
     def node(self, composed: yaml.Node, path: str, depth: int, place: yaml.Node | None = None) -> Node:
         # Aliases come as the same node again: counting every visit bounds what they can unfold to.
@@ -120,7 +128,7 @@ class _Reading:
         if self._nodes > _MOST_NODES or depth > _MOST_DEPTH:
             raise _TooMuchError(f"the file has more than {_MOST_NODES} values, or more than {_MOST_DEPTH} levels")
         mark = (place or composed).start_mark
-        line, column = mark.line + 1, mark.column + 1
+        line, column = self.line(mark.line), mark.column + 1
         if isinstance(composed, yaml.MappingNode):
             return Node(self._mapping(composed, path, depth), line, column, path)
         if isinstance(composed, yaml.SequenceNode):

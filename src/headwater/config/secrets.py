@@ -80,6 +80,7 @@ def _insert_one(scalar: Node, text: str, known: Mapping[str, str], file: str) ->
     problems: list[Problem] = []
     real: list[str] = []
     shown: list[str] = []
+    used: list[str] = []
     position = 0
     for expression in _EXPRESSION.finditer(text):
         before = text[position : expression.start()]
@@ -95,8 +96,36 @@ def _insert_one(scalar: Node, text: str, known: Mapping[str, str], file: str) ->
         else:
             real += (before, known[name])
             shown += (before, MASK)
+            used.append(known[name])
     if text.count("${{") > len(_EXPRESSION.findall(text)):
         problems.append(scalar.problem(file, "${{ is not closed by }}"))
     if not problems:
-        scalar.value = Text("".join([*real, text[position:]]), "".join([*shown, text[position:]]))
+        scalar.value = Text(
+            "".join([*real, text[position:]]), "".join([*shown, text[position:]]), tuple(part for part in used if part)
+        )
+    return problems
+
+
+def resolve_objects(node: Node, known: Mapping[str, str], file: str) -> list[Problem]:
+    """Replace Fluvio's `{secret: {name: NAME}}` objects below `node` by a Text. Return what is wrong."""
+    problems: list[Problem] = []
+    children = (
+        node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
+    )
+    for child in children:
+        inner = child.child("secret")
+        if inner is None or len(child.value) != 1:
+            problems += resolve_objects(child, known, file)
+            continue
+        name = inner.child("name")
+        if name is None or not isinstance(name.value, str):
+            problems.append(inner.problem(file, "expected the name of a secret", "write {secret: {name: MY_SECRET}}"))
+            child.value = ""
+        elif name.value not in known:
+            near = nearest(name.value, list(known)) or "declare it under secrets"
+            problems.append(name.problem(file, f"there is no secret {name.value!r}", near))
+            child.value = ""
+        else:
+            value = known[name.value]
+            child.value = Text(value, MASK, (value,) if value else ())
     return problems

@@ -13,14 +13,15 @@ MASK: Final = "***"
 class Text:
     """Text from a configuration whose secrets are known: `reveal()` is for the wire, `str()` for people.
 
-    Two texts are equal when what they reveal is. Immutable.
+    `parts` are the secrets in it, for a Masker. Two texts are equal when what they reveal is. Immutable.
     """
 
-    __slots__ = ("_shown", "_value")
+    __slots__ = ("_shown", "_value", "parts")
 
-    def __init__(self, value: str, shown: str | None = None) -> None:
+    def __init__(self, value: str, shown: str | None = None, parts: tuple[str, ...] = ()) -> None:
         self._value = value
         self._shown = value if shown is None else shown
+        self.parts = parts
 
     def reveal(self) -> str:
         """Return the real text. Only what builds a request may call this."""

@@ -1,0 +1,363 @@
+"""Owns the options of the `http:` section (today's dialect) and of `parameters:` (the page's): one field for each.
+
+A field's type, default, description and example drive parsing, the JSON Schema, the reference page and the flags of
+`headwater http`. Nothing about an option is written a second time.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from headwater.core.secret import MASK, Text
+from headwater.core.units import format_duration, parse_duration, parse_size
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_RANGE = re.compile(r"([1-9])xx|(\d{3})(?:\s*-\s*(\d{3}))?")
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+*-]+")
+_FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
+
+
+def kebab_and_snake(name: str) -> AliasChoices:
+    """Return both spellings of an option's name."""
+    return AliasChoices(name, name.replace("_", "-"))
+
+
+class Options(BaseModel):
+    """What every group of options shares: frozen, no unknown keys, both spellings of each name."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        alias_generator=AliasGenerator(validation_alias=kebab_and_snake),
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+
+def plain_text(value: object) -> object:
+    """Open a Text where an option is not shown with its secret: numbers, names and durations may come from one."""
+    return value.reveal() if isinstance(value, Text) else value
+
+
+def _duration(value: object) -> timedelta:
+    value = plain_text(value)
+    if isinstance(value, str | int | float | timedelta):
+        return parse_duration(value)
+    raise ValueError("expected a duration such as 10s, 150ms or 1m 30s")
+
+
+def _size(value: object) -> int:
+    value = plain_text(value)
+    if isinstance(value, str | int | float):
+        return parse_size(value)
+    raise ValueError("expected a size such as 64 MiB or 1048576")
+
+
+def as_text(value: object) -> Text:
+    """Read a text that may hold secrets; scalars of other kinds become text, as in Fluvio."""
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, bool):
+        return Text("true" if value else "false")
+    if isinstance(value, str | int | float):
+        return Text(str(value))
+    raise ValueError("expected a text")
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["10s", "1m 30s", 300]}),
+]
+Size = Annotated[
+    int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "examples": ["64 MiB", 1048576]})
+]
+SecretText = Annotated[
+    Text,
+    BeforeValidator(as_text),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+_PAIRS_SCHEMA = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "array"]}},
+        {"type": "array", "items": {"type": "string"}},
+    ]
+}
+
+
+def _pairs(value: object) -> tuple[tuple[str, Text], ...]:
+    """Read headers or parameters: a map of name to scalar or list, or a list of `name: value` or `name=value`."""
+    pairs: list[tuple[str, Text]] = []
+    if isinstance(value, dict):
+        for name, given in value.items():
+            items = given if isinstance(given, list | tuple) else [given]
+            pairs += [(str(name), as_text(item)) for item in items]
+    elif isinstance(value, list | tuple):
+        for item in value:
+            pairs.append(_pair(item))
+    else:
+        raise ValueError("expected a map, or a list of 'Name: value'")
+    return tuple(pairs)
+
+
+def _pair(item: object) -> tuple[str, Text]:
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return str(item[0]), as_text(item[1])
+    text = as_text(item)
+    name, rest = _split(text.reveal())
+    _, shown = _split(str(text)) if MASK not in str(text).split(":")[0].split("=")[0] else (name, MASK)
+    return name, Text(rest, shown)
+
+
+def _split(text: str) -> tuple[str, str]:
+    # Fluvio's code wants `Name: value`, its own documentation says `Name=value`; no header name holds either sign.
+    found = re.search(r"[:=]", text)
+    if not found or not text[: found.start()].strip():
+        raise ValueError("expected 'Name: value' or 'Name=value'")
+    return text[: found.start()].strip(), text[found.end() :].strip()
+
+
+def _ranges(value: object) -> tuple[tuple[int, int], ...]:
+    items = value if isinstance(value, list | tuple) else str(value).split(",")
+    ranges = []
+    for item in items:
+        if isinstance(item, tuple):
+            ranges.append((int(item[0]), int(item[1])))
+            continue
+        match = _RANGE.fullmatch(str(plain_text(item)).strip())
+        if match is None:
+            raise ValueError(f"{str(item)!r} is no status; write 404, 200-299 or 2xx")
+        low = int(match[1] or 0) * 100 or int(match[2])
+        high = low + 99 if match[1] else int(match[3] or low)
+        if not 100 <= low <= high <= 599:
+            raise ValueError(f"{str(item)!r} is no range of statuses between 100 and 599")
+        ranges.append((low, high))
+    return tuple(ranges)
+
+
+def _media_types(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list | tuple) else str(value).split(",")
+    types = tuple(str(item).strip().lower() for item in items)
+    for item in types:
+        if not _MEDIA_TYPE.fullmatch(item):
+            raise ValueError(f"{item!r} is no media type; write application/json")
+    return types
+
+
+def _spread(value: object) -> bool | None:
+    value = plain_text(value)
+    if isinstance(value, bool):
+        return value
+    words: dict[object, bool | None] = {"auto": None, "true": True, "false": False, None: None}
+    if value not in words:
+        raise ValueError("expected auto, true or false")
+    return words[value]
+
+
+def _upper(value: object) -> object:
+    value = plain_text(value)
+    return value.upper() if isinstance(value, str) else value
+
+
+class RetryOptions(Options):
+    """How a failed request is sent again inside its interval."""
+
+    attempts: int = Field(
+        5, ge=1, le=100, description="How often a poll is tried in all; 1 never retries.", examples=[3]
+    )
+    initial: Duration = Field(
+        timedelta(seconds=0.5), description="The first pause; it doubles each time.", examples=["1s"]
+    )
+    max: Duration = Field(timedelta(seconds=30), description="The longest pause.", examples=["10s"])
+    retry_after_max: Duration = Field(
+        timedelta(hours=1), description="The longest Retry-After of a 429 or 503 that is obeyed.", examples=["5m"]
+    )
+
+
+class HttpOptions(Options):
+    """What to request, when, what counts as an answer, and what of it becomes the record."""
+
+    endpoint: SecretText = Field(
+        description="The URL to request, http or https.", examples=["https://catfact.ninja/fact"]
+    )
+    method: Annotated[Literal["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"], BeforeValidator(_upper)] = Field(
+        "GET", description="The HTTP method.", examples=["POST"]
+    )
+    body: SecretText | None = Field(None, description="The body of the request.", examples=['{"query":"cats"}'])
+    interval: Duration | None = Field(
+        None,
+        description="The time between polls; a bare number is seconds. Default 300 s in the page's dialect, else 10 s.",
+        examples=["10s"],
+    )
+    cron: str | None = Field(
+        None, description="Poll at these times instead: minute, hour, day, month, weekday.", examples=["*/5 * * * *"]
+    )
+    timezone: str = Field("UTC", description="The time zone of `cron`.", examples=["Europe/Berlin"])
+    headers: Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)] = (
+        Field((), description="Headers to send: a map, or a list of `Name: value`.", examples=[{"X-Token": "abc"}])
+    )
+    params: Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)] = (
+        Field((), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}])
+    )
+    user_agent: SecretText | None = Field(
+        None, description="The User-Agent header. Default `headwater/VERSION`.", examples=["my-app/1.0"]
+    )
+    output_type: Literal["text", "json"] = Field(
+        "text", description="text: the body as it came. json: an object with the body as a text.", examples=["json"]
+    )
+    output_parts: Literal["body", "full"] = Field(
+        "body", description="body alone, or full: status and headers too.", examples=["full"]
+    )
+    accept_status: Annotated[
+        tuple[tuple[int, int], ...],
+        BeforeValidator(_ranges),
+        WithJsonSchema({"type": ["array", "string"], "items": {"type": ["string", "integer"]}}),
+    ] = Field(
+        ((200, 299),),
+        description="Statuses that are records: numbers, ranges, `2xx`.",
+        examples=[["2xx", 404]],
+        json_schema_extra={"default": ["2xx"]},
+    )
+    accept_content_type: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_media_types),
+        WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}}),
+    ] = Field(
+        (),
+        description="Media types that are records. Default: all, but HTML is refused where something else came before.",
+        examples=[["application/json"]],
+    )
+    conditional: bool = Field(
+        True,
+        description="Send ETag and Last-Modified back, so that an unchanged answer (304) is no record.",
+        examples=[False],
+    )
+    spread: Annotated[bool | None, BeforeValidator(_spread), WithJsonSchema({"enum": ["auto", True, False]})] = Field(
+        None,
+        description="Poll first at an own moment of the interval instead of at once. auto: beside over 1,000 others.",
+        examples=[True],
+    )
+    connect_timeout: Duration = Field(
+        timedelta(seconds=10), description="The longest time to connect.", examples=["3s"]
+    )
+    timeout: Duration = Field(
+        timedelta(seconds=30), description="The longest time of a whole request.", examples=["1m"]
+    )
+    max_body: Size = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="The largest body, after decompression; a larger one is cut.",
+        examples=["1 MiB"],
+    )
+    max_redirects: int = Field(
+        10, ge=0, le=100, description="How many redirects are followed; 0 refuses.", examples=[0]
+    )
+    retry: RetryOptions = Field(
+        RetryOptions(),
+        description="How a failed request is sent again: the options of the table below.",
+        examples=[{"attempts": 3}],
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: Text) -> Text:
+        return check_url(value)
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, value: tuple[tuple[str, Text], ...]) -> tuple[tuple[str, Text], ...]:
+        for name, text in value:
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header (RFC 9110)")
+            if _FORBIDDEN_IN_HEADERS.search(text.reveal()):
+                raise ValueError(f"the value of {name} holds a line break or NUL")
+        return value
+
+    @field_validator("interval", "connect_timeout", "timeout")
+    @classmethod
+    def _check_positive(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and value < timedelta(milliseconds=1):
+            raise ValueError("it must be 1ms at least")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone; write a name such as Europe/Berlin") from None
+        return value
+
+    @field_validator("cron")
+    @classmethod
+    def _check_cron(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_cron(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Any:
+        if self.cron is not None and self.interval is not None:
+            raise ValueError("name either interval or cron")
+        return self
+
+
+def check_cron(expression: str) -> None:
+    """Raise ValueError unless the expression is one, and comes true some day."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - only configurations with a cron need it
+
+    try:
+        if next(CronSim(expression, datetime.now(UTC)), None) is None:
+            raise ValueError(f"{expression!r} never comes true")
+    except CronSimError as error:
+        raise ValueError(f"{expression!r} is no cron expression ({error}); write '*/5 * * * *'") from None
+
+
+def check_url(value: Text) -> Text:
+    """Return the URL, with its password masked. Raises ValueError for what cannot be requested."""
+    url, shown = value.reveal().strip(), _without_password(str(value).strip())
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{shown!r} is no URL: {error}") from None
+    if parts.scheme in {"ws", "wss"}:
+        raise ValueError("WebSocket endpoints are not available yet")
+    if parts.scheme not in {"http", "https"}:
+        near = f"; write https://{shown}" if "://" not in url else ""
+        raise ValueError(f"{shown!r} does not begin with http:// or https://{near}")
+    if not parts.hostname or re.search(r"[\s\\]", parts.netloc):
+        raise ValueError(f"{shown!r} has no host that could be asked")
+    if port == 0:
+        raise ValueError(f"{shown!r} names port 0")
+    if re.search(r"[\r\n\t\0]", url):
+        raise ValueError("it holds a line break, a tab or NUL")
+    secret = (*value.parts, parts.password) if parts.password else value.parts
+    return Text(url, shown, secret)
+
+
+def _without_password(url: str) -> str:
+    """Mask what stands before the host, which a mistyped URL shows as well as a right one."""
+    return re.sub(r"//[^/?#@]*@", f"//{MASK}@", url, count=1)

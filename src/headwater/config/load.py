@@ -1,0 +1,382 @@
+"""Owns the way from files, texts and flags to typed connectors: the one edge where configuration is parsed.
+
+All problems of all files come at once, each in the user's own words and place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from headwater.config.dialect import Shaped, repair_misprint, shape
+from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
+from headwater.config.http import HttpOptions, Options
+from headwater.config.model import ConnectorConfig, Place
+from headwater.config.problem import InvalidConfigError, Problem, nearest
+from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
+from headwater.core.secret import Masker, Text
+
+_ENDINGS = (".yml", ".yaml")
+_SMART = ("filter", "map", "arraymap")
+# Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
+_PLACED = (("topic",), ("filter",), ("map",), ("arraymap",), ("transforms",))
+_LONGEST_SHOWN = 60
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What was loaded, and what is worth a word without being wrong."""
+
+    connectors: tuple[ConnectorConfig, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def load_files(
+    paths: Sequence[Path | str],
+    *,
+    secrets: SecretSource | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Load every connector of files and of directories of `*.yml` and `*.yaml` files, sorted by name.
+
+    `overrides` are options that win over the files' (`interval`, `retry.attempts`, `topic`, `name`). Raises
+    InvalidConfigError with every problem of every file; then nothing is loaded.
+    """
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    for path in map(Path, paths):
+        for file in _files_of(path, loading):
+            text = _read(file, loading)
+            if text is not None:
+                loading.text(text, str(file))
+    return loading.result()
+
+
+def load_text(
+    text: str,
+    name: str = "connect.yml",
+    *,
+    secrets: SecretSource | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Load the connectors of a text; `name` is what problems call it. Raises InvalidConfigError."""
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    loading.text(text, name)
+    return loading.result()
+
+
+def from_options(
+    *,
+    name: str,
+    topic: str,
+    options: Mapping[str, object],
+    create_topic: object = True,
+    secrets: SecretSource | None = None,
+    place: str = "command line",
+) -> ConnectorConfig:
+    """Make one connector from options of the `http:` section, as flags or Python give them.
+
+    `place` is what problems call their origin. Raises InvalidConfigError.
+    """
+
+    def node(value: object, key: str) -> Node:
+        if isinstance(value, list | tuple):
+            return Node([node(item, key) for item in value], 0, 0, key)
+        if isinstance(value, dict):
+            return Node({str(name): node(item, key) for name, item in value.items()}, 0, 0, key)
+        return Node(value, 0, 0, key)
+
+    tree = {
+        "name": node(name, "--name"),
+        "topic": Node(
+            {"name": node(topic, "--fluvio-topic"), "create": node(create_topic, "--create-topic")}, 0, 0, ""
+        ),
+    }
+    given = {key.replace("-", "_"): node(value, f"--{key.replace('_', '-')}") for key, value in options.items()}
+    for key in _SMART:
+        if key in given:
+            tree[key] = given.pop(key)
+    tree["http"] = Node(given, 0, 0, "")
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
+    loading.connector(Shaped(Node(tree, 0, 0, ""), {}, page=True), place)
+    return loading.result().connectors[0]
+
+
+def _files_of(path: Path, loading: _Loading) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix in _ENDINGS and file.is_file())
+    except OSError as error:
+        loading.problems.append(Problem(str(path), 0, 0, "", f"the directory cannot be read: {error.strerror}"))
+        return []
+    if not files:
+        loading.problems.append(Problem(str(path), 0, 0, "", "the directory has no *.yml or *.yaml files"))
+    return files
+
+
+def _read(file: Path, loading: _Loading) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MOST_CHARACTERS + 1).decode("utf-8-sig")
+    except OSError as error:
+        loading.problems.append(Problem(str(file), 0, 0, "", f"the file cannot be read: {error.strerror}"))
+    except UnicodeDecodeError as error:
+        loading.problems.append(Problem(str(file), 0, 0, "", f"the file is not UTF-8 text (byte {error.start})"))
+    return None
+
+
+class _OnDemand(Mapping[str, str]):
+    """Secrets that need no declaration: whatever the source has."""
+
+    def __init__(self, given: Mapping[str, str], source: SecretSource) -> None:
+        self._given = given
+        self._source = source
+
+    def __getitem__(self, name: str) -> str:
+        value = self._given.get(name)
+        value = self._source.get(name) if value is None else value
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+
+class _Loading:
+    """Gathers connectors and problems over all files."""
+
+    def __init__(self, source: SecretSource, overrides: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self._source = source
+        self._overrides = overrides
+        self._connectors: list[ConnectorConfig] = []
+        self._names: dict[str, str] = {}
+
+    def result(self) -> Loaded:
+        """Return what was loaded. Raises InvalidConfigError when anything is wrong."""
+        wrong = [problem for problem in self.problems if not problem.warning]
+        if wrong:
+            raise InvalidConfigError(self.problems)
+        return Loaded(tuple(self._connectors), tuple(self.problems))
+
+    def text(self, text: str, file: str) -> None:
+        """Load every document of a text."""
+        repaired, inserted = repair_misprint(text)
+        roots, problems = read_documents(repaired, file, inserted)
+        self.problems += problems
+        lines = repaired.split("\n")
+        for count, line in enumerate(inserted):
+            self.problems.append(_misprint(file, lines, line, line - 1 - count))
+        if not roots and not problems:
+            self.problems.append(Problem(file, 0, 0, "", "there is no connector in it", "begin with `name:`"))
+        for root in roots:
+            shaped, wrong = shape(root, file)
+            self.problems += wrong
+            if shaped is not None:
+                self.connector(shaped, file)
+
+    def connector(self, shaped: Shaped, file: str) -> None:
+        """Put the secrets in, make the model, and translate what it says."""
+        root = shaped.root
+        masked = self._put_secrets_in(shaped, file)
+        self._override(root, file)
+        before = len(self.problems)
+        try:
+            config = ConnectorConfig.model_validate(root.plain())
+        except ValidationError as error:
+            told = {(problem.line, problem.key) for problem in self.problems}
+            for detail in error.errors(include_url=False):
+                problem = _translate(detail, root, file)
+                if (problem.line, problem.key) not in told:
+                    self.problems.append(problem)
+            if len(self.problems) > before or before:
+                return
+            raise
+        places: dict[tuple[str, ...], tuple[int, int, str]] = {}
+        for path in _PLACED:
+            node = root.child(path[0])
+            if node is not None:
+                places[path] = (node.line, node.column, node.path)
+        config.located(Place(file, root.line, root.column, places), Masker(masked))
+        self._take(config, root, file)
+
+    def _take(self, config: ConnectorConfig, root: Node, file: str) -> None:
+        name = root.child("name") or root
+        here = f"{file}:{name.line}" if name.line else file
+        if config.name in self._names:
+            message = f"a connector named {config.name!r} is in {self._names[config.name]} already"
+            self.problems.append(name.problem(file, message, "give each its own name"))
+            return
+        self._names[config.name] = here
+        self._connectors.append(config)
+
+    def _put_secrets_in(self, shaped: Shaped, file: str) -> list[str]:
+        given: dict[str, str] = {}
+        for name, node in shaped.secrets.items():
+            if not NAME.fullmatch(name):
+                message = f"{name!r} is no name of a secret; use letters, digits and _"
+                self.problems.append(node.problem(file, message))
+                continue
+            value = node.value if isinstance(node.value, str) and node.value else self._source.get(name)
+            if isinstance(node.value, bool | int | float):
+                value = str(node.value)
+            if value is None:
+                message = f"the secret {name!r} is not in {self._source.place}"
+                hint = f"add a line {name}=..., or name another file with --secrets"
+                if self._source.place == "the environment":
+                    hint = f"set the variable {name}, or name a file with --secrets"
+                self.problems.append(node.problem(file, message, hint))
+                # Known all the same, so that its uses are not reported as well.
+                value = ""
+            given[name] = value
+        known: Mapping[str, str] = _OnDemand(given, self._source) if shaped.page else given
+        used: list[str] = list(given.values())
+        http = shaped.root.child("http")
+        if http is not None:
+            self.problems += resolve_objects(http, known, file)
+        self.problems += insert(shaped.root, known, file)
+        for scalar in shaped.root.scalars():
+            if isinstance(scalar.value, Text):
+                used += scalar.value.parts
+        return used
+
+    def _override(self, root: Node, file: str) -> None:
+        for key, value in self._overrides.items():
+            path = key.replace("-", "_").split(".")
+            node = Node(value, 0, 0, f"--set {key}")
+            tree = root.value
+            if path == ["name"]:
+                tree["name"] = node
+            elif path == ["topic"]:
+                topic = root.child("topic")
+                settings = dict(topic.value) if topic is not None and isinstance(topic.value, dict) else {}
+                tree["topic"] = Node({**settings, "name": node}, 0, 0, node.path)
+            elif path[0] in _SMART and len(path) == 1:
+                tree[path[0]] = node
+            elif path[0] not in HttpOptions.model_fields:
+                known = ["name", "topic", *_SMART, *HttpOptions.model_fields]
+                self.problems.append(node.problem(file, "unknown option", nearest(key, known)))
+            else:
+                http = root.child("http")
+                options = dict(http.value) if http is not None and isinstance(http.value, dict) else {}
+                if len(path) == 1:
+                    options[path[0]] = node
+                else:
+                    group = options.get(path[0])
+                    inner = dict(group.value) if group is not None and isinstance(group.value, dict) else {}
+                    inner[".".join(path[1:])] = node
+                    options[path[0]] = Node(inner, 0, 0, node.path)
+                if path[0] in {"interval", "cron"}:
+                    options.pop("cron" if path[0] == "interval" else "interval", None)
+                tree["http"] = Node(options, root.line, root.column, "" if http is None else http.path)
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, Text) and value.secret
+
+
+def _misprint(file: str, lines: list[str], inserted: int, line: int) -> Problem:
+    """Return the warning for the missing `parameters:` with the corrected lines. `inserted` counts from 1."""
+    shown = [lines[inserted - 2], "parameters:"]
+    for following in lines[inserted:]:
+        if not following[:1].isspace():
+            break
+        shown.append(following)
+    corrected = "\n".join(f"    {text.rstrip()}" for text in shown)
+    message = f"a line `parameters:` is missing below it; read as\n{corrected}\n "
+    return Problem(file, line, 1, "direction", message.rstrip(), warning=True)
+
+
+def _translate(detail: Mapping[str, Any], root: Node, file: str) -> Problem:
+    """Turn one of pydantic's errors into a problem in the user's place and our words."""
+    node, missing = _find(root, detail["loc"])
+    kind, context = detail["type"], detail.get("ctx", {})
+    last = str(detail["loc"][-1]) if detail["loc"] else ""
+    if kind == "missing":
+        path = f"{node.path}.{missing}" if node.path else missing
+        return Problem(file, node.line, node.column, path, "it is required")
+    if kind == "extra_forbidden":
+        return node.problem(file, "unknown key", nearest(last, _known_below(detail["loc"][:-1])))
+    if _is_secret(node.value):
+        return node.problem(file, "the secret's value cannot be used here: it is not of the right form")
+    return node.problem(file, *_sentence(kind, context, detail, node.value))
+
+
+def _sentence(kind: str, context: Mapping[str, Any], detail: Mapping[str, Any], value: object) -> tuple[str, str]:
+    got = f"got {_shown(value)}"
+    if kind == "value_error":
+        return str(context.get("error", detail["msg"])), ""
+    if kind == "literal_error":
+        expected = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        return f"expected one of {expected}; {got}", nearest(str(value), expected.split(", "))
+    if kind.startswith("int_"):
+        return f"expected a whole number; {got}", ""
+    if kind.startswith("bool_"):
+        return f"expected true or false; {got}", ""
+    if kind.startswith("string_"):
+        return (f"expected a text; {got}" if kind == "string_type" else "it must not be empty"), ""
+    bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+    if kind in bounds:
+        name, words = bounds[kind]
+        return f"it must be {words} {context[name]}; {got}", ""
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"expected a map; {got}", ""
+    if kind in {"tuple_type", "list_type"}:
+        return f"expected a list; {got}", ""
+    return f"it cannot be used: {detail['msg'].lower()}; {got}", ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str | Text | bool | int | float):
+        shown = repr(str(value)) if isinstance(value, str | Text) else str(value).lower()
+        return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+    return kind_of(value)
+
+
+def _find(root: Node, location: Sequence[str | int]) -> tuple[Node, str]:
+    """Walk down a location as far as there are nodes. Return the last node, and the first step that is not there."""
+    node = root
+    for step in location:
+        below: Node | None = None
+        if isinstance(step, str):
+            below = node.child(step) or (node.child("with") if step == "with_" else None)
+        elif isinstance(node.value, list) and step < len(node.value):
+            below = node.value[step]
+        if below is None:
+            return node, str(step)
+        node = below
+    return node, ""
+
+
+def _known_below(location: Sequence[str | int]) -> list[str]:
+    """Return the names of the options in a group of the model."""
+    model: Any = ConnectorConfig
+    for step in location:
+        if isinstance(step, int):
+            continue
+        field = model.model_fields.get(step)
+        if field is None:
+            return []
+        model = next((kind for kind in _types(field.annotation) if _is_options(kind)), None)
+        if model is None:
+            return []
+    names = {"with_": "with"}
+    return [names.get(name, name) for name in model.model_fields]
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _types(inner)
+
+
+def _is_options(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Options)

@@ -1,0 +1,92 @@
+"""Owns the reference page of connect.yml, made from the fields of the model: `python -m headwater.config.reference`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+
+from pydantic.fields import FieldInfo
+
+from headwater.config.dialect import TOPIC_SETTINGS
+from headwater.config.http import HttpOptions, Options, RetryOptions
+from headwater.config.model import ConnectorConfig, Lookback, ProducerOptions, TopicOptions, TransformOptions
+from headwater.core.units import format_duration, format_size
+
+_HEAD = """\
+# Options of connect.yml
+
+Made from the source by `make docs`; every option is here. Names may be written with `_` or with `-`. An unknown key is
+an error that names the nearest one. Durations are a number of seconds, or such as `10s`, `150ms`, `1m 30s`; sizes are
+bytes, or such as `64 MiB`, `44.0 MB`.
+
+In the page's form, `name`, `type`, `topic`, `create_topic`, `producer`, `transforms` and `secrets` stand at the root,
+and the options below under `parameters:`. In today's form they stand under `meta:` (`transforms` at the root), and the
+options under `http:`. Any text may hold `${{ secrets.NAME }}`. Each option of the first table is a flag of
+`headwater http`, and `headwater run --set KEY=VALUE` overrides it (`--set retry.attempts=1`).
+
+`topic` is a name, or a map with the keys of the table of topics below, such as
+`topic: {meta: {name: cats}, partition: {count: 3}}`; `create_topic` stands beside it.
+"""
+_GROUPS: tuple[tuple[str, type[Options], tuple[str, ...]], ...] = (
+    ("parameters / http", HttpOptions, ()),
+    ("retry", RetryOptions, ()),
+    ("the connector", ConnectorConfig, ("http", "default_interval")),
+    ("topic", TopicOptions, ("deduplication",)),
+    ("producer", ProducerOptions, ()),
+    ("transforms", TransformOptions, ()),
+    ("lookback", Lookback, ()),
+)
+
+
+def markdown() -> str:
+    """Return the page."""
+    parts = [_HEAD]
+    for title, options, left_out in _GROUPS:
+        described = (options.__doc__ or "").strip().splitlines()[0]
+        parts.append(f"## {title}\n\n{described}\n\n| option | default | meaning | example |\n|---|---|---|---|")
+        parts += [
+            _row(_written(options, name), name, field)
+            for name, field in options.model_fields.items()
+            if name not in left_out
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _written(options: type[Options], name: str) -> str:
+    """Return an option's name as a file has it."""
+    if options is TopicOptions:
+        places = {field: ".".join(path) for path, field in TOPIC_SETTINGS.items()}
+        return {"name": "meta.name", "create": "create_topic", **places}[name]
+    return name.removesuffix("_")
+
+
+def _row(written: str, name: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else _shown(name, field)
+    example = f"`{_example(field.examples[0])}`" if field.examples else ""
+    cells = (f"`{written}`", default, field.description or "", example)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _example(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _shown(name: str, field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, timedelta):
+        return f"`{format_duration(value)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int):
+        return f"`{format_size(value)}`" if name.endswith(("body", "size")) else f"`{value}`"
+    if name == "accept_status":
+        return "`2xx`"
+    if name == "spread":
+        return "`auto`"
+    return f"`{value}`" if isinstance(value, str) else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
