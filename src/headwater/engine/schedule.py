@@ -25,7 +25,10 @@ class Tick(msgspec.Struct, frozen=True):
 class Schedule(Protocol):
     """When to poll. Times are seconds: monotonic ones where `wall` is false, Unix time where it is true."""
 
-    wall: bool
+    @property
+    def wall(self) -> bool:
+        """Whether times are Unix time."""
+        ...
 
     def first(self, now: float) -> Tick:
         """Return the first tick of a connector that starts at `now`."""

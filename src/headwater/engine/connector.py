@@ -1,0 +1,291 @@
+"""Owns one connector at work: wait for the tick, exchange, judge, append, again. Decides nothing itself.
+
+What to send and what an answer means is the source's; when to poll is the schedule's; what is worth a log line is
+health's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+import structlog
+
+from headwater.config import ConnectorConfig
+from headwater.core.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from headwater.core.clock import Clock
+from headwater.core.errors import FetchError, LogError
+from headwater.core.exchange import Decision, Exchange
+from headwater.core.http import Fetcher, Response
+from headwater.core.units import format_duration
+from headwater.engine.counters import Counters, Figures
+from headwater.engine.health import Change, Health
+from headwater.engine.schedule import Cron, Every, Schedule, Tick
+from headwater.fluvio.batch import encode_batches
+from headwater.log import Append, Log, Receipt
+from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.poll import Poll
+from headwater.sources.retry import back_off
+
+# A wall clock can be set while a cron waits: look at it at least this often (seconds).
+_LONGEST_NAP = 30.0
+# Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
+_LARGE = 256 * 1024
+_APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
+
+_DECISIONS = {Action.EMPTY: Decision.EMPTY, Action.UNCHANGED: Decision.UNCHANGED, Action.FAIL: Decision.FAILED}
+
+logger = structlog.get_logger("headwater.connector")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every connector of an engine shares. `chance` returns a random number in [0, 1)."""
+
+    log: Log
+    fetcher: Fetcher
+    clock: Clock
+    chance: Callable[[], float]
+    figures: Figures
+
+
+def schedule_of(config: ConnectorConfig, offset: float = 0.0) -> Schedule:
+    """Return the schedule that a configuration asks for."""
+    if config.http.cron is not None:
+        return Cron(config.http.cron, config.http.timezone)
+    return Every(config.interval.total_seconds(), offset)
+
+
+class Connector:
+    """One connector. `run` polls until it is cancelled, or until `stop` was called and no exchange is under way."""
+
+    __slots__ = (
+        "_checkpoint",
+        "_counters",
+        "_health",
+        "_poll",
+        "_schedule",
+        "_shared",
+        "_stopping",
+        "_task",
+        "_waiting",
+        "config",
+    )
+
+    def __init__(self, config: ConnectorConfig, shared: Surroundings, schedule: Schedule) -> None:
+        self.config = config
+        self._shared = shared
+        self._schedule = schedule
+        self._poll = Poll(config)
+        self._checkpoint = Checkpoint()
+        self._health = Health()
+        self._counters: Counters = shared.figures.of(config.name)
+        self._stopping = False
+        self._waiting = False
+        self._task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Ask the connector to end: at once when it only waits, else after the exchange that is under way."""
+        self._stopping = True
+        if self._waiting and self._task is not None:
+            self._task.cancel()
+
+    async def run(self) -> None:
+        """Poll for ever. Raises LogError when the log is beyond repair; every other trouble is counted and reported."""
+        self._task = asyncio.current_task()
+        shared = self._shared
+        stored = await shared.log.checkpoint(self.config.name)
+        if stored is not None:
+            self._checkpoint = decode_checkpoint(stored)
+        tick = self._schedule.first(self._now())
+        while not self._stopping:
+            await self._reach(tick)
+            hold = await self._exchange(tick)
+            following = self._schedule.after(tick.at, self._now() + hold)
+            if following.missed:
+                self._skip(tick, following, hold)
+            tick = following
+
+    def _now(self) -> float:
+        """Return the time on the schedule's scale, in seconds."""
+        clock = self._shared.clock
+        return clock.time_ms() / 1000 if self._schedule.wall else clock.monotonic()
+
+    def _unix_ms(self, at: float) -> int:
+        """Turn a time on the schedule's scale into ms since the Unix epoch."""
+        clock = self._shared.clock
+        return round(at * 1000) if self._schedule.wall else clock.time_ms() + round((at - clock.monotonic()) * 1000)
+
+    async def _wait(self, deadline: float) -> None:
+        """Wait until a monotonic time. Only here may `stop` cancel the connector."""
+        if self._stopping:
+            raise asyncio.CancelledError
+        self._waiting = True
+        try:
+            await self._shared.clock.sleep_until(deadline)
+        finally:
+            self._waiting = False
+
+    async def _reach(self, tick: Tick) -> None:
+        clock = self._shared.clock
+        if not self._schedule.wall:
+            await self._wait(tick.at)
+            return
+        while (left := tick.at - clock.time_ms() / 1000) > 0:
+            await self._wait(clock.monotonic() + min(left, _LONGEST_NAP))
+
+    async def _exchange(self, tick: Tick) -> float:
+        """Perform one scheduled poll with all its attempts. Return for how many seconds the server wants quiet."""
+        clock = self._shared.clock
+        begun = clock.monotonic()
+        started = clock.time_ms()
+        scheduled = self._unix_ms(tick.at)
+        self._shared.figures.lag.observe(max(0.0, self._now() - tick.at))
+        next_poll = self._schedule.after(tick.at, tick.at).at
+        number = 0
+        while True:
+            number += 1
+            outcome, verdict = await self._attempt(number, next_poll - self._now())
+            if verdict.action is not Action.RETRY or self._stopping:
+                break
+            await self._wait(clock.monotonic() + verdict.wait)
+        response = outcome if isinstance(outcome, Response) else None
+        exchange = Exchange(
+            connector=self.config.name,
+            scheduled=scheduled,
+            started=started,
+            duration=round((clock.monotonic() - begun) * 1_000_000),
+            decision=_DECISIONS.get(verdict.action, Decision.FAILED),
+            reason=self.config.masker.mask(verdict.reason),
+            status=None if response is None else response.status,
+            bytes=0 if response is None else response.received,
+            attempts=number,
+        )
+        if verdict.action is Action.STORE and response is not None:
+            await self._store(response, exchange)
+            self._good()
+        else:
+            self._shared.log.note(exchange)
+            self._counters.decisions[exchange.decision] += 1
+            if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
+                self._bad(verdict.slug, exchange.reason)
+                return verdict.wait if verdict.action is Action.FAIL else 0.0
+            self._good()
+        return 0.0
+
+    async def _attempt(self, number: int, left: float) -> tuple[Response | FetchError, Verdict]:
+        shared, checkpoint = self._shared, self._checkpoint
+        outcome: Response | FetchError
+        self._counters.attempts += 1
+        try:
+            outcome = await shared.fetcher.fetch(self._poll.request(checkpoint))
+        except FetchError as error:
+            outcome = error
+        else:
+            self._counters.bytes += outcome.received
+            shared.figures.requests.observe(outcome.elapsed)
+        circumstances = Attempt(
+            number=number,
+            now=shared.clock.time_ms() / 1000,
+            left=left,
+            chance=shared.chance(),
+            conditional=self._poll.conditional(checkpoint),
+        )
+        return outcome, self._poll.judge(outcome, circumstances, checkpoint)
+
+    async def _store(self, response: Response, exchange: Exchange) -> None:
+        """Append the records of a response together with the checkpoint and the ledger entry, in one step."""
+        now = self._shared.clock.time_ms()
+        if len(response.body) < _LARGE:
+            append, checkpoint = self._append_of(response, exchange, now)
+        else:
+            append, checkpoint = await asyncio.to_thread(self._append_of, response, exchange, now)
+        await self._append(append)
+        self._checkpoint = checkpoint
+        self._counters.decisions[Decision.ACCEPTED] += 1
+        self._counters.records += append.exchange.records if append.exchange else 0
+        self._counters.last_record = now
+
+    def _append_of(self, response: Response, exchange: Exchange, now: int) -> tuple[Append, Checkpoint]:
+        records = self._poll.records(response)
+        checkpoint = self._poll.advance(self._checkpoint, response, scheduled=exchange.scheduled, records=len(records))
+        append = Append(
+            topic=self.config.topic.name,
+            batches=encode_batches(records, now),
+            checkpoint=(self.config.name, encode_checkpoint(checkpoint)),
+            exchange=msgspec.structs.replace(
+                exchange, decision=Decision.ACCEPTED, topic=self.config.topic.name, records=len(records)
+            ),
+        )
+        return append, checkpoint
+
+    async def _append(self, append: Append) -> Receipt:
+        """Append, waiting as long as the log's trouble may pass: the records stay in memory and nothing is polled.
+
+        Cancelling is safe at any moment: records and checkpoint commit together or not at all.
+        """
+        failures = 0
+        while True:
+            try:
+                receipt = await self._shared.log.submit(append)
+            except LogError as error:
+                if not error.retryable:
+                    raise
+                failures += 1
+                self._bad("log", f"{error.message} {error.hint}".strip())
+                pause = back_off(
+                    failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
+                )
+                await self._wait(self._shared.clock.monotonic() + pause)
+            else:
+                return receipt
+
+    def _skip(self, tick: Tick, following: Tick, hold: float) -> None:
+        """Note the ticks between two polls that did not become one."""
+        clock = self._shared.clock
+        first = self._schedule.after(tick.at, tick.at).at
+        if hold:
+            reason = f"the server asked to be left alone for {hold:g} s"
+        else:
+            took = self._now() - tick.at
+            reason = f"the poll before it took {took:.3g} s, longer than its interval"
+        self._counters.decisions[Decision.SKIPPED] += following.missed
+        self._shared.log.note(
+            Exchange(
+                connector=self.config.name,
+                scheduled=self._unix_ms(first),
+                started=clock.time_ms(),
+                duration=0,
+                decision=Decision.SKIPPED,
+                reason=reason,
+                count=following.missed,
+            )
+        )
+
+    def _good(self) -> None:
+        change = self._health.good(self._shared.clock.monotonic())
+        if change is not None:
+            self._counters.failing_since = None
+            self._report(change)
+
+    def _bad(self, slug: str, reason: str) -> None:
+        if self._counters.failing_since is None:
+            self._counters.failing_since = self._shared.clock.time_ms()
+        change = self._health.bad(slug, reason, self._shared.clock.monotonic())
+        if change is not None:
+            self._report(change)
+
+    def _report(self, change: Change) -> None:
+        lasted = format_duration(timedelta(milliseconds=round(change.seconds * 1000)))
+        if change.healthy:
+            logger.info("connector recovered", connector=self.config.name, failures=change.failures, after=lasted)
+        else:
+            logger.warning(
+                "connector is failing",
+                connector=self.config.name,
+                reason=self.config.masker.mask(change.reason),
+                endpoint=str(self.config.http.endpoint),
+            )

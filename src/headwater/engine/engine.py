@@ -1,0 +1,161 @@
+"""Owns the supervision of connectors: start, spread, restart after a crash, and the two phases of a stop.
+
+What one connector does is in `connector`; this only keeps them apart from each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from headwater.config import ConnectorConfig, InvalidConfigError, Problem
+from headwater.core.clock import Clock, SystemClock
+from headwater.core.errors import HeadwaterError, LogError, TopicExistsError
+from headwater.core.http import Fetcher
+from headwater.engine.connector import Connector, Surroundings, schedule_of
+from headwater.engine.counters import Figures
+from headwater.engine.schedule import spread_offset
+from headwater.log import Log, TopicSpec
+from headwater.sources.retry import back_off
+
+# With more connectors than this in one process, first polls are spread over the interval unless the config says no.
+SPREAD_FROM = 1000
+_RESTART_PAUSE, _LONGEST_RESTART_PAUSE = 1.0, 60.0
+
+logger = structlog.get_logger("headwater.engine")
+
+
+class Engine:
+    """Runs connectors into a log. The failure of one becomes its status and never touches another.
+
+    `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
+    1).
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        fetcher: Fetcher,
+        *,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+        grace: float = 10.0,
+    ) -> None:
+        self.figures = Figures()
+        self._clock = clock or SystemClock()
+        self._log = log
+        self._grace = grace
+        self._shared = Surroundings(log, fetcher, self._clock, chance, self.figures)
+        self._connectors: list[Connector] = []
+        self._fatal: LogError | None = None
+
+    async def run(self, configs: Sequence[ConnectorConfig], stop: asyncio.Event) -> None:
+        """Run the connectors until `stop` is set, then drain.
+
+        Raises InvalidConfigError before anything is started when a configuration cannot run here, and LogError when the
+        log is beyond repair.
+        """
+        refuse(configs)
+        await self._prepare_topics(configs)
+        for config in configs:
+            offset = first_offset(config, len(configs))
+            self._connectors.append(Connector(config, self._shared, schedule_of(config, offset)))
+        tasks = [asyncio.create_task(self._supervise(connector, stop)) for connector in self._connectors]
+        stopped = asyncio.create_task(stop.wait())
+        everything = asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.wait((everything, stopped), return_when=asyncio.FIRST_COMPLETED)
+            for connector in self._connectors:
+                connector.stop()
+            await asyncio.wait((everything,), timeout=self._grace)
+        finally:
+            stopped.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _prepare_topics(self, configs: Sequence[ConnectorConfig]) -> None:
+        existing = {topic.name for topic in await self._log.topics()}
+        missing: dict[str, ConnectorConfig] = {}
+        problems = []
+        for config in configs:
+            name = config.topic.name
+            if name in existing or name in missing:
+                continue
+            if config.topic.create:
+                missing[name] = config
+            else:
+                message = f"there is no topic {name!r}, and create_topic is false"
+                hint = f"create it with: headwater topic create {name}"
+                problems.append(config.problem(("topic",), message, hint))
+        if problems:
+            raise InvalidConfigError(problems)
+        await asyncio.gather(*(self._create_topic(config) for config in missing.values()))
+
+    async def _create_topic(self, config: ConnectorConfig) -> None:
+        try:
+            await self._log.create_topic(config.topic.name, topic_spec(config))
+        except TopicExistsError:
+            return
+
+    async def _supervise(self, connector: Connector, stop: asyncio.Event) -> None:
+        """Keep one connector running: the boundary at which whatever it raises becomes a log line and a pause."""
+        crashes = 0
+        name = connector.config.name
+        while True:
+            try:
+                await connector.run()
+            except LogError as error:
+                self._fatal = error
+                stop.set()
+                return
+            except Exception as error:
+                crashes += 1
+                pause = back_off(
+                    crashes, initial=_RESTART_PAUSE, longest=_LONGEST_RESTART_PAUSE, chance=self._shared.chance()
+                )
+                if isinstance(error, HeadwaterError):
+                    logger.error("connector stopped", connector=name, reason=str(error), restart_in=round(pause, 1))  # noqa: TRY400 - the sentence says it all
+                else:
+                    logger.exception("connector crashed", connector=name, restart_in=round(pause, 1))
+                await self._clock.sleep_until(self._clock.monotonic() + pause)
+                if connector.config.topic.create:
+                    await self._create_topic(connector.config)
+            else:
+                return
+
+
+def refuse(configs: Sequence[ConnectorConfig]) -> None:
+    """Raise InvalidConfigError, with every place, when configurations ask for what this version cannot do."""
+    problems: list[Problem] = []
+    for config in configs:
+        asked = [name for name in ("filter", "map", "arraymap") if getattr(config, name) is not None]
+        if config.transforms:
+            asked.append("transforms")
+        problems += [
+            config.problem((name,), "SmartModules are not available in this version", "remove it to run without")
+            for name in asked
+        ]
+    if problems:
+        raise InvalidConfigError(problems)
+
+
+def topic_spec(config: ConnectorConfig) -> TopicSpec:
+    """Return the topic that a configuration wants to be created."""
+    topic = config.topic
+    return TopicSpec(
+        partitions=topic.partitions, retention=topic.retention_time, max_partition_bytes=topic.max_partition_size
+    )
+
+
+def first_offset(config: ConnectorConfig, siblings: int) -> float:
+    """Return how many seconds after the start a connector polls first: at once, or at its own moment."""
+    spread = config.http.spread
+    if spread is None:
+        spread = siblings > SPREAD_FROM
+    return spread_offset(config.name, config.interval.total_seconds()) if spread else 0.0

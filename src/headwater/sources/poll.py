@@ -1,0 +1,158 @@
+"""Owns the polling source: its request, the judgement of the answer, the record, and what to remember.
+
+Pure: it never waits, sends or stores. The engine does all three with what this returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import msgspec
+
+from headwater.config import ConnectorConfig, HttpOptions
+from headwater.core.checkpoint import Checkpoint
+from headwater.core.errors import FetchError
+from headwater.core.http import Headers, Request, Response
+from headwater.core.record import Record
+from headwater.core.secret import Text
+from headwater.sources.judge import Attempt, Policy, Verdict, judge, media_type
+from headwater.sources.output import render
+from headwater.version import __version__
+
+# Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
+_LONGEST_VALIDATOR = 1024
+# These headers carry a credential whatever their value looks like.
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
+
+
+class Poll:
+    """A polling source, made once per connector from its configuration. Holds no state: that is the checkpoint's."""
+
+    __slots__ = ("_conditional", "_fingerprint", "_full", "_json", "_policy", "_request")
+
+    def __init__(self, config: ConnectorConfig) -> None:
+        options = config.http
+        self._policy = _policy(options)
+        self._request = build_request(options)
+        self._conditional = options.conditional and options.method in {"GET", "HEAD"}
+        self._json = options.output_type == "json"
+        self._full = options.output_parts == "full"
+        self._fingerprint = fingerprint(self._request, config.topic.name)
+
+    def request(self, checkpoint: Checkpoint) -> Request:
+        """Return the request of the next attempt: the configured one, with the validators of its last answer."""
+        if not self.conditional(checkpoint):
+            return self._request
+        headers = list(self._request.headers)
+        if checkpoint.etag is not None:
+            headers.append(("If-None-Match", checkpoint.etag))
+        if checkpoint.last_modified is not None:
+            headers.append(("If-Modified-Since", checkpoint.last_modified))
+        return msgspec.structs.replace(self._request, headers=tuple(headers))
+
+    def conditional(self, checkpoint: Checkpoint) -> bool:
+        """Return whether `request` carries validators with this checkpoint."""
+        return (
+            self._conditional
+            and checkpoint.request == self._fingerprint
+            and (checkpoint.etag is not None or checkpoint.last_modified is not None)
+        )
+
+    def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
+        """Decide what one attempt means. See `headwater.sources.judge`."""
+        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
+        return judge(outcome, attempt, self._policy, usual_type=usual)
+
+    def records(self, response: Response) -> tuple[Record, ...]:
+        """Return the records of an accepted response: one, with a null key, stamped at the append."""
+        return (Record(render(response, json=self._json, full=self._full)),)
+
+    def advance(self, checkpoint: Checkpoint, response: Response, *, scheduled: int, records: int) -> Checkpoint:
+        """Return the checkpoint that commits with the records of an accepted response."""
+        etag = last_modified = None
+        if self._conditional:
+            etag = _validator(response.header("etag"))
+            last_modified = _validator(response.header("last-modified"))
+        return Checkpoint(
+            exchanges=checkpoint.exchanges + 1,
+            records=checkpoint.records + records,
+            scheduled=scheduled,
+            request=self._fingerprint,
+            etag=etag,
+            last_modified=last_modified,
+            media_type=media_type(response)[:100],
+        )
+
+
+def build_request(options: HttpOptions) -> Request:
+    """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
+    headers, secret = _headers(options)
+    body = None if options.body is None else options.body.reveal().encode()
+    return Request(
+        method=options.method,
+        url=_url(options, shown=False),
+        shown_url=_url(options, shown=True),
+        headers=headers,
+        body=body,
+        secret_headers=secret,
+        connect_timeout=options.connect_timeout.total_seconds(),
+        total_timeout=options.timeout.total_seconds(),
+        max_body=options.max_body,
+        max_redirects=options.max_redirects,
+    )
+
+
+def fingerprint(request: Request, topic: str) -> str:
+    """Return 16 hex digits that change whenever validators of earlier answers stop being valid."""
+    digest = hashlib.blake2b(digest_size=8)
+    parts = [topic, request.method, request.url, *(f"{name.lower()}:{value}" for name, value in request.headers)]
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    digest.update(request.body or b"")
+    return digest.hexdigest()
+
+
+def _policy(options: HttpOptions) -> Policy:
+    return Policy(
+        method=options.method,
+        accepted=options.accept_status,
+        content_types=options.accept_content_type,
+        attempts=options.retry.attempts,
+        initial=options.retry.initial.total_seconds(),
+        longest=options.retry.max.total_seconds(),
+        retry_after_longest=options.retry.retry_after_max.total_seconds(),
+        body_only=options.output_parts == "body",
+    )
+
+
+def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
+    given = {name.lower() for name, _ in options.headers}
+    headers = [(name, value.reveal()) for name, value in options.headers]
+    if "user-agent" not in given:
+        agent = f"headwater/{__version__}" if options.user_agent is None else options.user_agent.reveal()
+        headers.insert(0, ("User-Agent", agent))
+    if "accept" not in given:
+        headers.append(("Accept", "*/*"))
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
+    return tuple(headers), frozenset(secret)
+
+
+def _url(options: HttpOptions, *, shown: bool) -> str:
+    """Build the URL with `params` added, and what is not a URL character encoded; what is encoded already stays."""
+    text = str if shown else Text.reveal
+    parts = urlsplit(text(options.endpoint))
+    # A masked part must stay readable: `***`, not %2A%2A%2A.
+    query = parts.query
+    for name, value in options.params:
+        pair = f"{quote(name, safe='')}={quote(text(value), safe='*' if shown else '')}"
+        query = f"{query}&{pair}" if query else pair
+    return urlunsplit((parts.scheme, parts.netloc, _encoded(parts.path) or "/", _encoded(query), ""))
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def _validator(value: str | None) -> str | None:
+    return value if value and len(value) <= _LONGEST_VALIDATOR and value.isprintable() else None
