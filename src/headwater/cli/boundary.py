@@ -1,0 +1,48 @@
+"""Owns how a command ends: which exit status, and which words on standard error. The one place that catches all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+
+from headwater.core.errors import HeadwaterError
+
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + signal.SIGPIPE
+
+
+def guarded(command: click.Command) -> int:
+    """Run a command with the process's arguments and return its exit status; an error becomes a sentence, not a trace.
+
+    0 done, 1 failed, 2 wrong usage, 3 wrong configuration, 4 the data directory cannot be used, 130 Ctrl-C,
+    141 the reader of standard output went away.
+    """
+    try:
+        status = command.main(prog_name="headwater", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except HeadwaterError as error:
+        say_error(error)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered would raise again at exit; nobody reads it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return status if isinstance(status, int) else 0
+
+
+def say_error(error: HeadwaterError) -> None:
+    """Write an error and its hint to standard error."""
+    text = str(error)
+    click.echo(text if text.startswith(("error", "connect")) and "\n" in text else f"headwater: {text}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)

@@ -1,0 +1,78 @@
+"""Owns `headwater demo`: the page's own example against a sample API on this machine, in one command."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import click
+import uvloop
+
+from headwater.cli.logs import configure_logs
+from headwater.config import load_text
+from headwater.engine import Engine
+from headwater.fetch import CurlFetcher
+from headwater.log import Log, Offset
+from headwater.sample import SampleApi
+
+_PATIENCE = 30.0
+
+
+@click.command()
+@click.option("-n", "--records", type=click.IntRange(1), default=5, show_default=True, help="Stop after this many.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the topic is kept.  [default: a new directory, removed at the end]",
+)
+def command(records: int, data_dir: Path | None) -> None:
+    """Poll a sample API into a topic and print the records as they arrive.
+
+    It runs the example of Fluvio's HTTP connector page, with two settings changed: the endpoint is a small API on this
+    machine, and the interval one second, so that there is something to see.
+    """
+    configure_logs("auto", "warning")
+    with tempfile.TemporaryDirectory(prefix="headwater-demo-") as scratch:
+        uvloop.run(_demo(records, data_dir or Path(scratch)))
+    click.echo(
+        "\nThat was a durable topic. Now your own endpoint:\n"
+        "  1. put its URL into `endpoint:` of examples/connect.yml\n"
+        "  2. headwater run examples/connect.yml\n"
+        "  3. headwater consume cat-facts -B          (in another terminal)\n"
+        "or without a file:\n"
+        "  headwater http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts",
+        err=True,
+    )
+
+
+async def _demo(records: int, directory: Path) -> None:
+    text = (resources.files("headwater.sample") / "connect.yml").read_text("utf-8")
+    stop = asyncio.Event()
+    async with SampleApi() as api, Log.open(directory) as log, CurlFetcher() as fetcher:
+        overrides = {"endpoint": f"{api.url}/fact", "interval": "1s"}
+        click.echo("# connect.yml, the page's example:", err=True)
+        click.echo(text.strip(), err=True)
+        settings = " ".join(f"--set {key}={value}" for key, value in overrides.items())
+        click.echo(f"\n$ headwater run connect.yml {settings}\n$ headwater consume cat-facts -B", err=True)
+        loaded = load_text(text, name="connect.yml", overrides=overrides)
+        running = asyncio.create_task(Engine(log, fetcher).run(loaded.connectors, stop))
+        printing = asyncio.create_task(_print(log, records, running))
+        try:
+            await printing
+        finally:
+            stop.set()
+            await running
+
+
+async def _print(log: Log, records: int, running: asyncio.Task[None]) -> None:
+    while "cat-facts" not in {topic.name for topic in await log.topics()} and not running.done():
+        await asyncio.sleep(0.01)
+    topic = await log.topic("cat-facts")
+    async with asyncio.timeout(_PATIENCE + records):
+        async for record in topic.follow(Offset.beginning()):
+            click.echo(record.value.decode())
+            records -= 1
+            if records == 0:
+                return

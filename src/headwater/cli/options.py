@@ -1,0 +1,87 @@
+"""Owns the options that several commands share, so that they look and mean the same everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def default_data_dir() -> Path:
+    """Return `$HEADWATER_DATA`, else `~/.headwater`."""
+    given = os.environ.get("HEADWATER_DATA")
+    return Path(given) if given else Path.home() / ".headwater"
+
+
+def _data_dir(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:  # noqa: ARG001 - click's signature
+    return value or default_data_dir()
+
+
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    callback=_data_dir,
+    help="Where the topics are kept.  [default: $HEADWATER_DATA or ~/.headwater]",
+)
+
+
+def _assignments(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001 - click's signature
+    pairs = {}
+    for pair in value:
+        name, separator, setting = pair.partition("=")
+        if not separator or not name.strip():
+            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE")
+        pairs[name.strip()] = setting
+    return pairs
+
+
+def config_options(command: Decorated) -> Decorated:
+    """Add what every command that reads connect.yml files takes: `--secrets` and `--set`."""
+    for option in (
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_assignments,
+            help="Override an option of the files, such as interval=1s. Repeatable.",
+        ),
+        click.option(
+            "--secrets",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            help="A file of NAME=VALUE lines for ${{ secrets.NAME }}.  [default: the environment]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run_options(command: Decorated) -> Decorated:
+    """Add what every command that runs connectors takes: metrics, logs, grace."""
+    for option in (
+        click.option(
+            "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            default="info",
+            show_default=True,
+            help="How much to say.",
+        ),
+        click.option(
+            "--log-format",
+            type=click.Choice(["auto", "human", "json"]),
+            default="auto",
+            show_default=True,
+            help="auto: human on a terminal, JSON otherwise.",
+        ),
+        click.option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there (loopback by default)."),
+    ):
+        command = option(command)
+    return command

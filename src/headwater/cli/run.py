@@ -1,0 +1,106 @@
+"""Owns `headwater run`, and the running of connectors in the foreground that other commands share."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from headwater.cli.boundary import INTERRUPTED
+from headwater.cli.logs import configure_logs
+from headwater.cli.options import config_options, data_dir, run_options
+from headwater.config import ConnectorConfig, Problem, load_files, secret_source
+from headwater.core.units import parse_duration
+from headwater.engine import Engine
+from headwater.fetch import CurlFetcher, raise_file_limit
+from headwater.log import Log
+
+logger = structlog.get_logger("headwater")
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
+@config_options
+@data_dir
+@run_options
+def command(
+    configs: tuple[Path, ...],
+    secrets: Path | None,
+    overrides: dict[str, str],
+    data_dir: Path,
+    metrics: str | None,
+    log_format: str,
+    log_level: str,
+    grace: str,
+) -> int:
+    """Run connectors in the foreground until Ctrl-C.
+
+    CONFIG is a connect.yml, or a directory of them; one file may hold several, parted by `---`. Nothing starts unless
+    all of them are right.
+    """
+    configure_logs(log_format, log_level)
+    loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
+    say_warnings(loaded.warnings)
+    return run_foreground(loaded.connectors, data_dir, metrics=metrics, grace=read_grace(grace))
+
+
+def read_grace(grace: str) -> float:
+    """Read `--grace` as seconds."""
+    try:
+        return parse_duration(grace).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--grace") from error
+
+
+def say_warnings(warnings: Sequence[Problem]) -> None:
+    """Write the warnings of a configuration to standard error."""
+    for warning in warnings:
+        click.echo(warning.render(), err=True)
+
+
+def run_foreground(connectors: Sequence[ConnectorConfig], directory: Path, *, metrics: str | None, grace: float) -> int:
+    """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM."""
+    return uvloop.run(_run(connectors, directory, metrics=metrics, grace=grace))
+
+
+async def _run(connectors: Sequence[ConnectorConfig], directory: Path, *, metrics: str | None, grace: float) -> int:
+    stop = asyncio.Event()
+    received: list[signal.Signals] = []
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def on_signal(number: signal.Signals) -> None:
+        received.append(number)
+        if len(received) == 1:
+            logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{grace:g}s")
+            stop.set()
+        else:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    raise_file_limit()
+    try:
+        async with AsyncExitStack() as cleanup:
+            log = await cleanup.enter_async_context(Log.open(directory))
+            fetcher = await cleanup.enter_async_context(CurlFetcher())
+            engine = Engine(log, fetcher, grace=grace)
+            if metrics is not None:
+                from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
+
+                address, stop_metrics = serve_metrics(metrics, engine.figures, log.size)
+                cleanup.callback(stop_metrics)
+                logger.info("serving metrics", url=address)
+            logger.info("running", connectors=len(connectors), data=str(directory))
+            await engine.run(connectors, stop)
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    return INTERRUPTED if signal.SIGINT in received else 0
