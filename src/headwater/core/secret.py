@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -59,7 +60,7 @@ class Masker:
             if len(secret) < 4:
                 continue
             needles |= {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
-            needles |= {secret.encode("unicode_escape").decode("ascii"), secret.replace('"', '\\"')}
+            needles |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
             # A secret inside a longer base64 text shows in one of three alignments; the edges mix with neighbours.
             raw = secret.encode()
             for shift in range(3):
