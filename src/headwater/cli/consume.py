@@ -154,18 +154,22 @@ def _print_all(reader: LogReader, topic: str, spans: Sequence[Span], printer: Pr
         reader.changed()
         moved = False
         for span in spans:
-            if span.done:
-                continue
-            for batch in reader.read(topic, span.partition, span.position, _CHUNK):
-                _print_batch(batch, span, printer)
-                moved = True
-                if span.done:
-                    break
+            if not span.done:
+                moved |= _print_chunk(reader, topic, span, printer)
         printer.flush()
         if all(span.done for span in spans):
             return
         while not moved and not reader.changed():
             time.sleep(_NAP)
+
+
+def _print_chunk(reader: LogReader, topic: str, span: Span, printer: Printer) -> bool:
+    """Print the next records of a span, and return whether there were any."""
+    batches = reader.read(topic, span.partition, span.position, _CHUNK)
+    for batch in batches:
+        if span.end is None or span.position < span.end:
+            _print_batch(batch, span, printer)
+    return bool(batches)
 
 
 def _print_batch(batch: StoredBatch, span: Span, printer: Printer) -> None:

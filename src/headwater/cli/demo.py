@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import uvloop
 
 from headwater.cli.logs import configure_logs
 from headwater.config import load_text
+from headwater.core.errors import HeadwaterError, TopicExistsError
 from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
-from headwater.log import Log, Offset
+from headwater.log import Log, Offset, Topic
 from headwater.sample import SampleApi
 
 _PATIENCE = 30.0
@@ -49,30 +51,32 @@ def command(records: int, data_dir: Path | None) -> None:
 
 async def _demo(records: int, directory: Path) -> None:
     text = (resources.files("headwater.sample") / "connect.yml").read_text("utf-8")
-    stop = asyncio.Event()
-    async with SampleApi() as api, Log.open(directory) as log, CurlFetcher() as fetcher:
+    with SampleApi() as api:
         overrides = {"endpoint": f"{api.url}/fact", "interval": "1s"}
-        click.echo("# connect.yml, the page's example:", err=True)
-        click.echo(text.strip(), err=True)
-        settings = " ".join(f"--set {key}={value}" for key, value in overrides.items())
-        click.echo(f"\n$ headwater run connect.yml {settings}\n$ headwater consume cat-facts -B", err=True)
         loaded = load_text(text, name="connect.yml", overrides=overrides)
-        running = asyncio.create_task(Engine(log, fetcher).run(loaded.connectors, stop))
-        printing = asyncio.create_task(_print(log, records, running))
-        try:
-            await printing
-        finally:
-            stop.set()
-            await running
+        settings = " ".join(f"--set {key}={value}" for key, value in overrides.items())
+        click.echo(f"{text.strip()}\n\n$ headwater run connect.yml {settings}\n$ headwater consume cat-facts", err=True)
+        async with Log.open(directory) as log, CurlFetcher() as fetcher:
+            with suppress(TopicExistsError):
+                await log.create_topic("cat-facts")
+            stop = asyncio.Event()
+            running = asyncio.create_task(Engine(log, fetcher).run(loaded.connectors, stop))
+            printing = asyncio.create_task(_print(await log.topic("cat-facts"), records))
+            try:
+                done, _ = await asyncio.wait(
+                    (running, printing), timeout=_PATIENCE + records, return_when=asyncio.FIRST_COMPLETED
+                )
+                if printing not in done:
+                    raise HeadwaterError(f"the sample API at {api.url} left no record in the topic in time")
+            finally:
+                stop.set()
+                printing.cancel()
+                await running
 
 
-async def _print(log: Log, records: int, running: asyncio.Task[None]) -> None:
-    while "cat-facts" not in {topic.name for topic in await log.topics()} and not running.done():
-        await asyncio.sleep(0.01)
-    topic = await log.topic("cat-facts")
-    async with asyncio.timeout(_PATIENCE + records):
-        async for record in topic.follow(Offset.beginning()):
-            click.echo(record.value.decode())
-            records -= 1
-            if records == 0:
-                return
+async def _print(topic: Topic, records: int) -> None:
+    async for record in topic.follow(Offset.end()):
+        click.echo(record.value.decode())
+        records -= 1
+        if records == 0:
+            return

@@ -76,7 +76,7 @@ class FetchError(HeadwaterError):
     """
 
     retryable: ClassVar[bool] = True
-    sent: ClassVar[bool] = True
+    sent: bool = True
     slug: ClassVar[str] = "fetch"
 
 

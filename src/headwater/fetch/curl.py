@@ -145,7 +145,7 @@ class CurlFetcher:
             transfer.curl = None
             if not transfer.future.done():
                 code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
-                transfer.future.set_exception(failure(code, str(error), transfer.request, connected=False))
+                transfer.future.set_exception(failure(code, str(error), transfer.request, sent=False))
             return
         self._flying[curl] = transfer
         self._multi.add_handle(curl)
@@ -283,7 +283,7 @@ class CurlFetcher:
 
     def _fail(self, curl: pycurl.Curl, code: int, said: str) -> None:
         transfer = self._flying[curl]
-        connected = curl.getinfo(pycurl.PRETRANSFER_TIME) > 0
+        sent = curl.getinfo(pycurl.REQUEST_SIZE) > 0
         self._land(transfer)
         curl.close()
         request = transfer.request
@@ -294,7 +294,7 @@ class CurlFetcher:
                 hint="raise `max_body` if such bodies are right",
             )
         else:
-            error = failure(code, said, request, connected=connected)
+            error = failure(code, said, request, sent=sent)
         self._deliver(transfer, error)
         self._start_waiting()
 
@@ -303,6 +303,8 @@ class CurlFetcher:
         if transfer.future.done():
             return
         if isinstance(outcome, FetchError):
+            # An earlier hop of a redirect has seen the request, wherever the last one failed.
+            outcome.sent = outcome.sent or transfer.followed > 0
             transfer.future.set_exception(outcome)
         else:
             transfer.future.set_result(outcome)

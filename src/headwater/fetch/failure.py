@@ -44,10 +44,10 @@ CODES: dict[int, tuple[type[FetchError], str, str]] = {
 }
 
 
-def failure(code: int, said: str, request: Request, *, connected: bool) -> FetchError:
-    """Return the error for libcurl's `code` and words. `connected`: whether there was a connection by then."""
+def failure(code: int, said: str, request: Request, *, sent: bool) -> FetchError:
+    """Return the error for libcurl's `code` and words. `sent`: whether any of the request had gone out by then."""
     kind, what, hint = CODES.get(code, (errors.RequestError, f"libcurl's error {code}", "check the request"))
-    if kind is errors.ReadTimeoutError and not connected:
+    if kind is errors.ReadTimeoutError and not sent:
         kind, what, hint = errors.ConnectTimeoutError, "no connection in time", "check host, port and firewalls"
     # A failure of chunked framing comes as a receive error with these words.
     if kind is errors.ResetError and "chunk" in said.lower():

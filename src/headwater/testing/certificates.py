@@ -1,0 +1,36 @@
+"""Owns throw-away certificates for servers of tests: good, expired, for another host."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from headwater.core.errors import HeadwaterError
+
+
+class Certificates:
+    """An authority of its own. `bundle` is the file by which a client trusts it, written into `directory`.
+
+    Raises HeadwaterError when the extra `testing` is not installed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            import trustme  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise HeadwaterError(
+                "certificates for tests need trustme", hint="pip install 'headwater[testing]'"
+            ) from error
+        self._authority = trustme.CA()
+        self.bundle = directory / "authority.pem"
+        self._authority.cert_pem.write_to_path(str(self.bundle))
+
+    def context(self, *hosts: str, expired: bool = False) -> ssl.SSLContext:
+        """Return a server's TLS context for the hosts, 127.0.0.1 and localhost when none are named."""
+        names = hosts or ("127.0.0.1", "localhost", "::1")
+        until = datetime.now(UTC) - timedelta(days=1) if expired else None
+        certificate = self._authority.issue_cert(*names, not_after=until)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        certificate.configure_cert(context)
+        return context
