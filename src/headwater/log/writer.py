@@ -227,12 +227,13 @@ class Writer:
         transaction = Transaction(self._connection, self._state)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            # A connector waits for its append, so what it noted is older than an append taken at the same time.
+            transaction.entries += [self._state.enter(note) for note in notes]
             for item in items:
                 try:
                     outcomes.append((item.waiter, self._do(transaction, item.work)))
                 except HeadwaterError as error:
                     outcomes.append((item.waiter, error))
-            transaction.entries += [self._state.enter(note) for note in notes]
             transaction.flush()
             self._evict()
             self._connection.execute("COMMIT")
