@@ -55,7 +55,7 @@ class Bench:
 async def bench(directory: Path, server: ScriptedServer | None = None) -> AsyncIterator[Bench]:
     clock = VirtualClock()
     async with AsyncExitStack() as stack:
-        serving = server or await stack.enter_async_context(ScriptedServer())
+        serving = await stack.enter_async_context(ScriptedServer()) if server is None else server
         log = await stack.enter_async_context(Log.open(directory, now_ms=clock.time_ms))
         yield Bench(serving, log, await stack.enter_async_context(CurlFetcher()), clock)
 

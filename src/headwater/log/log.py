@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
 
-from headwater.core.errors import HeadwaterError, TopicExistsError, TopicNotFoundError
+from headwater.core.errors import HeadwaterError, LogError, TopicExistsError, TopicNotFoundError
 from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
 from headwater.core.record import Record, StoredRecord
 from headwater.fluvio.batch import decode_records, encode_batches
+from headwater.fluvio.partition import partition_of
+from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
+from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
 from headwater.log.schema import FILE_NAME, open_writer
 from headwater.log.values import Append, Offset, Receipt, TopicInfo, TopicSpec
 from headwater.log.writer import Outcome, Transaction, Writer
 
 _Result = TypeVar("_Result")
 _CHUNK = 256 * 1024
+# How often records that have had their time are looked for (seconds).
+_RETENTION_PAUSE = 60.0
 
 
 def _now_ms() -> int:
@@ -50,13 +57,16 @@ class Log:
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self.directory)
         self._followers: dict[int, list[asyncio.Future[None]]] = {}
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._lock.release)
             connection = open_writer(self._path)
+            undo.callback(connection.close)
             self._reader = LogReader(self.directory)
-            self._writer = Writer(connection, self._path, self._committed)
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.callback(self._reader.close)
+            with mapped(self._path):
+                self._writer = Writer(connection, self._path, self._committed)
+            undo.pop_all()
+        self._retaining = self._loop.create_task(self._keep_retaining())
         return self
 
     async def __aexit__(
@@ -66,6 +76,7 @@ class Log:
 
     async def close(self) -> None:
         """Commit what is queued, end the writer, give the directory back."""
+        self._retaining.cancel()
         self._reader.close()
         await asyncio.shield(asyncio.to_thread(self._writer.close))
         self._lock.release()
@@ -119,7 +130,27 @@ class Log:
             for place in [place for place in state.next if place[0] == info.id]:
                 del state.next[place]
 
+            transaction.touched.add(info.id)
+
         await self._do(work)
+
+    async def retain(self) -> None:
+        """Delete the records that have had their time, by age or by size. Called by itself once a minute."""
+        places = [(info, number) for info in await self.topics() for number in range(info.spec.partitions)]
+        now = self.now_ms()
+        for start in range(0, len(places), PARTITIONS_AT_ONCE):
+            some = places[start : start + PARTITIONS_AT_ONCE]
+            while await self._do(partial(retain, places=some, now_ms=now)):
+                pass
+        while await self._do(shrink):
+            pass
+
+    async def _keep_retaining(self) -> None:
+        while True:
+            await asyncio.sleep(_RETENTION_PAUSE)
+            # A full or failing disk shows with the next append; the next round tries again.
+            with suppress(LogError):
+                await self.retain()
 
     async def topics(self) -> list[TopicInfo]:
         """Return every topic, by name."""
@@ -190,11 +221,22 @@ class Topic:
     async def append(self, records: Sequence[Record], *, partition: int | None = None) -> list[Receipt]:
         """Append records in one step per partition; return a receipt for each. Keys choose partitions as in Fluvio.
 
-        Raises TopicError or LogError.
+        Records without a key go to the partitions in turn, those of one call together. Raises TopicError or LogError.
         """
-        batches = encode_batches(records, self._log.now_ms())
-        receipt = await self._log.submit(Append(self.info.name, batches, partition))
-        return [receipt]
+        now = self._log.now_ms()
+        groups = self._grouped(records, partition)
+        appends = [Append(self.info.name, encode_batches(group, now), place) for place, group in groups.items()]
+        return await asyncio.gather(*(self._log.submit(append) for append in appends))
+
+    def _grouped(self, records: Sequence[Record], partition: int | None) -> dict[int | None, Sequence[Record]]:
+        count = self.info.spec.partitions
+        if partition is not None or count == 1:
+            return {partition: records}
+        groups: dict[int | None, list[Record]] = {}
+        for record in records:
+            place = None if record.key is None else partition_of(record.key, count)
+            groups.setdefault(place, []).append(record)
+        return {**groups}
 
     async def read(self, start: Offset | None = None, *, partition: int = 0, limit: int = 1000) -> list[StoredRecord]:
         """Return at most `limit` records that are there now, from the beginning unless `start` is given."""
