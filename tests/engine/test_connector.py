@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 from headwater.config import ConnectorConfig, InvalidConfigError, load_text
 from headwater.core.checkpoint import decode_checkpoint
 from headwater.core.exchange import Decision, Exchange
+from headwater.core.http import Request, Response
 from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
+from headwater.fluvio.batch import decode_header
 from headwater.log import Log, LogReader, Offset, TopicSpec
 from headwater.testing import Answer, Received, ScriptedServer, VirtualClock
 
@@ -25,6 +27,7 @@ class Bench:
     def __init__(self, server: ScriptedServer, log: Log, fetcher: CurlFetcher, clock: VirtualClock) -> None:
         self.server = server
         self.log = log
+        self.fetcher = fetcher
         self.clock = clock
         self.engine = Engine(log, fetcher, clock=clock, chance=lambda: 0.5, grace=5)
         self.stop = asyncio.Event()
@@ -393,3 +396,56 @@ async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == ["connector is failing", "connector recovered"]
     assert "no space left" in lines[0]["reason"]
     assert "free some space" in lines[0]["reason"]
+
+
+async def test_compression_is_agreed_upon(tmp_path: Path) -> None:
+    """The producer's codec is used where the topic allows it; a conflict is an error with its place."""
+    async with bench(tmp_path) as it:
+        it.server.route("/x", Answer(body=b"cat " * 5000))
+        await it.log.create_topic("packed", TopicSpec(compression="zstd"))
+        config = it.config(name="packed", more="producer: {compression: gzip}\n")
+        with pytest.raises(InvalidConfigError, match=r"connect\.yml:6:1: .*allows compression zstd, not gzip"):
+            await it.engine.run([config], it.stop)
+        configs = it.config(name="packed"), it.config(name="gz", more="producer: {compression: gzip}\n")
+        async with it.running(*configs):
+            await it.clock.sleeping(2)
+        for name, codec in (("packed", 4), ("gz", 1)):
+            assert await it.values(name) == [b"cat " * 5000]
+            batch = it.log.reader.read(name, 0, 0, 1)[0]
+            assert decode_header(batch.data).attributes == codec
+            assert len(batch.data) < 1000
+
+
+async def test_what_nobody_thought_of_stops_one_connector_for_a_while(tmp_path: Path) -> None:
+    """A defect in one connector is told with its trace; it starts again after a pause, and the others never notice."""
+    async with bench(tmp_path) as it:
+        it.server.route("/x", counting())
+        real, calls = it.fetcher.fetch, iter(range(100))
+
+        def broken(request: Request) -> Awaitable[Response]:
+            if "odd" in request.url and next(calls) == 0:
+                raise RuntimeError("a defect")
+            return real(request)
+
+        it.fetcher.fetch = broken  # type: ignore[method-assign, assignment]
+        with capture_logs() as lines:
+            async with it.running(it.config("/x?odd", "odd"), it.config("/x", "even")):
+                assert await it.clock.sleeping(2) == pytest.approx(0.75)
+                await it.clock.next_wake(2)
+                await it.clock.sleeping(2)
+            assert len(await it.values("odd")) == len(await it.values("even")) == 1
+    assert [(line["event"], line["connector"]) for line in lines] == [("connector crashed", "odd")]
+
+
+async def test_what_outlasts_the_grace_is_cut(tmp_path: Path) -> None:
+    """After the grace period the stop cuts what is still under way; nothing of it is stored."""
+    async with bench(tmp_path) as it:
+        it.engine._grace = 0.05
+        it.server.route("/x", Answer(hang=True))
+        task = asyncio.create_task(it.engine.run([it.config()], it.stop))
+        async with asyncio.timeout(10):
+            while not it.server.received:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0)
+            it.stop.set()
+            await task
+        assert await it.values() == []

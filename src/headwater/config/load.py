@@ -24,7 +24,7 @@ from headwater.core.secret import Masker, Text
 _ENDINGS = (".yml", ".yaml")
 _SMART = ("filter", "map", "arraymap")
 # Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
-_PLACED = (("topic",), ("filter",), ("map",), ("arraymap",), ("transforms",))
+_PLACED = (("topic",), ("producer",), ("filter",), ("map",), ("arraymap",), ("transforms",))
 _LONGEST_SHOWN = 60
 
 

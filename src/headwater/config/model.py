@@ -61,8 +61,8 @@ class ProducerOptions(Options):
 
     linger: Duration = Field(timedelta(0), description="How long a batch may wait for more records.", examples=["1ms"])
     batch_size: Size = Field(16_384, ge=1, description="The size of a batch.", examples=["44.0 MB"])
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        "none", description="How batches are compressed.", examples=["gzip"]
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] | None = Field(
+        None, description="How batches are compressed. Default: as the topic says, else not at all.", examples=["gzip"]
     )
 
 

@@ -25,6 +25,7 @@ from headwater.engine.counters import Counters, Figures
 from headwater.engine.health import Change, Health
 from headwater.engine.schedule import Cron, Every, Schedule, Tick
 from headwater.fluvio.batch import encode_batches
+from headwater.fluvio.compression import Compression
 from headwater.log import Append, Log, Receipt
 from headwater.sources.judge import Action, Attempt, Verdict
 from headwater.sources.poll import Poll
@@ -64,6 +65,7 @@ class Connector:
 
     __slots__ = (
         "_checkpoint",
+        "_compression",
         "_counters",
         "_health",
         "_poll",
@@ -75,8 +77,15 @@ class Connector:
         "config",
     )
 
-    def __init__(self, config: ConnectorConfig, shared: Surroundings, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        config: ConnectorConfig,
+        shared: Surroundings,
+        schedule: Schedule,
+        compression: Compression = Compression.NONE,
+    ) -> None:
         self.config = config
+        self._compression = compression
         self._shared = shared
         self._schedule = schedule
         self._poll = Poll(config)
@@ -214,7 +223,7 @@ class Connector:
         checkpoint = self._poll.advance(self._checkpoint, response, scheduled=exchange.scheduled, records=len(records))
         append = Append(
             topic=self.config.topic.name,
-            batches=encode_batches(records, now),
+            batches=encode_batches(records, now, self._compression),
             checkpoint=(self.config.name, encode_checkpoint(checkpoint)),
             exchange=msgspec.structs.replace(
                 exchange, decision=Decision.ACCEPTED, topic=self.config.topic.name, records=len(records)

@@ -18,6 +18,7 @@ from headwater.core.http import Fetcher
 from headwater.engine.connector import Connector, Surroundings, schedule_of
 from headwater.engine.counters import Figures
 from headwater.engine.schedule import spread_offset
+from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
 from headwater.sources.retry import back_off
 
@@ -60,9 +61,11 @@ class Engine:
         """
         refuse(configs)
         await self._prepare_topics(configs)
+        allowed = {topic.name: topic.spec.compression for topic in await self._log.topics()}
         for config in configs:
-            offset = first_offset(config, len(configs))
-            self._connectors.append(Connector(config, self._shared, schedule_of(config, offset)))
+            schedule = schedule_of(config, first_offset(config, len(configs)))
+            codec = agreed(config.producer.compression, allowed[config.topic.name]) or Compression.NONE
+            self._connectors.append(Connector(config, self._shared, schedule, codec))
         tasks = [asyncio.create_task(self._supervise(connector, stop)) for connector in self._connectors]
         stopped = asyncio.create_task(stop.wait())
         everything = asyncio.gather(*tasks, return_exceptions=True)
@@ -80,19 +83,24 @@ class Engine:
             raise self._fatal
 
     async def _prepare_topics(self, configs: Sequence[ConnectorConfig]) -> None:
-        existing = {topic.name for topic in await self._log.topics()}
+        """Create the topics that are missing. Raises InvalidConfigError, creating none, when a config forbids it."""
+        topics = {topic.name: topic.spec for topic in await self._log.topics()}
         missing: dict[str, ConnectorConfig] = {}
         problems = []
         for config in configs:
             name = config.topic.name
-            if name in existing or name in missing:
-                continue
-            if config.topic.create:
+            if name not in topics:
+                if not config.topic.create:
+                    message = f"there is no topic {name!r}, and create_topic is false"
+                    hint = f"create it with: headwater topic create {name}"
+                    problems.append(config.problem(("topic",), message, hint))
+                    continue
                 missing[name] = config
-            else:
-                message = f"there is no topic {name!r}, and create_topic is false"
-                hint = f"create it with: headwater topic create {name}"
-                problems.append(config.problem(("topic",), message, hint))
+                topics[name] = topic_spec(config)
+            wanted, allowed = config.producer.compression, topics[name].compression
+            if agreed(wanted, allowed) is None:
+                message = f"the topic {name!r} allows compression {allowed}, not {wanted}"
+                problems.append(config.problem(("producer",), message, f"write compression: {allowed}"))
         if problems:
             raise InvalidConfigError(problems)
         await asyncio.gather(*(self._create_topic(config) for config in missing.values()))
@@ -149,7 +157,10 @@ def topic_spec(config: ConnectorConfig) -> TopicSpec:
     """Return the topic that a configuration wants to be created."""
     topic = config.topic
     return TopicSpec(
-        partitions=topic.partitions, retention=topic.retention_time, max_partition_bytes=topic.max_partition_size
+        partitions=topic.partitions,
+        retention=topic.retention_time,
+        max_partition_bytes=topic.max_partition_size,
+        compression=topic.compression,
     )
 
 

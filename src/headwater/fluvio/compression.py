@@ -32,6 +32,16 @@ _CODECS = {
 }
 
 
+def agreed(wanted: str | None, allowed: str) -> Compression | None:
+    """Return the codec of a producer that wants one (or has no wish) for a topic that allows `any` or just one.
+
+    None when the topic does not allow what the producer wants.
+    """
+    if allowed == "any":
+        return Compression[(wanted or "none").upper()]
+    return Compression[allowed.upper()] if wanted in {None, allowed} else None
+
+
 def compress(payload: bytes, codec: Compression) -> bytes:
     """Compress the payload of a batch."""
     return payload if codec is Compression.NONE else bytes(_CODECS[codec].compress(payload))

@@ -18,6 +18,7 @@ from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
 from headwater.core.record import Record, StoredRecord
 from headwater.fluvio.batch import decode_records, encode_batches
+from headwater.fluvio.compression import Compression, agreed
 from headwater.fluvio.partition import partition_of
 from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
@@ -225,7 +226,8 @@ class Topic:
         """
         now = self._log.now_ms()
         groups = self._grouped(records, partition)
-        appends = [Append(self.info.name, encode_batches(group, now), place) for place, group in groups.items()]
+        codec = agreed(None, self.info.spec.compression) or Compression.NONE
+        appends = [Append(self.info.name, encode_batches(group, now, codec), place) for place, group in groups.items()]
         return await asyncio.gather(*(self._log.submit(append) for append in appends))
 
     def _grouped(self, records: Sequence[Record], partition: int | None) -> dict[int | None, Sequence[Record]]:
