@@ -29,7 +29,7 @@ def guarded(command: click.Command) -> int:
         error.show()
         return error.exit_code
     except HeadwaterError as error:
-        say_error(error)
+        click.echo(error.report(), err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -38,11 +38,3 @@ def guarded(command: click.Command) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     return status if isinstance(status, int) else 0
-
-
-def say_error(error: HeadwaterError) -> None:
-    """Write an error and its hint to standard error."""
-    text = str(error)
-    click.echo(text if text.startswith(("error", "connect")) and "\n" in text else f"headwater: {text}", err=True)
-    if error.hint:
-        click.echo(f"  hint: {error.hint}", err=True)

@@ -42,7 +42,8 @@ def flags() -> list[click.Option]:
     return options
 
 
-@click.command(cls=PageCommand)
+# Both spellings of an option work here too: what a file may say with `_` is a flag with `-`.
+@click.command(cls=PageCommand, context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
 @click.option("--fluvio-topic", "--topic", "topic", required=True, metavar="NAME", help="The topic for the records.")
 @click.option("--name", metavar="NAME", help="The connector's name.  [default: the topic's]")
 @click.option(

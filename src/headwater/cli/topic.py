@@ -14,7 +14,7 @@ import yaml
 from headwater.cli.options import data_dir
 from headwater.core.errors import HeadwaterError, TopicError
 from headwater.core.units import format_duration, format_size, parse_duration, parse_size
-from headwater.log import Log, LogReader, TopicInfo, TopicSpec
+from headwater.log import FILE_NAME, Log, LogReader, TopicInfo, TopicSpec
 
 _COLUMNS = ("NAME", "TYPE", "PARTITIONS", "REPLICAS", "RETENTION TIME", "COMPRESSION", "STATUS")
 
@@ -94,8 +94,11 @@ def create(
 @data_dir
 def list_topics(output: str, data_dir: Path) -> None:
     """List the topics."""
-    with LogReader(data_dir) as reader:
-        topics = reader.topics()
+    topics: list[TopicInfo] = []
+    # Before anything has run there is no log, and no topic: that is no error.
+    if (data_dir / FILE_NAME).exists():
+        with LogReader(data_dir) as reader:
+            topics = reader.topics()
     if output != "table":
         click.echo(_dump([_described(topic) for topic in topics], output))
         return
@@ -124,8 +127,8 @@ def describe(name: str, output: str, data_dir: Path) -> None:
         return
     for key, value in described.items():
         if key != "partitions":
-            click.echo(f"{key.replace('_', ' ').capitalize():<16}: {value}")
-    click.echo("Partitions      :")
+            click.echo(f"{key.replace('_', ' ').capitalize():<19}: {'none' if value is None else value}")
+    click.echo(f"{'Partitions':<19}:")
     for partition, (start, end) in enumerate(ranges):
         click.echo(f"  {partition}: {end - start} records, offsets {start} to {end}")
 

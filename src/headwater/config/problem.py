@@ -43,6 +43,10 @@ class InvalidConfigError(ConfigError):
         )
         super().__init__("\n".join(problem.render() for problem in self.problems))
 
+    def report(self) -> str:
+        """Return the problems as editors read them, and nothing around them."""
+        return self.message
+
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return `did you mean 'x'?` for the known name nearest to `name`, or an empty text when none is near."""

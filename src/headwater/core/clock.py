@@ -7,6 +7,10 @@ import time
 from typing import Protocol
 
 
+# uvloop rounds timers to the nearest millisecond; half of one more makes sure that none is early (seconds).
+_ROUNDING = 0.0005
+
+
 class Clock(Protocol):
     """The time as the engine sees it."""
 
@@ -24,25 +28,30 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real time: one timer of the event loop for each sleeper."""
+    """The real time: one timer of the event loop for each sleeper.
+
+    An event loop's own time stands still while it works and may count in milliseconds, so it is not what lateness is
+    measured with.
+    """
 
     __slots__ = ()
 
     def monotonic(self) -> float:
-        """Return the event loop's own time, so that timers and readings agree."""
-        return asyncio.get_running_loop().time()
+        """Return the system's monotonic time."""
+        return time.monotonic()
 
     def time_ms(self) -> int:
         """Return the wall clock's time."""
         return time.time_ns() // 1_000_000
 
     async def sleep_until(self, deadline: float) -> None:
-        """Wait on one `call_at`; a deadline that has passed returns at once."""
-        loop = asyncio.get_running_loop()
-        if deadline <= loop.time():
+        """Wait on one timer; a deadline that has passed returns at once."""
+        delay = deadline - time.monotonic()
+        if delay <= 0:
             return
+        loop = asyncio.get_running_loop()
         reached = loop.create_future()
-        timer = loop.call_at(deadline, _reach, reached)
+        timer = loop.call_later(delay + _ROUNDING, _reach, reached)
         try:
             await reached
         finally:

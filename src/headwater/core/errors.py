@@ -54,6 +54,10 @@ class HeadwaterError(Exception):
         """The sentence without the hint."""
         return str(self.args[0])
 
+    def report(self) -> str:
+        """Return what a command prints: the sentence and, below it, the hint."""
+        return f"headwater: {self.message}" + (f"\n  hint: {self.hint}" if self.hint else "")
+
 
 class ConfigError(HeadwaterError):
     """A configuration cannot be used. See `headwater.config.problem.InvalidConfigError` for the one with positions."""

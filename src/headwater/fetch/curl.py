@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -114,7 +115,7 @@ class CurlFetcher:
     def fetch(self, request: Request) -> asyncio.Future[Response]:
         """Perform one exchange. See `headwater.core.http.Fetcher`."""
         future: asyncio.Future[Response] = self._loop.create_future()
-        transfer = _Transfer(request, future, self._loop.time())
+        transfer = _Transfer(request, future, monotonic())
         future.add_done_callback(lambda done: self._on_done(transfer) if done.cancelled() else None)
         if len(self._flying) >= self._most:
             transfer.timer = self._loop.call_later(request.total_timeout, self._waited_too_long, transfer)
@@ -161,7 +162,7 @@ class CurlFetcher:
         setopt(pycurl.ACCEPT_ENCODING, "")
         setopt(pycurl.TCP_KEEPALIVE, 1)
         setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(request.connect_timeout * 1000)))
-        left = request.total_timeout - (self._loop.time() - transfer.started)
+        left = request.total_timeout - (monotonic() - transfer.started)
         setopt(pycurl.TIMEOUT_MS, max(1, int(left * 1000)))
         if request.url[:5].lower() == "https":
             setopt(pycurl.CAINFO, self._trusted)
@@ -323,7 +324,7 @@ class CurlFetcher:
             headers=parse_headers(transfer.headers[1:]),
             body=transfer.body[0] if len(transfer.body) == 1 else b"".join(transfer.body),
             url=request.url,
-            elapsed=self._loop.time() - transfer.started,
+            elapsed=monotonic() - transfer.started,
             received=received,
             redirects=transfer.followed,
         )

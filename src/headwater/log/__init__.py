@@ -2,6 +2,18 @@
 
 from headwater.log.log import Log, Topic
 from headwater.log.reader import LogReader
+from headwater.log.schema import FILE_NAME
 from headwater.log.values import Append, Offset, Receipt, StoredBatch, TopicInfo, TopicSpec
 
-__all__ = ["Append", "Log", "LogReader", "Offset", "Receipt", "StoredBatch", "Topic", "TopicInfo", "TopicSpec"]
+__all__ = [
+    "FILE_NAME",
+    "Append",
+    "Log",
+    "LogReader",
+    "Offset",
+    "Receipt",
+    "StoredBatch",
+    "Topic",
+    "TopicInfo",
+    "TopicSpec",
+]
