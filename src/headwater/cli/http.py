@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic.fields import FieldInfo
 
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import data_dir, run_options
 from headwater.cli.run import read_grace, run_foreground
-from headwater.config import HttpOptions, from_options, secret_source
+from headwater.config import HttpOptions, Options, from_options, secret_source
 
 _REPEATED = {"headers": "--header", "params": "--param"}
 
@@ -27,18 +28,40 @@ class PageCommand(click.Command):
 
 
 def flags() -> list[click.Option]:
-    """Return a flag for every option of the `http:` section, in the order of their declaration."""
+    """Return a flag for every option of the `http:` section, in the order of their declaration.
+
+    An option of a group, such as `attempts` of `retry`, is `--retry-attempts`.
+    """
     options = []
     for name, field in HttpOptions.model_fields.items():
-        kebab = f"--{name.replace('_', '-')}"
-        names = [name, kebab]
-        repeated = name in _REPEATED
-        if repeated:
-            names.append(_REPEATED[name])
-        metavar = name.upper() if not repeated else "NAME=VALUE"
-        options.append(
-            click.Option(names, multiple=repeated, metavar=metavar, required=False, help=field.description or "")
-        )
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, Options):
+            options += [_flag(f"{name}_{inner}", below) for inner, below in group.model_fields.items()]
+        else:
+            options.append(_flag(name, field))
+    return options
+
+
+def _flag(name: str, field: FieldInfo) -> click.Option:
+    names = [name, f"--{name.replace('_', '-')}"]
+    repeated = name in _REPEATED
+    if repeated:
+        names.append(_REPEATED[name])
+    metavar = "NAME=VALUE" if repeated else "VALUE"
+    return click.Option(names, multiple=repeated, metavar=metavar, help=field.description)
+
+
+def _grouped(given: dict[str, object]) -> dict[str, object]:
+    """Put the options of groups back into their groups."""
+    options: dict[str, object] = {}
+    for name, value in given.items():
+        group, _, inner = name.partition("_")
+        if inner and group in HttpOptions.model_fields:
+            below = options.setdefault(group, {})
+            assert isinstance(below, dict)
+            below[inner] = value
+        else:
+            options[name] = value
     return options
 
 
@@ -68,18 +91,19 @@ def command(
     grace: str,
     **options: Any,
 ) -> int:
-    """Run one connector from flags, as Fluvio's local connector does.
+    r"""Run one connector from flags, as Fluvio's local connector does.
 
+    \b
     headwater http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts
     """
     configure_logs(log_format, log_level)
-    given: dict[str, object] = {}
-    for key, value in options.items():
-        if value is None or value == ():
-            continue
-        given[key] = list(value) if isinstance(value, tuple) else value
+    given = {key: value for key, value in options.items() if value is not None and value != ()}
     config = from_options(
-        name=name or topic, topic=topic, options=given, create_topic=create_topic, secrets=secret_source(secrets)
+        name=name or topic,
+        topic=topic,
+        options=_grouped(given),
+        create_topic=create_topic,
+        secrets=secret_source(secrets),
     )
     return run_foreground((config,), data_dir, metrics=metrics, grace=read_grace(grace))
 

@@ -1,6 +1,6 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
-from headwater.config.http import HttpOptions
+from headwater.config.http import HttpOptions, Options
 from headwater.config.load import Loaded, from_options, load_files, load_text
 from headwater.config.model import ConnectorConfig
 from headwater.config.problem import InvalidConfigError, Problem
@@ -12,6 +12,7 @@ __all__ = [
     "HttpOptions",
     "InvalidConfigError",
     "Loaded",
+    "Options",
     "Problem",
     "SecretSource",
     "from_options",

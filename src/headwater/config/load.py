@@ -86,7 +86,9 @@ def from_options(
         if isinstance(value, list | tuple):
             return Node([node(item, key) for item in value], 0, 0, key)
         if isinstance(value, dict):
-            return Node({str(name): node(item, key) for name, item in value.items()}, 0, 0, key)
+            return Node(
+                {str(name): node(item, f"{key}-{name}".replace("_", "-")) for name, item in value.items()}, 0, 0, key
+            )
         return Node(value, 0, 0, key)
 
     tree = {

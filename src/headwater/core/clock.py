@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Protocol
 
-
 # uvloop rounds timers to the nearest millisecond; half of one more makes sure that none is early (seconds).
 _ROUNDING = 0.0005
 

@@ -87,6 +87,7 @@ class ScriptedServer:
         self._tls = tls
         self._routes: dict[str, list[Answer] | Handler] = {}
         self._clients: set[asyncio.Task[None]] = set()
+        self._arrival = threading.Condition()
         self.received: list[Received] = []
         self.connections = 0
         self.url = ""
@@ -98,6 +99,15 @@ class ScriptedServer:
         else:
             self._routes[path] = [answer for answer in answers if isinstance(answer, Answer)]
         return f"{self.url}{path}"
+
+    def wait_for(self, requests: int, timeout: float = 30.0) -> None:
+        """Block until so many requests have come in all. For another thread than the server's; see `background`.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        with self._arrival:
+            if not self._arrival.wait_for(lambda: len(self.received) >= requests, timeout):
+                raise TimeoutError(f"{len(self.received)} requests came in {timeout:g} s, not {requests}")
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
@@ -133,7 +143,9 @@ class ScriptedServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await _read_request(reader)
-        self.received.append(request)
+        with self._arrival:
+            self.received.append(request)
+            self._arrival.notify_all()
         route = self._routes.get(request.path)
         if route is None:
             answer = Answer(404, b"not found")
