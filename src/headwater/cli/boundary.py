@@ -21,7 +21,11 @@ def guarded(command: click.Command) -> int:
     141 the reader of standard output went away.
     """
     try:
-        status = command.main(prog_name="headwater", standalone_mode=False)
+        if "_HEADWATER_COMPLETE" in os.environ:
+            command.main(prog_name="headwater")  # a shell asks for completions
+        # Not `main`: it would turn a closed pipe and Ctrl-C into exit statuses of its own.
+        with command.make_context("headwater", sys.argv[1:]) as context:
+            status = command.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as leave:
         return leave.exit_code
