@@ -394,7 +394,7 @@ def test_flags() -> None:
     assert (config.name, config.topic.name, config.topic.create) == ("a", "b", False)
     assert config.http.headers == (("A", Text("b")),)
     with pytest.raises(InvalidConfigError, match="command line: error: --output-type: expected one of text, json"):
-        from_options(name="a", topic="b", options={"endpoint": "http://x/", "output_type": "x"})
+        from_options(name="a", topic="b", options={"endpoint": "http://x/", "output_type": "x"}, flags=True)
 
 
 def test_transform_values_must_be_texts() -> None:

@@ -104,6 +104,7 @@ def command(
         options=_grouped(given),
         create_topic=create_topic,
         secrets=secret_source(secrets),
+        flags=True,
     )
     return run_foreground((config,), data_dir, metrics=metrics, grace=read_grace(grace))
 

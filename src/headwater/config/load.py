@@ -75,35 +75,44 @@ def from_options(
     options: Mapping[str, object],
     create_topic: object = True,
     secrets: SecretSource | None = None,
-    place: str = "command line",
+    flags: bool = False,
 ) -> ConnectorConfig:
-    """Make one connector from options of the `http:` section, as flags or Python give them.
+    """Make one connector from options of the `http:` section, as Python or flags give them.
 
-    `place` is what problems call their origin. Raises InvalidConfigError.
+    `options` are named as in a file; values may be those of a file or Python's own (`timedelta`, `dict`, `tuple`). With
+    `flags` problems name the options as flags. Raises InvalidConfigError.
     """
+
+    def named(key: str) -> str:
+        return f"--{key.replace('_', '-')}" if flags else key
 
     def node(value: object, key: str) -> Node:
         if isinstance(value, list | tuple):
             return Node([node(item, key) for item in value], 0, 0, key)
         if isinstance(value, dict):
-            return Node(
-                {str(name): node(item, f"{key}-{name}".replace("_", "-")) for name, item in value.items()}, 0, 0, key
-            )
+            joint = "-" if flags else "."
+            return Node({str(inner): node(item, f"{key}{joint}{inner}") for inner, item in value.items()}, 0, 0, key)
         return Node(value, 0, 0, key)
 
     tree = {
-        "name": node(name, "--name"),
+        "name": node(name, named("name")),
         "topic": Node(
-            {"name": node(topic, "--fluvio-topic"), "create": node(create_topic, "--create-topic")}, 0, 0, ""
+            {
+                "name": node(topic, "--fluvio-topic" if flags else "topic"),
+                "create": node(create_topic, named("create_topic")),
+            },
+            0,
+            0,
+            "",
         ),
     }
-    given = {key.replace("-", "_"): node(value, f"--{key.replace('_', '-')}") for key, value in options.items()}
+    given = {key.replace("-", "_"): node(value, named(key)) for key, value in options.items()}
     for key in _SMART:
         if key in given:
             tree[key] = given.pop(key)
     tree["http"] = Node(given, 0, 0, "")
     loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
-    loading.connector(Shaped(Node(tree, 0, 0, ""), {}, page=True), place)
+    loading.connector(Shaped(Node(tree, 0, 0, ""), {}, page=True), "command line" if flags else "from_options")
     return loading.result().connectors[0]
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 
@@ -18,6 +20,7 @@ from headwater.core.http import Fetcher
 from headwater.engine.connector import Connector, Surroundings, schedule_of
 from headwater.engine.counters import Figures
 from headwater.engine.schedule import spread_offset
+from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
 from headwater.sources.retry import back_off
@@ -59,8 +62,7 @@ class Engine:
         Raises InvalidConfigError before anything is started when a configuration cannot run here, and LogError when the
         log is beyond repair.
         """
-        refuse(configs)
-        await self._prepare_topics(configs)
+        await self.prepare(configs)
         allowed = {topic.name: topic.spec.compression for topic in await self._log.topics()}
         for config in configs:
             schedule = schedule_of(config, first_offset(config, len(configs)))
@@ -82,8 +84,12 @@ class Engine:
         if self._fatal is not None:
             raise self._fatal
 
-    async def _prepare_topics(self, configs: Sequence[ConnectorConfig]) -> None:
-        """Create the topics that are missing. Raises InvalidConfigError, creating none, when a config forbids it."""
+    async def prepare(self, configs: Sequence[ConnectorConfig]) -> None:
+        """Check that the connectors can run here, and create the topics that are missing. `run` does it by itself.
+
+        Raises InvalidConfigError with every problem, creating no topic then, or LogError.
+        """
+        refuse(configs)
         topics = {topic.name: topic.spec for topic in await self._log.topics()}
         missing: dict[str, ConnectorConfig] = {}
         problems = []
@@ -136,6 +142,27 @@ class Engine:
                     await self._create_topic(connector.config)
             else:
                 return
+
+
+@asynccontextmanager
+async def running(
+    configs: Sequence[ConnectorConfig], directory: Path | str, *, grace: float = 10.0
+) -> AsyncIterator[Log]:
+    """Run connectors into the log of a data directory while the block is entered; give the log to the block.
+
+    Their topics are there when the block begins. Leaving it stops the connectors: polls under way have `grace` seconds
+    to end. Raises InvalidConfigError or LogError.
+    """
+    stop = asyncio.Event()
+    async with Log.open(directory) as log, CurlFetcher() as fetcher:
+        engine = Engine(log, fetcher, grace=grace)
+        await engine.prepare(configs)
+        task = asyncio.create_task(engine.run(configs, stop))
+        try:
+            yield log
+        finally:
+            stop.set()
+            await task
 
 
 def refuse(configs: Sequence[ConnectorConfig]) -> None:
