@@ -1,0 +1,25 @@
+"""What a benchmark tells: a figure beside its bound, both measured in one run."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One line of the table. `good` is whether `value` keeps the promise; `promise` says which it is."""
+
+    name: str
+    value: str
+    bound: str
+    promise: str
+    good: bool
+    details: dict[str, Any] = {}
+
+
+def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
+    """Return the processor time of this process, all threads, in seconds."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
