@@ -1,4 +1,4 @@
-"""Durable polls for each second of processor time, against a bare libcurl loop that does the same GETs and nothing else."""
+"""Durable polls for each second of processor time, against a bare libcurl loop that does the same GETs."""
 
 from __future__ import annotations
 
@@ -136,5 +136,3 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
             },
         )
     ]
-
-

@@ -6,7 +6,9 @@ What a redirect becomes and what an error means is decided in `redirect` and `fa
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +26,24 @@ from headwater.fetch.trust import ca_bundle
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
 _MOST_HEADERS = 1000
-_IDLE_HANDLES = 256
+_IDLE_HANDLES = 1024
+# Sockets taken from the kernel at once; the rest comes with the next turn of the loop.
+_MOST_EVENTS = 512
+# How much earlier than asked for libcurl may be called (seconds).
+_EARLY = 0.001
+_EVENTS = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_IN: select.EPOLLIN,
+    pycurl.POLL_OUT: select.EPOLLOUT,
+    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
+}
+_ACTIONS = {
+    select.EPOLLIN: pycurl.CSELECT_IN,
+    select.EPOLLOUT: pycurl.CSELECT_OUT,
+    select.EPOLLIN | select.EPOLLOUT: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
+    select.EPOLLIN | select.EPOLLHUP: pycurl.CSELECT_IN,
+    select.EPOLLIN | select.EPOLLRDHUP: pycurl.CSELECT_IN,
+}
 _VERSIONS = {b"HTTP/2": "HTTP/2.0", b"HTTP/3": "HTTP/3.0"}
 
 
@@ -82,9 +101,13 @@ class CurlFetcher:
         self._idle: list[pycurl.Curl] = []
         self._watched: dict[int, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._kick: asyncio.Handle | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._loop.add_reader(self._epoll.fileno(), self._on_ready)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
@@ -105,12 +128,15 @@ class CurlFetcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._kick is not None:
+            self._kick.cancel()
+            self._kick = None
         for curl in self._idle:
             curl.close()
         self._idle.clear()
         self._multi.close()
-        for descriptor in list(self._watched):
-            self._unwatch(descriptor)
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
 
     def fetch(self, request: Request) -> asyncio.Future[Response]:
         """Perform one exchange. See `headwater.core.http.Fetcher`."""
@@ -182,44 +208,64 @@ class CurlFetcher:
         setopt(pycurl.WRITEFUNCTION, transfer.take_body)
 
     def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
+        """Watch a socket for libcurl, in an epoll of our own: the event loop's readers cost several times as much."""
         if what == pycurl.POLL_REMOVE:
-            self._unwatch(descriptor)
+            if self._watched.pop(descriptor, None) is not None:
+                # libcurl may have closed it already, and the kernel then knows nothing of it any more.
+                with suppress(OSError):
+                    self._epoll.unregister(descriptor)
             return
-        known = self._watched.get(descriptor, 0)
-        if what & pycurl.POLL_IN and not known & pycurl.POLL_IN:
-            self._loop.add_reader(descriptor, self._on_ready, descriptor, pycurl.CSELECT_IN)
-        elif known & pycurl.POLL_IN and not what & pycurl.POLL_IN:
-            self._loop.remove_reader(descriptor)
-        if what & pycurl.POLL_OUT and not known & pycurl.POLL_OUT:
-            self._loop.add_writer(descriptor, self._on_ready, descriptor, pycurl.CSELECT_OUT)
-        elif known & pycurl.POLL_OUT and not what & pycurl.POLL_OUT:
-            self._loop.remove_writer(descriptor)
-        self._watched[descriptor] = what
+        events = _EVENTS[what]
+        if descriptor not in self._watched:
+            self._epoll.register(descriptor, events)
+        elif self._watched[descriptor] != events:
+            self._epoll.modify(descriptor, events)
+        self._watched[descriptor] = events
 
-    def _unwatch(self, descriptor: int) -> None:
-        known = self._watched.pop(descriptor, 0)
-        if known & pycurl.POLL_IN:
-            self._loop.remove_reader(descriptor)
-        if known & pycurl.POLL_OUT:
-            self._loop.remove_writer(descriptor)
+    def _on_ready(self) -> None:
+        """Hand every ready socket to libcurl, then take what has ended."""
+        act = self._multi.socket_action
+        for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
+            act(descriptor, _ACTIONS.get(events, pycurl.CSELECT_ERR))
+        self._collect()
 
     def _on_timer(self, milliseconds: int) -> None:
+        """Note when libcurl wants to be called. It may not be called from here, and asks very often for "at once"."""
+        if milliseconds == 0:
+            self._deadline = None
+            if self._kick is None:
+                self._kick = self._loop.call_soon(self._on_kick)
+        elif milliseconds < 0:
+            self._deadline = None
+        else:
+            self._deadline = self._loop.time() + milliseconds / 1000
+            # A timer that is set already and comes earlier sets itself anew.
+            if self._timer is None or self._timer.when() > self._deadline:
+                self._set_timer(self._deadline)
+
+    def _set_timer(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if milliseconds >= 0:
-            # Never at once: libcurl may not be called from its own callback.
-            self._timer = self._loop.call_later(milliseconds / 1000, self._on_time)
+        self._timer = self._loop.call_at(deadline, self._on_time)
+
+    def _on_kick(self) -> None:
+        self._kick = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._collect()
 
     def _on_time(self) -> None:
         self._timer = None
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
+        if self._deadline is None:
+            return
+        if self._deadline > self._loop.time() + _EARLY:
+            self._set_timer(self._deadline)
+            return
+        self._deadline = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._collect()
 
-    def _on_ready(self, descriptor: int, events: int) -> None:
-        self._act(descriptor, events)
-
-    def _act(self, descriptor: int, events: int) -> None:
-        self._multi.socket_action(descriptor, events)
+    def _collect(self) -> None:
+        """Take every exchange that has ended."""
         while True:
             queued, good, bad = self._multi.info_read()
             for curl in good:
