@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -47,6 +48,8 @@ def command(
     configure_logs(log_format, log_level)
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
+    # What was loaded stays until the end: the collector of garbage need not look at it again and again.
+    gc.freeze()
     return run_foreground(loaded.connectors, data_dir, metrics=metrics, grace=read_grace(grace))
 
 

@@ -59,7 +59,11 @@ class TopicOptions(Options):
 class ProducerOptions(Options):
     """How records are put together for the topic."""
 
-    linger: Duration = Field(timedelta(0), description="How long a batch may wait for more records.", examples=["1ms"])
+    linger: Duration = Field(
+        timedelta(milliseconds=5),
+        description="How long records may wait for others to share their commit.",
+        examples=["1ms"],
+    )
     batch_size: Size = Field(16_384, ge=1, description="The size of a batch.", examples=["44.0 MB"])
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] | None = Field(
         None, description="How batches are compressed. Default: as the topic says, else not at all.", examples=["gzip"]

@@ -68,6 +68,7 @@ class Connector:
         "_compression",
         "_counters",
         "_health",
+        "_linger",
         "_poll",
         "_schedule",
         "_shared",
@@ -86,6 +87,7 @@ class Connector:
     ) -> None:
         self.config = config
         self._compression = compression
+        self._linger = config.producer.linger.total_seconds()
         self._shared = shared
         self._schedule = schedule
         self._poll = Poll(config)
@@ -228,6 +230,7 @@ class Connector:
             exchange=msgspec.structs.replace(
                 exchange, decision=Decision.ACCEPTED, topic=self.config.topic.name, records=len(records)
             ),
+            linger=self._linger,
         )
         return append, checkpoint
 

@@ -89,7 +89,7 @@ class Log:
         cancelling it does not undo the append. Raises LogClosedError.
         """
         future: asyncio.Future[Receipt] = self._loop.create_future()
-        self._writer.submit(append, future, sum(len(batch.data) for batch in append.batches))
+        self._writer.submit(append, future, sum(len(batch.data) for batch in append.batches), append.linger)
         return future
 
     def note(self, exchange: Exchange) -> None:

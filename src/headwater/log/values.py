@@ -36,7 +36,8 @@ class Append(msgspec.Struct, frozen=True):
     """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
 
     `partition` None takes the partitions in turn. `checkpoint` is the connector's name and its encoded checkpoint. The
-    log fills partition and offset into `exchange`.
+    log fills partition and offset into `exchange`. `linger` is for how many seconds it may wait for others to share its
+    commit.
     """
 
     topic: str
@@ -44,6 +45,7 @@ class Append(msgspec.Struct, frozen=True):
     partition: int | None = None
     checkpoint: tuple[str, bytes] | None = None
     exchange: Exchange | None = None
+    linger: float = 0.0
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import apsw
@@ -37,6 +38,7 @@ _EVICT_FROM = 256
 # Notes wait at most this long for a commit to ride with (seconds), and at most this many wait.
 _NOTE_PAUSE = 1.0
 _MOST_NOTES = 20_000
+_NEVER = float("inf")
 # apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
 # one step. The sizes are few, so that the statements stay prepared.
 _GROUPS = (64, 16, 4, 1)
@@ -165,6 +167,8 @@ class Writer:
         self._notes: deque[Exchange] = deque(maxlen=_MOST_NOTES)
         self._ready = threading.Condition(threading.Lock())
         self._closing = False
+        # When the next commit is due (monotonic seconds): the earliest deadline of what is queued.
+        self._deadline = _NEVER
         self._state = State(connection)
         self._thread = threading.Thread(target=self._run, name="headwater-log", daemon=True)
         self._thread.start()
@@ -174,20 +178,29 @@ class Writer:
         """The topics as of the last commit or a little later; for reading only."""
         return self._state.topics
 
-    def submit(self, work: Append | Work, waiter: object, size: int = 0) -> None:
-        """Queue work; its outcome is delivered with `waiter`. Raises LogClosedError after close."""
+    def submit(self, work: Append | Work, waiter: object, size: int = 0, linger: float = 0.0) -> None:
+        """Queue work; its outcome is delivered with `waiter`. Raises LogClosedError after close.
+
+        `linger` is for how many seconds it may wait for others to share its commit.
+        """
+        deadline = monotonic() + linger
         with self._ready:
             if self._closing:
                 raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
             self._items.append(Item(work, waiter, size))
-            self._ready.notify()
+            if deadline < self._deadline:
+                # Otherwise the thread is at work, or wakes early enough by itself: waking it costs both threads.
+                self._deadline = deadline
+                self._ready.notify()
 
     def note(self, entry: Exchange) -> None:
         """Queue a ledger entry that nobody waits for; the oldest are dropped when the disk takes none for long."""
         with self._ready:
-            if not self._notes:
-                self._ready.notify()
             self._notes.append(entry)
+            deadline = monotonic() + _NOTE_PAUSE
+            if deadline < self._deadline:
+                self._deadline = deadline
+                self._ready.notify()
 
     def close(self) -> None:
         """Write what is queued, then end the thread and close the file. Blocks."""
@@ -206,12 +219,10 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[Item], list[Exchange]]:
-        """Wait for work; return as much as one commit may hold."""
+        """Wait until some work has waited long enough; return as much as one commit may hold."""
         with self._ready:
-            if not self._items and not self._closing and self._notes:
-                self._ready.wait_for(lambda: self._items or self._closing, timeout=_NOTE_PAUSE)
-            while not self._items and not self._notes and not self._closing:
-                self._ready.wait()
+            while not self._closing and (left := self._deadline - monotonic()) > 0:
+                self._ready.wait(min(left, threading.TIMEOUT_MAX))
             items: list[Item] = []
             size = 0
             while self._items and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
@@ -220,6 +231,8 @@ class Writer:
                 items.append(item)
             notes = list(self._notes)
             self._notes.clear()
+            # What is left is more than one commit holds: it has waited already.
+            self._deadline = 0.0 if self._items else _NEVER
         return items, notes
 
     def _commit(self, items: Iterable[Item], notes: Iterable[Exchange]) -> None:
