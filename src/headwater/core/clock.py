@@ -31,9 +31,15 @@ class SystemClock:
 
     An event loop's own time stands still while it works and may count in milliseconds, so it is not what lateness is
     measured with.
+
+    `slack` (seconds) lets sleepers wake together: at the next multiple of it, never before their deadline. Thousands of
+    sleepers that wake one by one cost twice the processor time of those that wake in groups.
     """
 
-    __slots__ = ()
+    __slots__ = ("_slack",)
+
+    def __init__(self, slack: float = 0.0) -> None:
+        self._slack = slack
 
     def monotonic(self) -> float:
         """Return the system's monotonic time."""
@@ -48,6 +54,8 @@ class SystemClock:
         delay = deadline - time.monotonic()
         if delay <= 0:
             return
+        if self._slack:
+            delay += -deadline % self._slack
         loop = asyncio.get_running_loop()
         reached = loop.create_future()
         timer = loop.call_later(delay + _ROUNDING, _reach, reached)

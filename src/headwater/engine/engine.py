@@ -27,6 +27,8 @@ from headwater.sources.retry import back_off
 
 # With more connectors than this in one process, first polls are spread over the interval unless the config says no.
 SPREAD_FROM = 1000
+# From so many connectors on, polls may be this late (seconds) so that several share one turn of the event loop.
+_SLACK_FROM, _SLACK = 200, 0.004
 _RESTART_PAUSE, _LONGEST_RESTART_PAUSE = 1.0, 60.0
 
 logger = structlog.get_logger("headwater.engine")
@@ -49,10 +51,11 @@ class Engine:
         grace: float = 10.0,
     ) -> None:
         self.figures = Figures()
-        self._clock = clock or SystemClock()
+        self._clock = clock
+        self._fetcher = fetcher
+        self._chance = chance
         self._log = log
         self._grace = grace
-        self._shared = Surroundings(log, fetcher, self._clock, chance, self.figures)
         self._connectors: list[Connector] = []
         self._fatal: LogError | None = None
 
@@ -63,12 +66,14 @@ class Engine:
         log is beyond repair.
         """
         await self.prepare(configs)
+        clock = self._clock or SystemClock(_SLACK if len(configs) >= _SLACK_FROM else 0.0)
+        shared = Surroundings(self._log, self._fetcher, clock, self._chance, self.figures)
         allowed = {topic.name: topic.spec.compression for topic in await self._log.topics()}
         for config in configs:
             schedule = schedule_of(config, first_offset(config, len(configs)))
             codec = agreed(config.producer.compression, allowed[config.topic.name]) or Compression.NONE
-            self._connectors.append(Connector(config, self._shared, schedule, codec))
-        tasks = [asyncio.create_task(self._supervise(connector, stop)) for connector in self._connectors]
+            self._connectors.append(Connector(config, shared, schedule, codec))
+        tasks = [asyncio.create_task(self._supervise(connector, shared, stop)) for connector in self._connectors]
         stopped = asyncio.create_task(stop.wait())
         everything = asyncio.gather(*tasks, return_exceptions=True)
         try:
@@ -117,7 +122,7 @@ class Engine:
         except TopicExistsError:
             return
 
-    async def _supervise(self, connector: Connector, stop: asyncio.Event) -> None:
+    async def _supervise(self, connector: Connector, shared: Surroundings, stop: asyncio.Event) -> None:
         """Keep one connector running: the boundary at which whatever it raises becomes a log line and a pause."""
         crashes = 0
         name = connector.config.name
@@ -131,13 +136,13 @@ class Engine:
             except Exception as error:
                 crashes += 1
                 pause = back_off(
-                    crashes, initial=_RESTART_PAUSE, longest=_LONGEST_RESTART_PAUSE, chance=self._shared.chance()
+                    crashes, initial=_RESTART_PAUSE, longest=_LONGEST_RESTART_PAUSE, chance=shared.chance()
                 )
                 if isinstance(error, HeadwaterError):
                     logger.error("connector stopped", connector=name, reason=str(error), restart_in=round(pause, 1))  # noqa: TRY400 - the sentence says it all
                 else:
                     logger.exception("connector crashed", connector=name, restart_in=round(pause, 1))
-                await self._clock.sleep_until(self._clock.monotonic() + pause)
+                await shared.clock.sleep_until(shared.clock.monotonic() + pause)
                 if connector.config.topic.create:
                     await self._create_topic(connector.config)
             else:
