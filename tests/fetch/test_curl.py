@@ -153,7 +153,8 @@ async def test_cancelling_cuts_the_exchange() -> None:
     hold = asyncio.Event()
     seen: list[bytes] = []
     async with serving(ok(b"x"), seen=seen, hold=hold) as url, CurlFetcher(most_in_flight=1) as fetcher:
-        hanging, waiting = fetcher.fetch(get(url)), fetcher.fetch(get(url))
+        hanging, waiting = (asyncio.create_task(fetcher.fetch(get(url))) for _ in range(2))
+        await asyncio.sleep(0)
         hanging.cancel()
         hold.set()
         assert (await waiting).body == b"x"

@@ -183,7 +183,8 @@ async def test_what_waits_for_its_turn_is_bounded() -> None:
     """An exchange that finds no free place within its time-out says so."""
     async with ScriptedServer() as server, CurlFetcher(most_in_flight=1) as fetcher:
         url = server.route("/x", Answer(hang=True))
-        first = fetcher.fetch(get(url))
+        first = asyncio.create_task(fetcher.fetch(get(url)))
+        await asyncio.sleep(0)
         with pytest.raises(errors.ConnectTimeoutError, match="under way all the time"):
             await fetcher.fetch(get(url, total_timeout=0.05))
         first.cancel()
@@ -205,7 +206,8 @@ async def test_leaving_cuts_what_is_under_way() -> None:
     """Closing the fetcher cancels its exchanges instead of hanging."""
     async with ScriptedServer() as server:
         async with CurlFetcher() as fetcher:
-            hanging = fetcher.fetch(get(server.route("/x", Answer(hang=True))))
+            hanging = asyncio.create_task(fetcher.fetch(get(server.route("/x", Answer(hang=True)))))
+            await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await hanging
 

@@ -1,6 +1,7 @@
-"""Owns the exchange of HTTP requests over libcurl's multi-socket interface. Only here are pycurl's handles known.
+"""Owns the exchange of HTTP requests over libcurl's multi-socket interface, in the event loop.
 
-What a redirect becomes and what an error means is decided in `redirect` and `failure`.
+One request on one handle is `handle`'s; what a redirect becomes and what an error means is decided in `redirect` and
+`failure`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import Any, Self
 
 import pycurl
 
-from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError, ProtocolError
-from headwater.core.http import Headers, Request, Response
+from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError
+from headwater.core.http import Request, Response
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
+from headwater.fetch.handle import Handle
 from headwater.fetch.limits import raise_file_limit
 from headwater.fetch.redirect import follow
 from headwater.fetch.trust import ca_bundle
 
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
-_MOST_HEADERS = 1000
 _IDLE_HANDLES = 1024
 # Sockets taken from the kernel at once; the rest comes with the next turn of the loop.
 _MOST_EVENTS = 512
@@ -44,53 +45,27 @@ _ACTIONS = {
     select.EPOLLIN | select.EPOLLHUP: pycurl.CSELECT_IN,
     select.EPOLLIN | select.EPOLLRDHUP: pycurl.CSELECT_IN,
 }
-_VERSIONS = {b"HTTP/2": "HTTP/2.0", b"HTTP/3": "HTTP/3.0"}
 
 
 class _Transfer:
     """One exchange under way: a chain of requests, of which `request` is the present one."""
 
-    __slots__ = ("body", "curl", "followed", "future", "headers", "received", "request", "size", "started", "timer")
+    __slots__ = ("followed", "future", "handle", "request", "started", "timer")
 
-    def __init__(self, request: Request, future: asyncio.Future[Response], started: float) -> None:
+    def __init__(self, request: Request, future: asyncio.Future[Response]) -> None:
         self.request = request
         self.future = future
-        self.started = started
+        self.started = monotonic()
         self.followed = 0
-        self.received = 0
-        self.curl: pycurl.Curl | None = None
+        self.handle: Handle | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.headers: list[bytes] = []
-        self.body: list[bytes] = []
-        self.size = 0
-
-    def begin(self) -> None:
-        self.headers = []
-        self.body = []
-        self.size = 0
-
-    def take_header(self, line: bytes) -> int:
-        if line.startswith(b"HTTP/"):
-            # The head of another response: what came before was 1xx.
-            self.headers = []
-        elif len(self.headers) >= _MOST_HEADERS:
-            return -1
-        self.headers.append(line)
-        return len(line)
-
-    def take_body(self, chunk: bytes) -> int:
-        self.size += len(chunk)
-        if self.size > self.request.max_body:
-            self.body = []
-            return -1
-        self.body.append(chunk)
-        return len(chunk)
 
 
 class CurlFetcher:
     """Performs exchanges over libcurl in the running event loop. Use `async with CurlFetcher() as fetcher`.
 
     `most_in_flight` bounds the exchanges at once; further ones wait their turn within their own total time-out.
+    `trusted` is a file of certificate authorities instead of the usual ones.
     """
 
     def __init__(self, *, most_in_flight: int | None = None, trusted: str | None = None) -> None:
@@ -98,8 +73,10 @@ class CurlFetcher:
         self._trusted = trusted or ca_bundle()
         self._flying: dict[pycurl.Curl, _Transfer] = {}
         self._queue: deque[_Transfer] = deque()
-        self._idle: list[pycurl.Curl] = []
+        # By the identity of the request that each was set up for last; the longest unused first.
+        self._idle: dict[int, Handle] = {}
         self._watched: dict[int, int] = {}
+        self._parked: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._kick: asyncio.Handle | None = None
@@ -122,33 +99,33 @@ class CurlFetcher:
     async def close(self) -> None:
         """Cut every exchange that is under way and free all connections."""
         for transfer in [*self._flying.values(), *self._queue]:
+            self._cut(transfer)
             transfer.future.cancel()
-        # The cancellations take effect in callbacks of the loop.
-        await asyncio.sleep(0)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._kick is not None:
-            self._kick.cancel()
-            self._kick = None
-        for curl in self._idle:
-            curl.close()
+        for waker in (self._timer, self._kick):
+            if waker is not None:
+                waker.cancel()
+        for handle in self._idle.values():
+            handle.close()
         self._idle.clear()
         self._multi.close()
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def fetch(self, request: Request) -> asyncio.Future[Response]:
+    async def fetch(self, request: Request) -> Response:
         """Perform one exchange. See `headwater.core.http.Fetcher`."""
         future: asyncio.Future[Response] = self._loop.create_future()
-        transfer = _Transfer(request, future, monotonic())
-        future.add_done_callback(lambda done: self._on_done(transfer) if done.cancelled() else None)
+        transfer = _Transfer(request, future)
         if len(self._flying) >= self._most:
             transfer.timer = self._loop.call_later(request.total_timeout, self._waited_too_long, transfer)
             self._queue.append(transfer)
         else:
-            self._start(transfer)
-        return future
+            self._start(transfer, request.total_timeout)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._cut(transfer)
+            self._start_waiting()
+            raise
 
     def _waited_too_long(self, transfer: _Transfer) -> None:
         self._queue.remove(transfer)
@@ -161,64 +138,47 @@ class CurlFetcher:
                 )
             )
 
-    def _start(self, transfer: _Transfer) -> None:
-        curl = self._idle.pop() if self._idle else pycurl.Curl()
-        transfer.curl = curl
-        transfer.begin()
+    def _start(self, transfer: _Transfer, seconds: float) -> None:
+        handle = self._handle_for(transfer.request)
         try:
-            self._configure(curl, transfer)
+            handle.prepare(transfer.request, seconds)
         except (pycurl.error, UnicodeEncodeError, ValueError) as error:
-            curl.close()
-            transfer.curl = None
-            if not transfer.future.done():
-                code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
-                transfer.future.set_exception(failure(code, str(error), transfer.request, sent=False))
+            handle.close()
+            code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
+            self._deliver(transfer, failure(code, str(error), transfer.request, sent=False))
             return
-        self._flying[curl] = transfer
-        self._multi.add_handle(curl)
+        transfer.handle = handle
+        self._flying[handle.curl] = transfer
+        self._multi.add_handle(handle.curl)
 
-    def _configure(self, curl: pycurl.Curl, transfer: _Transfer) -> None:
-        request = transfer.request
-        setopt = curl.setopt
-        curl.reset()
-        setopt(pycurl.URL, request.url)
-        setopt(pycurl.NOSIGNAL, 1)
-        setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        setopt(pycurl.FOLLOWLOCATION, 0)
-        setopt(pycurl.ACCEPT_ENCODING, "")
-        setopt(pycurl.TCP_KEEPALIVE, 1)
-        setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(request.connect_timeout * 1000)))
-        left = request.total_timeout - (monotonic() - transfer.started)
-        setopt(pycurl.TIMEOUT_MS, max(1, int(left * 1000)))
-        if request.url[:5].lower() == "https":
-            setopt(pycurl.CAINFO, self._trusted)
-        headers = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]
-        if request.body is not None:
-            setopt(pycurl.POSTFIELDS, request.body)
-            # Without these libcurl would add a form's content type, and wait for "100 Continue".
-            if not any(name.lower() == "content-type" for name, _ in request.headers):
-                headers.append("Content-Type:")
-            headers.append("Expect:")
-        if request.method == "HEAD":
-            setopt(pycurl.NOBODY, 1)
-        elif request.method != "GET" or request.body is not None:
-            setopt(pycurl.CUSTOMREQUEST, request.method)
-        setopt(pycurl.HTTPHEADER, headers)
-        setopt(pycurl.HEADERFUNCTION, transfer.take_header)
-        setopt(pycurl.WRITEFUNCTION, transfer.take_body)
+    def _handle_for(self, request: Request) -> Handle:
+        handle = self._idle.pop(id(request), None)
+        if handle is None and len(self._idle) >= _IDLE_HANDLES:
+            handle = self._idle.pop(next(iter(self._idle)))
+        return handle or Handle(self._trusted, self._on_new_socket)
+
+    def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
+        """Forget what was known of an earlier socket of the same number; the kernel forgot it when it was closed."""
+        self._watched.pop(descriptor, None)
+        self._parked.discard(descriptor)
+        return pycurl.SOCKOPT_OK
 
     def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
-        """Watch a socket for libcurl, in an epoll of our own: the event loop's readers cost several times as much."""
+        """Watch a socket for libcurl, in an epoll of our own: the event loop's readers cost several times as much.
+
+        A socket that libcurl wants no more is only parked, for it nearly always wants it again for the next poll.
+        """
         if what == pycurl.POLL_REMOVE:
-            if self._watched.pop(descriptor, None) is not None:
-                # libcurl may have closed it already, and the kernel then knows nothing of it any more.
-                with suppress(OSError):
-                    self._epoll.unregister(descriptor)
+            self._parked.add(descriptor)
             return
+        self._parked.discard(descriptor)
         events = _EVENTS[what]
-        if descriptor not in self._watched:
+        known = self._watched.get(descriptor)
+        if known == events:
+            return
+        if known is None:
             self._epoll.register(descriptor, events)
-        elif self._watched[descriptor] != events:
+        else:
             self._epoll.modify(descriptor, events)
         self._watched[descriptor] = events
 
@@ -226,7 +186,14 @@ class CurlFetcher:
         """Hand every ready socket to libcurl, then take what has ended."""
         act = self._multi.socket_action
         for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
-            act(descriptor, _ACTIONS.get(events, pycurl.CSELECT_ERR))
+            if descriptor in self._parked:
+                # An idle connection that the server has closed: libcurl finds out when it wants it again.
+                self._parked.discard(descriptor)
+                self._watched.pop(descriptor, None)
+                with suppress(OSError):
+                    self._epoll.unregister(descriptor)
+            else:
+                act(descriptor, _ACTIONS.get(events, pycurl.CSELECT_ERR))
         self._collect()
 
     def _on_timer(self, milliseconds: int) -> None:
@@ -275,23 +242,22 @@ class CurlFetcher:
             if not queued:
                 return
 
-    def _on_done(self, transfer: _Transfer) -> None:
-        """Clean up after a cancelled exchange: cut its connection, or take it out of the queue."""
+    def _cut(self, transfer: _Transfer) -> None:
+        """End an exchange that nobody waits for any more: cut its connection, or take it out of the queue."""
         if transfer.timer is not None:
             transfer.timer.cancel()
-        if transfer.curl is not None:
-            curl = transfer.curl
+        if transfer.handle is not None:
+            handle = transfer.handle
             self._land(transfer)
-            curl.close()
+            handle.close()
         elif transfer in self._queue:
             self._queue.remove(transfer)
-        self._start_waiting()
 
     def _land(self, transfer: _Transfer) -> None:
-        if transfer.curl is not None:
-            del self._flying[transfer.curl]
-            self._multi.remove_handle(transfer.curl)
-            transfer.curl = None
+        if transfer.handle is not None:
+            del self._flying[transfer.handle.curl]
+            self._multi.remove_handle(transfer.handle.curl)
+            transfer.handle = None
 
     def _start_waiting(self) -> None:
         while self._queue and len(self._flying) < self._most:
@@ -300,41 +266,49 @@ class CurlFetcher:
                 transfer.timer.cancel()
                 transfer.timer = None
             if not transfer.future.done():
-                self._start(transfer)
+                self._start(transfer, self._left(transfer))
 
-    def _keep(self, curl: pycurl.Curl) -> None:
-        if len(self._idle) < _IDLE_HANDLES:
-            self._idle.append(curl)
+    @staticmethod
+    def _left(transfer: _Transfer) -> float:
+        """Return the seconds that an exchange still has."""
+        return transfer.request.total_timeout - (monotonic() - transfer.started)
+
+    def _keep(self, handle: Handle) -> None:
+        key = id(handle.request)
+        if len(self._idle) < _IDLE_HANDLES and key not in self._idle:
+            self._idle[key] = handle
         else:
-            curl.close()
+            handle.close()
 
     def _finish(self, curl: pycurl.Curl) -> None:
         transfer = self._flying[curl]
-        received = int(curl.getinfo(pycurl.SIZE_DOWNLOAD_T))
-        self._land(transfer)
-        self._keep(curl)
+        handle = transfer.handle
+        assert handle is not None
         outcome: Response | FetchError | None
         following: Request | None = None
         try:
-            outcome = self._response(transfer, received)
+            outcome = handle.response(monotonic() - transfer.started, transfer.followed)
             following = follow(transfer.request, outcome, followed=transfer.followed)
         except FetchError as error:
             outcome = error
+        self._land(transfer)
+        self._keep(handle)
         if following is not None:
             transfer.request = following
             transfer.followed += 1
-            self._start(transfer)
+            self._start(transfer, self._left(transfer))
         else:
             self._deliver(transfer, outcome)
-        self._start_waiting()
+        if self._queue:
+            self._start_waiting()
 
     def _fail(self, curl: pycurl.Curl, code: int, said: str) -> None:
         transfer = self._flying[curl]
+        handle, request = transfer.handle, transfer.request
+        assert handle is not None
         sent = curl.getinfo(pycurl.REQUEST_SIZE) > 0
         self._land(transfer)
-        curl.close()
-        request = transfer.request
-        if code == pycurl.E_WRITE_ERROR and transfer.size > request.max_body:
+        if code == pycurl.E_WRITE_ERROR and handle.size > request.max_body:
             error: FetchError = BodyTooLargeError(
                 f"{request.method} {request.shown_url}: the body is larger than "
                 f"{format_size(request.max_body)} and was cut",
@@ -342,6 +316,7 @@ class CurlFetcher:
             )
         else:
             error = failure(code, said, request, sent=sent)
+        handle.close()
         self._deliver(transfer, error)
         self._start_waiting()
 
@@ -355,45 +330,3 @@ class CurlFetcher:
             transfer.future.set_exception(outcome)
         else:
             transfer.future.set_result(outcome)
-
-    def _response(self, transfer: _Transfer, received: int) -> Response:
-        request = transfer.request
-        if not transfer.headers:
-            raise ProtocolError(f"{request.method} {request.shown_url}: the answer has no status line")
-        version, _, rest = transfer.headers[0].partition(b" ")
-        status = rest[:3]
-        if not status.isdigit():
-            raise ProtocolError(f"{request.method} {request.shown_url}: the status line makes no sense")
-        return Response(
-            status=int(status),
-            version=_VERSIONS.get(version) or version.decode("latin-1"),
-            headers=parse_headers(transfer.headers[1:]),
-            body=transfer.body[0] if len(transfer.body) == 1 else b"".join(transfer.body),
-            url=request.url,
-            elapsed=monotonic() - transfer.started,
-            received=received,
-            redirects=transfer.followed,
-        )
-
-
-def parse_headers(lines: list[bytes]) -> Headers:
-    """Turn raw header lines into pairs: names in lower case, values as UTF-8 or else Latin-1; folded lines joined."""
-    headers: list[tuple[str, str]] = []
-    for line in lines:
-        text = line.strip(b"\r\n")
-        if not text:
-            continue
-        if text[:1] in b" \t" and headers:
-            name, value = headers[-1]
-            headers[-1] = (name, f"{value} {_text(text.strip())}")
-            continue
-        raw, _, rest = text.partition(b":")
-        headers.append((raw.strip().decode("latin-1").lower(), _text(rest.strip())))
-    return tuple(headers)
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
