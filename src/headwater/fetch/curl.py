@@ -1,18 +1,17 @@
-"""Owns the exchange of HTTP requests over libcurl's multi-socket interface, in the event loop.
+"""Owns the exchange of HTTP requests over libcurl: how many at once, which in turn, redirects, cutting.
 
-One request on one handle is `handle`'s; what a redirect becomes and what an error means is decided in `redirect` and
+One request on one handle is `handle`'s, the event loop is `lane`'s; what a redirect becomes and what an error means is decided
+in `redirect` and
 `failure`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import select
 from collections import deque
-from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import pycurl
 
@@ -21,6 +20,7 @@ from headwater.core.http import Request, Response
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
 from headwater.fetch.handle import Handle
+from headwater.fetch.lane import CAPACITY, Lane
 from headwater.fetch.limits import raise_file_limit
 from headwater.fetch.redirect import follow
 from headwater.fetch.trust import ca_bundle
@@ -28,29 +28,12 @@ from headwater.fetch.trust import ca_bundle
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
 _IDLE_HANDLES = 1024
-# Sockets taken from the kernel at once; the rest comes with the next turn of the loop.
-_MOST_EVENTS = 512
-# How much earlier than asked for libcurl may be called (seconds).
-_EARLY = 0.001
-_EVENTS = {
-    pycurl.POLL_NONE: 0,
-    pycurl.POLL_IN: select.EPOLLIN,
-    pycurl.POLL_OUT: select.EPOLLOUT,
-    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
-}
-_ACTIONS = {
-    select.EPOLLIN: pycurl.CSELECT_IN,
-    select.EPOLLOUT: pycurl.CSELECT_OUT,
-    select.EPOLLIN | select.EPOLLOUT: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
-    select.EPOLLIN | select.EPOLLHUP: pycurl.CSELECT_IN,
-    select.EPOLLIN | select.EPOLLRDHUP: pycurl.CSELECT_IN,
-}
 
 
 class _Transfer:
     """One exchange under way: a chain of requests, of which `request` is the present one."""
 
-    __slots__ = ("followed", "future", "handle", "request", "started", "timer")
+    __slots__ = ("followed", "future", "handle", "lane", "request", "started", "timer")
 
     def __init__(self, request: Request, future: asyncio.Future[Response]) -> None:
         self.request = request
@@ -58,6 +41,7 @@ class _Transfer:
         self.started = monotonic()
         self.followed = 0
         self.handle: Handle | None = None
+        self.lane: Lane | None = None
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -75,20 +59,10 @@ class CurlFetcher:
         self._queue: deque[_Transfer] = deque()
         # By the identity of the request that each was set up for last; the longest unused first.
         self._idle: dict[int, Handle] = {}
-        self._watched: dict[int, int] = {}
-        self._parked: set[int] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None
-        self._kick: asyncio.Handle | None = None
+        self._lanes: list[Lane] = []
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._epoll = select.epoll()
-        self._loop.add_reader(self._epoll.fileno(), self._on_ready)
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, self._most)
         return self
 
     async def __aexit__(
@@ -101,15 +75,12 @@ class CurlFetcher:
         for transfer in [*self._flying.values(), *self._queue]:
             self._cut(transfer)
             transfer.future.cancel()
-        for waker in (self._timer, self._kick):
-            if waker is not None:
-                waker.cancel()
         for handle in self._idle.values():
             handle.close()
         self._idle.clear()
-        self._multi.close()
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
+        for lane in self._lanes:
+            lane.close()
+        self._lanes.clear()
 
     async def fetch(self, request: Request) -> Response:
         """Perform one exchange. See `headwater.core.http.Fetcher`."""
@@ -139,108 +110,38 @@ class CurlFetcher:
             )
 
     def _start(self, transfer: _Transfer, seconds: float) -> None:
-        handle = self._handle_for(transfer.request)
+        handle, lane = self._handle_for(transfer.request), self._lane()
         try:
-            handle.prepare(transfer.request, seconds)
+            handle.prepare(transfer.request, seconds, lane.on_new_socket)
         except (pycurl.error, UnicodeEncodeError, ValueError) as error:
             handle.close()
             code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
             self._deliver(transfer, failure(code, str(error), transfer.request, sent=False))
             return
         transfer.handle = handle
+        transfer.lane = lane
         self._flying[handle.curl] = transfer
-        self._multi.add_handle(handle.curl)
+        lane.add(handle.curl)
+
+    def _lane(self) -> Lane:
+        """Return the first lane that has room, so that few exchanges share few connections."""
+        for lane in self._lanes:
+            if lane.load < CAPACITY:
+                return lane
+        self._lanes.append(Lane(self._on_ended))
+        return self._lanes[-1]
 
     def _handle_for(self, request: Request) -> Handle:
         handle = self._idle.pop(id(request), None)
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
-        return handle or Handle(self._trusted, self._on_new_socket)
+        return handle or Handle(self._trusted)
 
-    def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
-        """Forget what was known of an earlier socket of the same number; the kernel forgot it when it was closed."""
-        self._watched.pop(descriptor, None)
-        self._parked.discard(descriptor)
-        return pycurl.SOCKOPT_OK
-
-    def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
-        """Watch a socket for libcurl, in an epoll of our own: the event loop's readers cost several times as much.
-
-        A socket that libcurl wants no more is only parked, for it nearly always wants it again for the next poll.
-        """
-        if what == pycurl.POLL_REMOVE:
-            self._parked.add(descriptor)
-            return
-        self._parked.discard(descriptor)
-        events = _EVENTS[what]
-        known = self._watched.get(descriptor)
-        if known == events:
-            return
-        if known is None:
-            self._epoll.register(descriptor, events)
+    def _on_ended(self, curl: pycurl.Curl, code: int, said: str) -> None:
+        if code:
+            self._fail(curl, code, said)
         else:
-            self._epoll.modify(descriptor, events)
-        self._watched[descriptor] = events
-
-    def _on_ready(self) -> None:
-        """Hand every ready socket to libcurl, then take what has ended."""
-        act = self._multi.socket_action
-        for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
-            if descriptor in self._parked:
-                # An idle connection that the server has closed: libcurl finds out when it wants it again.
-                self._parked.discard(descriptor)
-                self._watched.pop(descriptor, None)
-                with suppress(OSError):
-                    self._epoll.unregister(descriptor)
-            else:
-                act(descriptor, _ACTIONS.get(events, pycurl.CSELECT_ERR))
-        self._collect()
-
-    def _on_timer(self, milliseconds: int) -> None:
-        """Note when libcurl wants to be called. It may not be called from here, and asks very often for "at once"."""
-        if milliseconds == 0:
-            self._deadline = None
-            if self._kick is None:
-                self._kick = self._loop.call_soon(self._on_kick)
-        elif milliseconds < 0:
-            self._deadline = None
-        else:
-            self._deadline = self._loop.time() + milliseconds / 1000
-            # A timer that is set already and comes earlier sets itself anew.
-            if self._timer is None or self._timer.when() > self._deadline:
-                self._set_timer(self._deadline)
-
-    def _set_timer(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._on_time)
-
-    def _on_kick(self) -> None:
-        self._kick = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._collect()
-
-    def _on_time(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        if self._deadline > self._loop.time() + _EARLY:
-            self._set_timer(self._deadline)
-            return
-        self._deadline = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._collect()
-
-    def _collect(self) -> None:
-        """Take every exchange that has ended."""
-        while True:
-            queued, good, bad = self._multi.info_read()
-            for curl in good:
-                self._finish(curl)
-            for curl, code, said in bad:
-                self._fail(curl, code, said)
-            if not queued:
-                return
+            self._finish(curl)
 
     def _cut(self, transfer: _Transfer) -> None:
         """End an exchange that nobody waits for any more: cut its connection, or take it out of the queue."""
@@ -254,9 +155,9 @@ class CurlFetcher:
             self._queue.remove(transfer)
 
     def _land(self, transfer: _Transfer) -> None:
-        if transfer.handle is not None:
+        if transfer.handle is not None and transfer.lane is not None:
             del self._flying[transfer.handle.curl]
-            self._multi.remove_handle(transfer.handle.curl)
+            transfer.lane.remove(transfer.handle.curl)
             transfer.handle = None
 
     def _start_waiting(self) -> None:

@@ -17,20 +17,20 @@ _VERSIONS = {b"HTTP/1.1": "HTTP/1.1", b"HTTP/1.0": "HTTP/1.0", b"HTTP/2": "HTTP/
 # Header lines repeat from answer to answer: so many are remembered with what they say, if they are no longer than this.
 _MOST_REMEMBERED, _LONGEST_REMEMBERED = 4096, 200
 
+# Called with the descriptor and the purpose of a new socket; returns pycurl.SOCKOPT_OK.
+NewSocket = Callable[[int, int], int]
+
 _remembered: dict[bytes, tuple[str, str]] = {}
 
 
 class Handle:
-    """An easy handle. `size` counts the bytes of the body so far, after decompression.
-
-    `on_socket` is called with the descriptor of each new socket.
-    """
+    """An easy handle. `size` counts the bytes of the body so far, after decompression."""
 
     __slots__ = ("_on_socket", "_timeout", "_trusted", "body", "curl", "headers", "request", "size")
 
-    def __init__(self, trusted: str, on_socket: Callable[[int, int], int]) -> None:
+    def __init__(self, trusted: str) -> None:
         self._trusted = trusted
-        self._on_socket = on_socket
+        self._on_socket: NewSocket | None = None
         self._timeout = 0
         self.curl = pycurl.Curl()
         self.request: Request | None = None
@@ -38,9 +38,10 @@ class Handle:
         self.body: list[bytes] = []
         self.size = 0
 
-    def prepare(self, request: Request, seconds: float) -> None:
-        """Set the handle up for a request that may take so long. Raises pycurl.error or UnicodeEncodeError.
+    def prepare(self, request: Request, seconds: float, on_socket: NewSocket) -> None:
+        """Set the handle up for a request that may take so long; `on_socket` hears of each new socket.
 
+        Raises pycurl.error or UnicodeEncodeError.
         The request it was set up for before costs nothing: polls of one connector differ only in their answers.
         """
         self.headers.clear()
@@ -50,6 +51,9 @@ class Handle:
             self.request = None
             self._configure(request)
             self.request = request
+        if on_socket != self._on_socket:
+            self.curl.setopt(pycurl.SOCKOPTFUNCTION, on_socket)
+            self._on_socket = on_socket
         timeout = max(1, int(seconds * 1000))
         if timeout != self._timeout:
             self.curl.setopt(pycurl.TIMEOUT_MS, timeout)
@@ -59,6 +63,7 @@ class Handle:
         setopt = self.curl.setopt
         self.curl.reset()
         self._timeout = 0
+        self._on_socket = None
         setopt(pycurl.URL, request.url)
         setopt(pycurl.NOSIGNAL, 1)
         setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -80,7 +85,6 @@ class Handle:
         elif request.method != "GET" or request.body is not None:
             setopt(pycurl.CUSTOMREQUEST, request.method)
         setopt(pycurl.HTTPHEADER, headers)
-        setopt(pycurl.SOCKOPTFUNCTION, self._on_socket)
         # libcurl itself bounds the bytes of all headers, so the lines may gather without a look at each.
         setopt(pycurl.HEADERFUNCTION, self.headers.append)
         setopt(pycurl.WRITEFUNCTION, self._take_body)

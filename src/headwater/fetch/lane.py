@@ -1,0 +1,175 @@
+"""Owns one of libcurl's multi handles in the event loop: its sockets, its timer, and what has ended.
+
+libcurl looks through all connections to a host for a free one, so a fetcher uses several lanes when much is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pycurl
+
+# Exchanges that a lane has under way before another is begun.
+CAPACITY = 64
+# Sockets taken from the kernel at once; the rest comes with the next turn of the loop.
+_MOST_EVENTS = 512
+# How much earlier than asked for libcurl may be called (seconds).
+_EARLY = 0.001
+_EVENTS = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_IN: select.EPOLLIN,
+    pycurl.POLL_OUT: select.EPOLLOUT,
+    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
+}
+_ACTIONS = {
+    select.EPOLLIN: pycurl.CSELECT_IN,
+    select.EPOLLOUT: pycurl.CSELECT_OUT,
+    select.EPOLLIN | select.EPOLLOUT: pycurl.CSELECT_IN | pycurl.CSELECT_OUT,
+    select.EPOLLIN | select.EPOLLHUP: pycurl.CSELECT_IN,
+    select.EPOLLIN | select.EPOLLRDHUP: pycurl.CSELECT_IN,
+}
+
+# What is called for each transfer that has ended: the handle, libcurl's code (0 is good) and its words.
+Ended = Callable[[pycurl.Curl, int, str], None]
+
+
+class Lane:
+    """A multi handle in the running event loop. `load` counts the transfers under way."""
+
+    __slots__ = (
+        "_deadline",
+        "_ended",
+        "_epoll",
+        "_kick",
+        "_loop",
+        "_multi",
+        "_parked",
+        "_timer",
+        "_watched",
+        "load",
+    )
+
+    def __init__(self, ended: Ended) -> None:
+        self.load = 0
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._watched: dict[int, int] = {}
+        self._parked: set[int] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._kick: asyncio.Handle | None = None
+        # An epoll of our own: the event loop's readers cost several times as much for each socket.
+        self._epoll = select.epoll()
+        self._loop.add_reader(self._epoll.fileno(), self._on_ready)
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, CAPACITY)
+
+    def add(self, curl: pycurl.Curl) -> None:
+        """Begin a transfer."""
+        self.load += 1
+        self._multi.add_handle(curl)
+
+    def remove(self, curl: pycurl.Curl) -> None:
+        """Take out a transfer that has ended, or cut one that has not."""
+        self.load -= 1
+        self._multi.remove_handle(curl)
+
+    def close(self) -> None:
+        """Close all connections. Every transfer must have been removed."""
+        for waker in (self._timer, self._kick):
+            if waker is not None:
+                waker.cancel()
+        self._multi.close()
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
+        """Forget what was known of an earlier socket of the same number; the kernel forgot it when it was closed."""
+        self._watched.pop(descriptor, None)
+        self._parked.discard(descriptor)
+        return pycurl.SOCKOPT_OK
+
+    def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
+        """Watch a socket for libcurl.
+
+        One that it wants no more is only parked, for it nearly always wants it again for the next poll.
+        """
+        if what == pycurl.POLL_REMOVE:
+            self._parked.add(descriptor)
+            return
+        self._parked.discard(descriptor)
+        events = _EVENTS[what]
+        known = self._watched.get(descriptor)
+        if known == events:
+            return
+        if known is None:
+            self._epoll.register(descriptor, events)
+        else:
+            self._epoll.modify(descriptor, events)
+        self._watched[descriptor] = events
+
+    def _on_ready(self) -> None:
+        """Hand every ready socket to libcurl, then take what has ended."""
+        act = self._multi.socket_action
+        for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
+            if descriptor in self._parked:
+                # An idle connection that the server has closed: libcurl finds out when it wants it again.
+                self._parked.discard(descriptor)
+                self._watched.pop(descriptor, None)
+                with suppress(OSError):
+                    self._epoll.unregister(descriptor)
+            else:
+                act(descriptor, _ACTIONS.get(events, pycurl.CSELECT_ERR))
+        self._collect()
+
+    def _on_timer(self, milliseconds: int) -> None:
+        """Note when libcurl wants to be called. It may not be called from here, and asks very often for "at once"."""
+        if milliseconds == 0:
+            self._deadline = None
+            if self._kick is None:
+                self._kick = self._loop.call_soon(self._on_kick)
+        elif milliseconds < 0:
+            self._deadline = None
+        else:
+            self._deadline = self._loop.time() + milliseconds / 1000
+            # A timer that is set already and comes earlier sets itself anew.
+            if self._timer is None or self._timer.when() > self._deadline:
+                self._set_timer(self._deadline)
+
+    def _set_timer(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._on_time)
+
+    def _on_kick(self) -> None:
+        self._kick = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._collect()
+
+    def _on_time(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline > self._loop.time() + _EARLY:
+            self._set_timer(self._deadline)
+            return
+        self._deadline = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Report every transfer that has ended."""
+        while True:
+            queued, good, bad = self._multi.info_read()
+            for curl in good:
+                self._ended(curl, 0, "")
+            for curl, code, said in bad:
+                self._ended(curl, code, said)
+            if not queued:
+                return
