@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,3 +25,9 @@ def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
     """Return the processor time of this process, all threads, in seconds."""
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
+
+
+def process_cpu(process: int) -> float:
+    """Return the processor time of another process, all threads, in seconds (Linux)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from bench.figures import Figure
+from bench.figures import Figure, process_cpu
 from bench.server import serving
 from headwater.core.exchange import Decision, Exchange
 from headwater.log import LogReader
@@ -23,11 +22,6 @@ CONNECTORS = 10_000
 INTERVAL = 10
 # Two rounds to settle (the first one connects), then what is measured (seconds).
 SETTLING, MEASURED = 2 * INTERVAL, 3 * INTERVAL
-
-
-def _cpu(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(process: int, name: str) -> float:
@@ -64,9 +58,9 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
         started = json.loads(process.stderr.readline())
         assert started["event"] == "running", started
         time.sleep(SETTLING)
-        cpu, began, from_ms = _cpu(process.pid), time.monotonic(), time.time() * 1000
+        cpu, began, from_ms = process_cpu(process.pid), time.monotonic(), time.time() * 1000
         time.sleep(MEASURED)
-        share = (_cpu(process.pid) - cpu) / (time.monotonic() - began)
+        share = (process_cpu(process.pid) - cpu) / (time.monotonic() - began)
         to_ms = time.time() * 1000
         rss, peak = _memory(process.pid, "VmRSS"), _memory(process.pid, "VmHWM")
         process.send_signal(signal.SIGINT)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pycurl
 import uvloop
 
-from bench.figures import Figure, cpu_seconds
+from bench.figures import Figure, cpu_seconds, process_cpu
 from bench.server import serving
 from headwater.config import ConnectorConfig, load_text
 from headwater.core.exchange import Decision
 from headwater.core.http import Request
-from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
-from headwater.log import Log
+from headwater.log import LogReader
 from headwater.sources.poll import build_request
 
 CONNECTORS = 1000
@@ -61,12 +64,17 @@ def _nothing(chunk: bytes) -> int:
     return len(chunk)
 
 
-def configs(url: str, count: int, interval: str) -> list[ConnectorConfig]:
-    text = "---\n".join(
-        f"name: c-{number}\ntopic: t-{number % 100}\nparameters:\n  endpoint: {url}/{number}\n  interval: {interval}\n"
+def documents(url: str, count: int, interval: str) -> str:
+    """Return the connect.yml of so many connectors, with ten of them to a topic."""
+    return "---\n".join(
+        f"name: c-{number}\ntopic: t-{number // 10}\nparameters:\n  endpoint: {url}/{number}\n  interval: {interval}\n"
         for number in range(count)
     )
-    return list(load_text(text).connectors)
+
+
+def configs(url: str, count: int, interval: str) -> list[ConnectorConfig]:
+    """Return so many connectors."""
+    return list(load_text(documents(url, count, interval)).connectors)
 
 
 async def fetching(url: str, seconds: float) -> float:
@@ -87,24 +95,28 @@ async def fetching(url: str, seconds: float) -> float:
         return done / (cpu_seconds() - began)
 
 
-async def polling(url: str, seconds: float, interval: str) -> tuple[float, float, int]:
-    """Return durable polls per CPU-second, polls per second, and how many ticks were skipped, of the whole engine."""
-    connectors = configs(url, CONNECTORS, interval)
-    with tempfile.TemporaryDirectory() as directory:
-        async with Log.open(directory) as log, CurlFetcher() as fetcher:
-            engine, stop = Engine(log, fetcher), asyncio.Event()
-            running = asyncio.create_task(engine.run(connectors, stop))
-            await asyncio.sleep(2)
+def polling(url: str, seconds: float, interval: str) -> tuple[float, float, int]:
+    """Return durable polls per CPU-second, polls per second, and how many ticks were skipped, of `headwater run`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        config, data = Path(scratch, "connect.yml"), Path(scratch, "data")
+        config.write_text(documents(url, CONNECTORS, interval))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headwater", "run", config, "--data-dir", data], stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        process.stderr.readline()
+        time.sleep(2)
+        with LogReader(data) as reader:
 
-            def accepted() -> int:
-                return sum(counters.decisions[Decision.ACCEPTED] for counters in engine.figures.connectors.values())
+            def stored() -> int:
+                return sum(reader.offsets(info.name, 0)[1] for info in reader.topics())
 
-            polls, used, began = accepted(), cpu_seconds(), time.monotonic()
-            await asyncio.sleep(seconds)
-            polls, used, took = accepted() - polls, cpu_seconds() - used, time.monotonic() - began
-            stop.set()
-            await running
-            skipped = sum(counters.decisions[Decision.SKIPPED] for counters in engine.figures.connectors.values())
+            polls, used, began = stored(), process_cpu(process.pid), time.monotonic()
+            time.sleep(seconds)
+            polls, used, took = stored() - polls, process_cpu(process.pid) - used, time.monotonic() - began
+            skipped = sum(entry.count for entry in reader.ledger(None, 100_000) if entry.decision is Decision.SKIPPED)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
     return polls / used, polls / took, skipped
 
 
@@ -117,7 +129,7 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
         say(f"bare libcurl: {', '.join(f'{rate:,.0f}/CPU-s with {n}' for n, rate in bounds.items())}")
         fetched = uvloop.run(fetching(url, SECONDS / 2))
         say(f"fetch engine: {fetched:,.0f}/CPU-s")
-        durable, rate, skipped = uvloop.run(polling(url, SECONDS, "100ms"))
+        durable, rate, skipped = polling(url, SECONDS, "100ms")
         say(f"durable polls: {durable:,.0f}/CPU-s, {rate:,.0f}/s, {skipped} ticks skipped")
     return [
         Figure(

@@ -22,6 +22,8 @@ from headwater.engine import Engine
 from headwater.fetch import CurlFetcher, raise_file_limit
 from headwater.log import Log
 
+_COLLECT_AFTER = (20_000, 20, 50)
+
 logger = structlog.get_logger("headwater")
 
 
@@ -48,8 +50,6 @@ def command(
     configure_logs(log_format, log_level)
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
-    # What was loaded stays until the end: the collector of garbage need not look at it again and again.
-    gc.freeze()
     return run_foreground(loaded.connectors, data_dir, metrics=metrics, grace=read_grace(grace))
 
 
@@ -69,6 +69,9 @@ def say_warnings(warnings: Sequence[Problem]) -> None:
 
 def run_foreground(connectors: Sequence[ConnectorConfig], directory: Path, *, metrics: str | None, grace: float) -> int:
     """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM."""
+    # What was loaded stays until the end, and polls leave hardly any cycles: the collector need not look often.
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
     return uvloop.run(_run(connectors, directory, metrics=metrics, grace=grace))
 
 

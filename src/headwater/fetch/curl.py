@@ -1,8 +1,7 @@
 """Owns the exchange of HTTP requests over libcurl: how many at once, which in turn, redirects, cutting.
 
-One request on one handle is `handle`'s, the event loop is `lane`'s; what a redirect becomes and what an error means is decided
-in `redirect` and
-`failure`.
+One request on one handle is `handle`'s, the event loop is `lane`'s; what a redirect becomes and what an error means is
+decided in `redirect` and `failure`.
 """
 
 from __future__ import annotations
