@@ -69,11 +69,14 @@ class Connector:
         "_counters",
         "_health",
         "_linger",
+        "_mask",
+        "_name",
         "_poll",
         "_schedule",
         "_shared",
         "_stopping",
         "_task",
+        "_topic",
         "_waiting",
         "config",
     )
@@ -87,6 +90,9 @@ class Connector:
     ) -> None:
         self.config = config
         self._compression = compression
+        self._name = config.name
+        self._topic = config.topic.name
+        self._mask = config.masker.mask if config.masker else str
         self._linger = config.producer.linger.total_seconds()
         self._shared = shared
         self._schedule = schedule
@@ -108,7 +114,7 @@ class Connector:
         """Poll for ever. Raises LogError when the log is beyond repair; every other trouble is counted and reported."""
         self._task = asyncio.current_task()
         shared = self._shared
-        stored = await shared.log.checkpoint(self.config.name)
+        stored = await shared.log.checkpoint(self._name)
         if stored is not None:
             self._checkpoint = decode_checkpoint(stored)
         tick = self._schedule.first(self._now())
@@ -165,12 +171,12 @@ class Connector:
             await self._wait(clock.monotonic() + verdict.wait)
         response = outcome if isinstance(outcome, Response) else None
         exchange = Exchange(
-            connector=self.config.name,
+            connector=self._name,
             scheduled=scheduled,
             started=started,
             duration=round((clock.monotonic() - begun) * 1_000_000),
             decision=_DECISIONS.get(verdict.action, Decision.FAILED),
-            reason=self.config.masker.mask(verdict.reason),
+            reason=self._mask(verdict.reason),
             status=None if response is None else response.status,
             bytes=0 if response is None else response.received,
             attempts=number,
@@ -224,11 +230,11 @@ class Connector:
         records = self._poll.records(response)
         checkpoint = self._poll.advance(self._checkpoint, response, scheduled=exchange.scheduled, records=len(records))
         append = Append(
-            topic=self.config.topic.name,
+            topic=self._topic,
             batches=encode_batches(records, now, self._compression),
-            checkpoint=(self.config.name, encode_checkpoint(checkpoint)),
+            checkpoint=(self._name, encode_checkpoint(checkpoint)),
             exchange=msgspec.structs.replace(
-                exchange, decision=Decision.ACCEPTED, topic=self.config.topic.name, records=len(records)
+                exchange, decision=Decision.ACCEPTED, topic=self._topic, records=len(records)
             ),
             linger=self._linger,
         )
@@ -267,7 +273,7 @@ class Connector:
         self._counters.decisions[Decision.SKIPPED] += following.missed
         self._shared.log.note(
             Exchange(
-                connector=self.config.name,
+                connector=self._name,
                 scheduled=self._unix_ms(first),
                 started=clock.time_ms(),
                 duration=0,
@@ -293,11 +299,11 @@ class Connector:
     def _report(self, change: Change) -> None:
         lasted = format_duration(timedelta(milliseconds=round(change.seconds * 1000)))
         if change.healthy:
-            logger.info("connector recovered", connector=self.config.name, failures=change.failures, after=lasted)
+            logger.info("connector recovered", connector=self._name, failures=change.failures, after=lasted)
         else:
             logger.warning(
                 "connector is failing",
-                connector=self.config.name,
-                reason=self.config.masker.mask(change.reason),
+                connector=self._name,
+                reason=self._mask(change.reason),
                 endpoint=str(self.config.http.endpoint),
             )
