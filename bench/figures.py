@@ -11,7 +11,7 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One line of the table. `good` is whether `value` keeps the promise; `promise` says which it is."""
+    """One line of the table. `good` is whether `value` keeps the promise; `note` says where the rest goes."""
 
     name: str
     value: str
@@ -19,6 +19,7 @@ class Figure(msgspec.Struct, frozen=True):
     promise: str
     good: bool
     details: dict[str, Any] = {}
+    note: str = ""
 
 
 def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
