@@ -32,10 +32,10 @@ What the figures are:
 - **start**: medians of seven runs of the real command; `consume` behind a commit is measured from the moment the append
   returned to the moment its line was read from the pipe of another process.
 - **log**: the bare loop writes the same blobs into a table with the same index through apsw, in WAL mode with
-  synchronous=FULL: one transaction for each round. The best of three alternating runs of both.
-- **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python; it
-  parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and its
-  ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.
+  synchronous=FULL: one transaction for each round. The medians of seven alternating runs of both.
+- **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
+  it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
+  its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.
 - **fleet**: `headwater run` of a directory of 10,000 files; lateness and gaps are read from its own ledger.
 """
 

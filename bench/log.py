@@ -83,13 +83,14 @@ def measure(say: Callable[[str], None]) -> list[Figure]:
     blob = encode_batches(RECORDS, 0)[0].data
     figures = []
     for name, rounds, at_once in (("one at a time", APPENDS, 1), (f"{AT_ONCE} at once", APPENDS // 8, AT_ONCE)):
-        # Alternately, for the disk has moods: the best of three of each.
-        bare, ours = 0.0, 0.0
-        for _ in range(3):
+        # Alternately, for the disk has moods: the medians of seven runs of each.
+        rates: tuple[list[float], list[float]] = ([], [])
+        for _ in range(7):
             with tempfile.TemporaryDirectory() as directory:
-                bare = max(bare, _bare(Path(directory), blob, rounds, at_once))
+                rates[0].append(_bare(Path(directory), blob, rounds, at_once))
             with tempfile.TemporaryDirectory() as directory:
-                ours = max(ours, uvloop.run(_appends(Path(directory), rounds, at_once)))
+                rates[1].append(uvloop.run(_appends(Path(directory), rounds, at_once)))
+        bare, ours = (sorted(some)[3] for some in rates)
         say(f"append, {name}: {ours:,.0f}/s, bare apsw {bare:,.0f}/s")
         figures.append(
             Figure(
