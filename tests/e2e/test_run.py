@@ -264,5 +264,6 @@ def test_the_demo(headwater: CommandLine) -> None:
     facts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [set(fact) for fact in facts] == [{"fact", "length"}] * 2
     assert "endpoint: https://catfact.ninja/fact" in done.stderr
-    assert "headwater run examples/connect.yml" in done.stderr
+    assert "run connect.yml" in done.stderr
+    assert "http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts" in done.stderr
     assert not headwater.data.exists()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 import tempfile
 from contextlib import suppress
 from importlib import resources
@@ -38,15 +40,27 @@ def command(records: int, data_dir: Path | None) -> None:
     configure_logs("auto", "warning")
     with tempfile.TemporaryDirectory(prefix="headwater-demo-") as scratch:
         uvloop.run(_demo(records, data_dir or Path(scratch)))
-    click.echo(
-        "\nThat was a durable topic. Now your own endpoint:\n"
-        "  1. put its URL into `endpoint:` of examples/connect.yml\n"
-        "  2. headwater run examples/connect.yml\n"
-        "  3. headwater consume cat-facts -B          (in another terminal)\n"
-        "or without a file:\n"
-        "  headwater http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts",
-        err=True,
-    )
+    click.echo(_next_steps(_own_name(), Path("examples/connect.yml")), err=True)
+
+
+def _own_name() -> str:
+    """Return how this command was called: by its bare name only where a shell would find it."""
+    found = shutil.which("headwater")
+    called = Path(sys.argv[0])
+    return "headwater" if found and called.exists() and Path(found).samefile(called) else str(called)
+
+
+def _next_steps(command: str, example: Path) -> str:
+    """Return what a person can do now."""
+    config = str(example) if example.exists() else "connect.yml"
+    first = "put its URL into" if example.exists() else "save the lines above and put its URL into"
+    return f"""
+That was a durable topic. Now your own endpoint:
+  1. {first} `endpoint:` of {config}
+  2. {command} run {config}
+  3. {command} consume cat-facts -B          (in another terminal)
+or without a file:
+  {command} http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts"""
 
 
 async def _demo(records: int, directory: Path) -> None:
@@ -55,7 +69,8 @@ async def _demo(records: int, directory: Path) -> None:
         overrides = {"endpoint": f"{api.url}/fact", "interval": "1s"}
         loaded = load_text(text, name="connect.yml", overrides=overrides)
         settings = " ".join(f"--set {key}={value}" for key, value in overrides.items())
-        click.echo(f"{text.strip()}\n\n$ headwater run connect.yml {settings}\n$ headwater consume cat-facts", err=True)
+        name = _own_name()
+        click.echo(f"{text.strip()}\n\n$ {name} run connect.yml {settings}\n$ {name} consume cat-facts", err=True)
         async with Log.open(directory) as log, CurlFetcher() as fetcher:
             with suppress(TopicExistsError):
                 await log.create_topic("cat-facts")

@@ -1,0 +1,84 @@
+"""The documents say what is there: commands, options, files, examples."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headwater.cli.app import COMMANDS
+from headwater.config import load_text
+from headwater.config.secrets import SecretSource
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+
+
+def test_the_readme_begins_with_two_commands() -> None:
+    """`make demo` and `make test` come first, and both are targets."""
+    commands = re.findall(r"^    (make \S+)", README, re.MULTILINE)
+    assert commands[:2] == ["make demo", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", README + ARCHITECTURE + (ROOT / "CONTRIBUTING.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """Each command of the table has its line."""
+    for name in COMMANDS:
+        assert f"headwater {name}" in README or f"make {name}" in README, name
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+def test_the_readmes_configurations_load(text: str) -> None:
+    """What a reader copies runs."""
+    assert load_text(text).connectors
+
+
+@pytest.mark.parametrize("text", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_readmes_programs_compile(text: str) -> None:
+    """What a reader copies uses names that there are."""
+    compile(text, "README.md", "exec")
+    names = set(re.findall(r"headwater\.(\w+)", text))
+    program = f"import headwater; [getattr(headwater, name) for name in {sorted(names)}]"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yml")), ids=lambda path: path.name)
+def test_every_example_loads(path: Path) -> None:
+    """Each file of examples/ loads, with the secrets that it names."""
+    assert load_text(path.read_text(), secrets=SecretSource({"API_TOKEN": "x"}, "a test")).connectors
+
+
+def test_the_example_of_the_page_is_the_demos() -> None:
+    """The packaged example, the one in examples/ and the one that the README prints are the same."""
+    packaged = (ROOT / "src/headwater/sample/connect.yml").read_text()
+    assert packaged == (ROOT / "examples/connect.yml").read_text()
+    assert packaged in README
+    assert yaml.safe_load(packaged)["parameters"]["endpoint"] == "https://catfact.ninja/fact"
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the documents is a file."""
+    for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / document).read_text()):
+            assert (ROOT / target).exists(), f"{document}: {target}"
+
+
+def test_modules_named_in_the_architecture_exist() -> None:
+    """Each path in ARCHITECTURE.md is there."""
+    for path in re.findall(r"`((?:cli|core|config|engine|fetch|fluvio|log|sources|testing)/[\w/]+\.py)`", ARCHITECTURE):
+        assert (ROOT / "src/headwater" / path).exists(), path
+
+
+def test_layers_in_the_architecture_are_the_contract() -> None:
+    """The packages that ARCHITECTURE.md draws are those that the import contract orders."""
+    drawn = ARCHITECTURE.partition("## Layers")[2].partition("##")[0]
+    contract = (ROOT / "pyproject.toml").read_text().partition("layers = [")[2].partition("]")[0]
+    for package in re.findall(r"headwater\.(\w+)", contract):
+        assert package in drawn, package
