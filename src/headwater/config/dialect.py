@@ -133,7 +133,9 @@ class _Shaping:
         if (transforms := root.child("transforms")) is not None:
             tree["transforms"] = self._transforms(transforms)
         tree["default_interval"] = Node("10s", 0, 0, "")
-        return Shaped(Node(tree, root.line, root.column, ""), self._secret_list(meta.get("secrets")), page=False)
+        # What the model then misses, such as the name, a person has to write below `meta`.
+        place = root.child("meta") or root
+        return Shaped(Node(tree, place.line, place.column, "meta"), self._secret_list(meta.get("secrets")), page=False)
 
     def _snake(self, node: Node) -> dict[str, Node]:
         """Return a mapping with its keys in snake case; both spellings of one key are a problem."""
