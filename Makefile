@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint types contracts docs bench constraints clean
+.PHONY: help demo test test-long check lint types contracts coverage docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,13 @@ contracts: $(STAMP) ## layers import downwards only
 	$(BIN)/lint-imports
 
 check: lint types contracts test ## all of the above
+
+coverage: $(STAMP) ## branch coverage of everything but the command line: at least 95 %
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --fail-under=95 \
+		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*'
 
 docs: $(STAMP) ## write the reference page from the source
 	$(BIN)/python -m headwater.config.reference > docs/configuration.md
