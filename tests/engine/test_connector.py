@@ -395,7 +395,7 @@ async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         assert len(await it.values()) == 2
     assert [line["event"] for line in lines] == ["connector is failing", "connector recovered"]
     assert "no space left" in lines[0]["reason"]
-    assert "free some space" in lines[0]["reason"]
+    assert "free some space" in lines[0]["hint"]
 
 
 async def test_compression_is_agreed_upon(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ class Connector:
             self._shared.log.note(exchange)
             self._counters.decisions[exchange.decision] += 1
             if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
-                self._bad(verdict.slug, exchange.reason)
+                self._bad(verdict.slug, exchange.reason, outcome.hint if isinstance(outcome, FetchError) else "")
                 return verdict.wait if verdict.action is Action.FAIL else 0.0
             self._good()
         return 0.0
@@ -253,7 +253,7 @@ class Connector:
                 if not error.retryable:
                     raise
                 failures += 1
-                self._bad("log", f"{error.message} {error.hint}".strip())
+                self._bad("log", error.message, error.hint)
                 pause = back_off(
                     failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
                 )
@@ -289,14 +289,14 @@ class Connector:
             self._counters.failing_since = None
             self._report(change)
 
-    def _bad(self, slug: str, reason: str) -> None:
+    def _bad(self, slug: str, reason: str, hint: str) -> None:
         if self._counters.failing_since is None:
             self._counters.failing_since = self._shared.clock.time_ms()
         change = self._health.bad(slug, reason, self._shared.clock.monotonic())
         if change is not None:
-            self._report(change)
+            self._report(change, hint)
 
-    def _report(self, change: Change) -> None:
+    def _report(self, change: Change, hint: str = "") -> None:
         lasted = format_duration(timedelta(milliseconds=round(change.seconds * 1000)))
         if change.healthy:
             logger.info("connector recovered", connector=self._name, failures=change.failures, after=lasted)
@@ -306,4 +306,5 @@ class Connector:
                 connector=self._name,
                 reason=self._mask(change.reason),
                 endpoint=str(self.config.http.endpoint),
+                **({"hint": hint} if hint else {}),
             )
