@@ -32,7 +32,7 @@ def command(connector: str | None, limit: int, output: str, data_dir: Path) -> N
         entries = reader.ledger(connector, limit)
     if output == "json":
         for entry in entries:
-            click.echo(json.dumps(msgspec.to_builtins(entry)))
+            click.echo(json.dumps(msgspec.structs.asdict(entry)))
         return
     if not entries:
         whose = f" of connector {connector!r}" if connector else ""

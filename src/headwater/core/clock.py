@@ -36,10 +36,11 @@ class SystemClock:
     sleepers that wake one by one cost twice the processor time of those that wake in groups.
     """
 
-    __slots__ = ("_slack",)
+    __slots__ = ("_groups", "_slack")
 
     def __init__(self, slack: float = 0.0) -> None:
         self._slack = slack
+        self._groups: dict[int, list[asyncio.Future[None]]] = {}
 
     def monotonic(self) -> float:
         """Return the system's monotonic time."""
@@ -54,15 +55,27 @@ class SystemClock:
         delay = deadline - time.monotonic()
         if delay <= 0:
             return
-        if self._slack:
-            delay += -deadline % self._slack
         loop = asyncio.get_running_loop()
-        reached = loop.create_future()
+        reached: asyncio.Future[None] = loop.create_future()
+        if self._slack:
+            # Whoever wakes at the same multiple shares one timer.
+            number = int(deadline / self._slack) + 1
+            group = self._groups.get(number)
+            if group is None:
+                group = self._groups[number] = []
+                loop.call_later(delay + number * self._slack - deadline + _ROUNDING, self._wake, number)
+            group.append(reached)
+            await reached
+            return
         timer = loop.call_later(delay + _ROUNDING, _reach, reached)
         try:
             await reached
         finally:
             timer.cancel()
+
+    def _wake(self, number: int) -> None:
+        for reached in self._groups.pop(number):
+            _reach(reached)
 
 
 def _reach(reached: asyncio.Future[None]) -> None:

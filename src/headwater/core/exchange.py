@@ -17,7 +17,7 @@ class Decision(StrEnum):
     SKIPPED = "skipped"  # its time came while an earlier poll was still at work
 
 
-class Exchange(msgspec.Struct, frozen=True):
+class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the ledger: one scheduled poll with all its attempts.
 
     Times are ms since the Unix epoch, `duration` is microseconds from the first request to the decision. `status` is

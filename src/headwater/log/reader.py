@@ -9,11 +9,12 @@ from typing import Any, Self
 import msgspec
 
 from headwater.core.errors import PartitionNotFoundError, TopicNotFoundError
-from headwater.core.exchange import Decision, Exchange
+from headwater.core.exchange import Exchange
 from headwater.log.failure import mapped
 from headwater.log.schema import FILE_NAME, fetch, open_reader
 from headwater.log.values import StoredBatch, TopicInfo, TopicSpec
 
+_ENTRY = msgspec.json.Decoder(Exchange)
 _SPEC = msgspec.json.Decoder(TopicSpec)
 # Rows fetched in one step of a read: a step holds a snapshot, and a snapshot holds back the write-ahead log.
 _MOST_ROWS = 4096
@@ -108,13 +109,8 @@ class LogReader:
     def ledger(self, connector: str | None, limit: int) -> list[Exchange]:
         """Return the last entries of one connector, or of all, newest last."""
         where = "" if connector is None else "WHERE connector=?1"
-        rows = self._rows(
-            "SELECT connector, scheduled, started, duration, decision, reason, status, bytes, attempts, records, "  # noqa: S608 - fixed words
-            f'topic, partition, "offset", count FROM ledger {where} ORDER BY seq DESC LIMIT ?2',
-            connector,
-            limit,
-        )
-        return [Exchange(row[0], row[1], row[2], row[3], Decision(row[4]), *row[5:]) for row in reversed(rows)]
+        rows = self._rows(f"SELECT entry FROM ledger {where} ORDER BY seq DESC LIMIT ?2", connector, limit)  # noqa: S608 - fixed words
+        return [_ENTRY.decode(entry) for (entry,) in reversed(rows)]
 
     def changed(self) -> bool:
         """Return whether another connection has committed since the last call; cheap enough to ask often."""

@@ -39,6 +39,7 @@ _EVICT_FROM = 256
 _NOTE_PAUSE = 1.0
 _MOST_NOTES = 20_000
 _NEVER = float("inf")
+_ENTRY = msgspec.json.Encoder()
 # apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
 # one step. The sizes are few, so that the statements stay prepared.
 _GROUPS = (64, 16, 4, 1)
@@ -117,23 +118,7 @@ class State:
         kept.append(self.sequence)
         if len(kept) > KEPT_ENTRIES:
             self.evicted.append(kept.popleft())
-        return (
-            self.sequence,
-            entry.connector,
-            entry.scheduled,
-            entry.started,
-            entry.duration,
-            entry.decision.value,
-            entry.reason,
-            entry.status,
-            entry.bytes,
-            entry.attempts,
-            entry.records,
-            entry.topic,
-            entry.partition,
-            entry.offset,
-            entry.count,
-        )
+        return (self.sequence, entry.connector, _ENTRY.encode(entry))
 
 
 def insert_rows(
