@@ -410,3 +410,10 @@ def test_every_text_loads_or_is_told(text: str) -> None:
     for whole in (text, PAGE + "  " + text, f"{PAGE}  endpoint: {text}"):
         with suppress(InvalidConfigError):
             assert load_text(whole, secrets=NO_SECRETS).connectors
+
+
+def test_thousands_of_connectors_in_one_file() -> None:
+    """A file may hold as many documents as one likes."""
+    document = "name: c-{0}\ntype: http\ntopic: t\nparameters: {{endpoint: 'http://x/', headers: {{A: b, C: d}}}}\n"
+    text = "---\n".join(document.format(number) for number in range(9000))
+    assert len(load_text(text).connectors) == 9000

@@ -75,6 +75,7 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
         (PAGE.replace("http://x/", "http://x:0/"), "names port 0"),
         (PAGE.replace("http://x/", "http://x:99999/"), "is no URL"),
         (PAGE.replace("http://x/", "'http:///path'"), "has no host"),
+        (PAGE.replace("http://x/", f"http://{'ü' * 70}.example/"), "names a host that has no ASCII form"),
         (PAGE.replace("http://x/", "wss://x/"), "WebSocket endpoints are not available yet"),
         (PAGE.replace("http://x/", '"http://x/\\ta"'), "holds a line break, a tab or NUL"),
         (PAGE.replace("http://x/", ""), "5:3: error: parameters.endpoint: expected a text"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.core.errors import ProtocolError, RedirectError, RequestError
-from headwater.core.http import Request, Response
+from headwater.core.http import Request, Response, ascii_url
 from headwater.fetch import CurlFetcher, raise_file_limit
 from headwater.fetch.handle import parse_headers
 from headwater.fetch.redirect import follow
@@ -116,3 +116,26 @@ async def test_more_requests_than_handles_are_kept() -> None:
         for request in requests:
             await fetcher.fetch(request)
         assert server.connections <= 8
+
+
+@pytest.mark.parametrize(
+    ("url", "wire"),
+    [
+        ("http://bücher.example/a b?q=é&r=%20#x", "http://xn--bcher-kva.example/a%20b?q=%C3%A9&r=%20#x"),
+        ("http://ü:p@bücher.example:81/", "http://%C3%BC:p@xn--bcher-kva.example:81/"),
+        ("http://[::1]:80/", "http://[::1]:80/"),
+    ],
+)
+def test_urls_go_over_the_wire_in_ascii(url: str, wire: str) -> None:
+    """Hosts become IDNA, the rest is percent-encoded, and what is encoded stays."""
+    assert ascii_url(url) == wire
+    assert ascii_url(wire) == wire
+
+
+async def test_redirects_to_places_with_other_letters() -> None:
+    """A Location of raw UTF-8 is followed."""
+    async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        location = "Location: /ü b\r\n".encode()
+        url = server.route("/x", Answer(raw=b"HTTP/1.1 302 Found\r\n" + location + b"content-length: 0\r\n\r\n"))
+        server.route("/%C3%BC%20b", Answer(body=b"there"))
+        assert (await fetcher.fetch(Request("GET", url, url))).body == b"there"

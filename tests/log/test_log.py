@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headwater.core.errors import (
@@ -218,3 +219,14 @@ async def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
     """Others can neither list nor read the data."""
     async with Log.open(tmp_path / "data"):
         assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+
+
+async def test_a_defect_in_a_commit_is_told_and_passes(tmp_path: Path) -> None:
+    """What nobody thought of fails the commit it is in, with an error to whoever waits; the writer goes on."""
+    async with Log.open(tmp_path) as log:
+        await log.create_topic("cats")
+        odd = msgspec.structs.replace(append(b"x"), exchange=msgspec.structs.replace(entry("c"), reason="\ud800"))
+        with pytest.raises(LogError, match="the commit failed: UnicodeEncodeError"):
+            await log.submit(odd)
+        assert await log.submit(append(b"y")) == Receipt(0, 0, 1)
+        assert await log.checkpoint("c") == b"y"

@@ -90,7 +90,7 @@ def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tupl
     try:
         for composed in yaml.compose_all(text, Loader=yaml.CSafeLoader):
             if composed is not None:
-                root = reading.node(composed, "", 0)
+                root = reading.document(composed)
                 if root.value is not None:
                     roots.append(root)
     except yaml.MarkedYAMLError as error:
@@ -122,11 +122,16 @@ class _Reading:
         """Turn a line of the text, counted from 0, into one of the user's file, counted from 1."""
         return index + 1 - sum(1 for line in self._inserted if line <= index + 1)
 
+    def document(self, composed: yaml.Node) -> Node:
+        """Read one document; the bound on values is each one's own, for a file may hold thousands of connectors."""
+        self._nodes = 0
+        return self.node(composed, "", 0)
+
     def node(self, composed: yaml.Node, path: str, depth: int, place: yaml.Node | None = None) -> Node:
         # Aliases come as the same node again: counting every visit bounds what they can unfold to.
         self._nodes += 1
         if self._nodes > _MOST_NODES or depth > _MOST_DEPTH:
-            raise _TooMuchError(f"the file has more than {_MOST_NODES} values, or more than {_MOST_DEPTH} levels")
+            raise _TooMuchError(f"a document has more than {_MOST_NODES} values, or more than {_MOST_DEPTH} levels")
         mark = (place or composed).start_mark
         line, column = self.line(mark.line), mark.column + 1
         if isinstance(composed, yaml.MappingNode):

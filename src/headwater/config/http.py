@@ -350,6 +350,10 @@ def check_url(value: Text) -> Text:
         raise ValueError(f"{shown!r} does not begin with http:// or https://{near}")
     if not parts.hostname or re.search(r"[\s\\]", parts.netloc):
         raise ValueError(f"{shown!r} has no host that could be asked")
+    try:
+        parts.hostname.encode("ascii" if parts.hostname.isascii() else "idna")
+    except UnicodeError as error:
+        raise ValueError(f"{shown!r} names a host that has no ASCII form: {error}") from None
     if port == 0:
         raise ValueError(f"{shown!r} names port 0")
     if re.search(r"[\r\n\t\0]", url):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Protocol
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
+
+# What stays in a URL as it is (RFC 3986), the sign of what is encoded already included.
+_URL = "!#$%&'()*+,/:;=?@[]~"
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -67,3 +71,25 @@ class Fetcher(Protocol):
         bounds it.
         """
         ...
+
+
+def ascii_url(url: str) -> str:
+    """Return a URL as it goes over the wire: IDNA for the host, and what is no URL character percent-encoded.
+
+    What is encoded already stays. Raises ValueError for a host that has no such form.
+    """
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    if not netloc.isascii():
+        user, at, place = netloc.rpartition("@")
+        host, colon, port = place.partition(":")
+        netloc = f"{quote(user, safe=_URL)}{at}{host.encode('idna').decode('ascii')}{colon}{port}"
+    return urlunsplit(
+        (
+            parts.scheme,
+            netloc,
+            quote(parts.path, safe=_URL),
+            quote(parts.query, safe=_URL),
+            quote(parts.fragment, safe=_URL),
+        )
+    )

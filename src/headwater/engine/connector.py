@@ -176,7 +176,7 @@ class Connector:
             started=started,
             duration=round((clock.monotonic() - begun) * 1_000_000),
             decision=_DECISIONS.get(verdict.action, Decision.FAILED),
-            reason=self._mask(verdict.reason),
+            reason=self._told(verdict.reason),
             status=None if response is None else response.status,
             bytes=0 if response is None else response.received,
             attempts=number,
@@ -192,6 +192,11 @@ class Connector:
                 return verdict.wait if verdict.action is Action.FAIL else 0.0
             self._good()
         return 0.0
+
+    def _told(self, reason: str) -> str:
+        """Return a reason as it may be stored and shown: masked, and encodable whatever a server put into it."""
+        masked = self._mask(reason)
+        return masked if masked.isascii() else masked.encode("utf-8", "replace").decode()
 
     async def _attempt(self, number: int, left: float) -> tuple[Response | FetchError, Verdict]:
         shared, checkpoint = self._shared, self._checkpoint

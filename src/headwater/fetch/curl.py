@@ -14,7 +14,7 @@ from typing import Self
 
 import pycurl
 
-from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError
+from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError, ProtocolError
 from headwater.core.http import Request, Response
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
@@ -191,6 +191,9 @@ class CurlFetcher:
             following = follow(transfer.request, outcome, followed=transfer.followed)
         except FetchError as error:
             outcome = error
+        except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging
+            request = transfer.request
+            outcome = ProtocolError(f"{request.method} {request.shown_url}: the answer cannot be read ({error!r})")
         self._land(transfer)
         self._keep(handle)
         if following is not None:

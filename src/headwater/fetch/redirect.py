@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import msgspec
 
 from headwater.core.errors import RedirectError
-from headwater.core.http import Request, Response
+from headwater.core.http import Request, Response, ascii_url
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
@@ -39,7 +39,7 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
             hint="check the endpoint for a loop, or raise max_redirects",
         )
     try:
-        target = urljoin(request.url, location.strip().replace(" ", "%20"))
+        target = ascii_url(urljoin(request.url, location.strip()))
         scheme, host, port = origin(target)
         stays = (scheme, host, port) == origin(request.url)
     except ValueError:

@@ -20,6 +20,7 @@ from headwater.core.errors import (
     HeadwaterError,
     LogClosedError,
     LogError,
+    LogIOError,
     PartitionNotFoundError,
     TopicNotFoundError,
 )
@@ -235,8 +236,13 @@ class Writer:
             transaction.flush()
             self._evict()
             self._connection.execute("COMMIT")
-        except apsw.Error as error:
-            failure = translate(error, self._path)
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread: whoever waits must hear of anything
+            failure: LogError
+            if isinstance(error, apsw.Error):
+                failure = translate(error, self._path)
+            else:
+                said = f"{self._path}: the commit failed: {error!r}"
+                failure = LogIOError(said, hint="this is a defect: please report it")
             self._roll_back()
             self._deliver([(item.waiter, failure) for item in items], set())
         else:

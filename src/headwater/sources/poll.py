@@ -13,7 +13,7 @@ import msgspec
 from headwater.config import ConnectorConfig, HttpOptions
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
-from headwater.core.http import Headers, Request, Response
+from headwater.core.http import Headers, Request, Response, ascii_url
 from headwater.core.record import Record
 from headwater.core.secret import Text
 from headwater.sources.judge import Attempt, Policy, Verdict, judge, media_type
@@ -147,11 +147,8 @@ def _url(options: HttpOptions, *, shown: bool) -> str:
     for name, value in options.params:
         pair = f"{quote(name, safe='')}={quote(text(value), safe='*' if shown else '')}"
         query = f"{query}&{pair}" if query else pair
-    return urlunsplit((parts.scheme, parts.netloc, _encoded(parts.path) or "/", _encoded(query), ""))
-
-
-def _encoded(text: str) -> str:
-    return quote(text, safe="!#$%&'()*+,/:;=?@[]~")
+    url = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, ""))
+    return url if shown else ascii_url(url)
 
 
 def _validator(value: str | None) -> str | None:
