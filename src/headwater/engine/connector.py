@@ -119,7 +119,7 @@ class Connector:
             self._checkpoint = decode_checkpoint(stored)
         tick = self._schedule.first(self._now())
         while not self._stopping:
-            await self._reach(tick)
+            await (self._reach(tick) if self._schedule.wall else self._wait(tick.at))
             hold = await self._exchange(tick)
             following = self._schedule.after(tick.at, self._now() + hold)
             if following.missed:
@@ -147,10 +147,8 @@ class Connector:
             self._waiting = False
 
     async def _reach(self, tick: Tick) -> None:
+        """Wait for a tick of the wall clock, which may be set meanwhile."""
         clock = self._shared.clock
-        if not self._schedule.wall:
-            await self._wait(tick.at)
-            return
         while (left := tick.at - clock.time_ms() / 1000) > 0:
             await self._wait(clock.monotonic() + min(left, _LONGEST_NAP))
 
@@ -159,13 +157,15 @@ class Connector:
         clock = self._shared.clock
         begun = clock.monotonic()
         started = clock.time_ms()
-        scheduled = self._unix_ms(tick.at)
-        self._shared.figures.lag.observe(max(0.0, self._now() - tick.at))
+        late = (started / 1000 if self._schedule.wall else begun) - tick.at
+        scheduled = started - round(late * 1000)
+        self._shared.figures.lag.observe(max(0.0, late))
         next_poll = self._schedule.after(tick.at, tick.at).at
         number = 0
         while True:
             number += 1
-            outcome, verdict = await self._attempt(number, next_poll - self._now())
+            outcome = await self._attempt()
+            verdict = self._judge(outcome, number, next_poll - self._now())
             if verdict.action is not Action.RETRY or self._stopping:
                 break
             await self._wait(clock.monotonic() + verdict.wait)
@@ -198,25 +198,26 @@ class Connector:
         masked = self._mask(reason)
         return masked if masked.isascii() else masked.encode("utf-8", "replace").decode()
 
-    async def _attempt(self, number: int, left: float) -> tuple[Response | FetchError, Verdict]:
-        shared, checkpoint = self._shared, self._checkpoint
-        outcome: Response | FetchError
-        self._counters.attempts += 1
+    async def _attempt(self) -> Response | FetchError:
+        shared, counters = self._shared, self._counters
+        counters.attempts += 1
         try:
-            outcome = await shared.fetcher.fetch(self._poll.request(checkpoint))
+            response = await shared.fetcher.fetch(self._poll.request(self._checkpoint))
         except FetchError as error:
-            outcome = error
-        else:
-            self._counters.bytes += outcome.received
-            shared.figures.requests.observe(outcome.elapsed)
+            return error
+        counters.bytes += response.received
+        shared.figures.requests.observe(response.elapsed)
+        return response
+
+    def _judge(self, outcome: Response | FetchError, number: int, left: float) -> Verdict:
         circumstances = Attempt(
             number=number,
-            now=shared.clock.time_ms() / 1000,
+            now=self._shared.clock.time_ms() / 1000,
             left=left,
-            chance=shared.chance(),
-            conditional=self._poll.conditional(checkpoint),
+            chance=self._shared.chance(),
+            conditional=self._poll.conditional(self._checkpoint),
         )
-        return outcome, self._poll.judge(outcome, circumstances, checkpoint)
+        return self._poll.judge(outcome, circumstances, self._checkpoint)
 
     async def _store(self, response: Response, exchange: Exchange) -> None:
         """Append the records of a response together with the checkpoint and the ledger entry, in one step."""

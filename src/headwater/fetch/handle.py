@@ -102,13 +102,18 @@ class Handle:
         """Return the response that has come in. Raises ProtocolError when it makes no sense."""
         request, lines = self.request, self.headers
         assert request is not None
-        # What comes before the last status line are 1xx responses.
-        first = max((index for index, line in enumerate(lines) if line.startswith(b"HTTP/")), default=-1)
-        if first < 0:
+        if not lines:
             raise ProtocolError(f"{request.method} {request.shown_url}: the answer has no status line")
+        first = 0
+        version, _, rest = lines[0].partition(b" ")
+        while rest[:1] == b"1":
+            # A 1xx response; the next status line begins another.
+            first = next((index for index in range(first + 1, len(lines)) if lines[index][:5] == b"HTTP/"), -1)
+            if first < 0:
+                raise ProtocolError(f"{request.method} {request.shown_url}: only 1xx responses came")
+            version, _, rest = lines[first].partition(b" ")
         if len(lines) > _MOST_HEADERS:
             raise ProtocolError(f"{request.method} {request.shown_url}: the answer has {len(lines)} headers")
-        version, _, rest = lines[first].partition(b" ")
         if not rest[:3].isdigit():
             raise ProtocolError(f"{request.method} {request.shown_url}: the status line makes no sense")
         return Response(
