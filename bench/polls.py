@@ -149,7 +149,7 @@ def polling(url: str, seconds: float, interval: str) -> tuple[float, float, int]
             polls, used, began = stored(), process_cpu(process.pid), time.monotonic()
             time.sleep(seconds)
             polls, used, took = stored() - polls, process_cpu(process.pid) - used, time.monotonic() - began
-            skipped = sum(entry.count for entry in reader.ledger(None, 100_000) if entry.decision is Decision.SKIPPED)
+            skipped = sum(entry.skipped for entry in reader.ledger(None, 100_000))
         process.send_signal(signal.SIGINT)
         process.communicate()
     return polls / used, polls / took, skipped

@@ -55,7 +55,6 @@ def _row(entry: Exchange) -> tuple[str, ...]:
         last = (entry.offset or 0) + entry.records - 1
         span = f"{entry.offset}" if entry.records == 1 else f"{entry.offset}-{last}"
         records = f"{entry.topic}/{entry.partition}@{span}"
-    reason = entry.reason if entry.count == 1 else f"{entry.count} polls: {entry.reason}"
     return (
         scheduled,
         f"{max(0, entry.started - entry.scheduled)}ms",
@@ -66,5 +65,5 @@ def _row(entry: Exchange) -> tuple[str, ...]:
         f"{entry.duration / 1000:.1f}ms",
         str(entry.attempts),
         records,
-        reason,
+        entry.reason,
     )

@@ -14,7 +14,7 @@ class Decision(StrEnum):
     EMPTY = "empty"  # a good answer without content: no record
     UNCHANGED = "unchanged"  # 304: no record
     FAILED = "failed"  # every attempt failed, or none was worth repeating
-    SKIPPED = "skipped"  # its time came while an earlier poll was still at work
+    SKIPPED = "skipped"  # its time came while another was at work; the next entry tells of it
 
 
 class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -23,8 +23,7 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     Times are ms since the Unix epoch, `duration` is microseconds from the first request to the decision. `status` is
     the HTTP status of the last attempt, None when there was no response. `bytes` counts the last body as received.
     `reason` is a sentence, free of secrets. `partition` and `offset` say where the first of `records` went; the log
-    fills `offset` in.
-    `count` is how many ticks a SKIPPED entry stands for.
+    fills `offset` in. `skipped` counts the polls between the last one and this that were left out.
     """
 
     connector: str
@@ -40,4 +39,4 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
-    count: int = 1
+    skipped: int = 0

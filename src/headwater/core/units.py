@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 # The units of Rust's humantime, which Fluvio's own configurations use. Months and years are its averages.
 _SECONDS: dict[str, Decimal] = {
@@ -107,6 +108,7 @@ def parse_size(value: str | float) -> int:
     return int(Decimal(match[1]) * unit)
 
 
+@lru_cache(maxsize=1024)  # answers repeat their sizes
 def format_size(size: int) -> str:
     """Write a number of bytes for people, in powers of 1024: `64 MiB`, `1.5 KiB`, `12 B`."""
     scaled, unit = float(size), "B"

@@ -74,10 +74,12 @@ class Connector:
         "_poll",
         "_schedule",
         "_shared",
+        "_skipped",
         "_stopping",
         "_task",
         "_topic",
         "_waiting",
+        "_why",
         "config",
     )
 
@@ -100,6 +102,8 @@ class Connector:
         self._checkpoint = Checkpoint()
         self._health = Health()
         self._counters: Counters = shared.figures.of(config.name)
+        self._skipped = 0
+        self._why = ""
         self._stopping = False
         self._waiting = False
         self._task: asyncio.Task[None] | None = None
@@ -120,9 +124,11 @@ class Connector:
         tick = self._schedule.first(self._now())
         while not self._stopping:
             await (self._reach(tick) if self._schedule.wall else self._wait(tick.at))
-            hold = await self._exchange(tick)
-            following = self._schedule.after(tick.at, self._now() + hold)
-            if following.missed:
+            following = self._schedule.after(tick.at, tick.at)
+            hold = await self._exchange(tick, following)
+            now = self._now() + hold
+            if following.at <= now:
+                following = self._schedule.after(tick.at, now)
                 self._skip(tick, following, hold)
             tick = following
 
@@ -152,35 +158,42 @@ class Connector:
         while (left := tick.at - clock.time_ms() / 1000) > 0:
             await self._wait(clock.monotonic() + min(left, _LONGEST_NAP))
 
-    async def _exchange(self, tick: Tick) -> float:
-        """Perform one scheduled poll with all its attempts. Return for how many seconds the server wants quiet."""
+    async def _exchange(self, tick: Tick, following: Tick) -> float:
+        """Perform one scheduled poll with all its attempts. Return for how many seconds the server wants quiet.
+
+        `following` is the tick before which attempts must begin.
+        """
         clock = self._shared.clock
         begun = clock.monotonic()
         started = clock.time_ms()
         late = (started / 1000 if self._schedule.wall else begun) - tick.at
         scheduled = started - round(late * 1000)
         self._shared.figures.lag.observe(max(0.0, late))
-        next_poll = self._schedule.after(tick.at, tick.at).at
         number = 0
         while True:
             number += 1
             outcome = await self._attempt()
-            verdict = self._judge(outcome, number, next_poll - self._now())
+            verdict = self._judge(outcome, number, following.at - self._now())
             if verdict.action is not Action.RETRY or self._stopping:
                 break
             await self._wait(clock.monotonic() + verdict.wait)
         response = outcome if isinstance(outcome, Response) else None
+        reason = self._told(verdict.reason)
+        if self._skipped:
+            reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
         exchange = Exchange(
             connector=self._name,
             scheduled=scheduled,
             started=started,
             duration=round((clock.monotonic() - begun) * 1_000_000),
             decision=_DECISIONS.get(verdict.action, Decision.FAILED),
-            reason=self._told(verdict.reason),
+            reason=reason,
             status=None if response is None else response.status,
             bytes=0 if response is None else response.received,
             attempts=number,
+            skipped=self._skipped,
         )
+        self._skipped = 0
         if verdict.action is Action.STORE and response is not None:
             await self._store(response, exchange)
             self._good()
@@ -188,7 +201,9 @@ class Connector:
             self._shared.log.note(exchange)
             self._counters.decisions[exchange.decision] += 1
             if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
-                self._bad(verdict.slug, exchange.reason, outcome.hint if isinstance(outcome, FetchError) else "")
+                self._bad(
+                    verdict.slug, self._told(verdict.reason), outcome.hint if isinstance(outcome, FetchError) else ""
+                )
                 return verdict.wait if verdict.action is Action.FAIL else 0.0
             self._good()
         return 0.0
@@ -268,26 +283,13 @@ class Connector:
                 return receipt
 
     def _skip(self, tick: Tick, following: Tick, hold: float) -> None:
-        """Note the ticks between two polls that did not become one."""
-        clock = self._shared.clock
-        first = self._schedule.after(tick.at, tick.at).at
-        if hold:
-            reason = f"the server asked to be left alone for {hold:g} s"
-        else:
-            took = self._now() - tick.at
-            reason = f"the poll before it took {took:.3g} s, longer than its interval"
+        """Count the ticks between two polls that did not become one, and keep the reason for the next entry."""
         self._counters.decisions[Decision.SKIPPED] += following.missed
-        self._shared.log.note(
-            Exchange(
-                connector=self._name,
-                scheduled=self._unix_ms(first),
-                started=clock.time_ms(),
-                duration=0,
-                decision=Decision.SKIPPED,
-                reason=reason,
-                count=following.missed,
-            )
-        )
+        self._skipped = following.missed
+        if hold:
+            self._why = f"the server asked to be left alone for {hold:g} s"
+        else:
+            self._why = f"the one before took {self._now() - tick.at:.3g} s, longer than its interval"
 
     def _good(self) -> None:
         change = self._health.good(self._shared.clock.monotonic())

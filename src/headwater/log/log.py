@@ -89,7 +89,9 @@ class Log:
         cancelling it does not undo the append. Raises LogClosedError.
         """
         future: asyncio.Future[Receipt] = self._loop.create_future()
-        self._writer.submit(append, future, sum(len(batch.data) for batch in append.batches), append.linger)
+        batches = append.batches
+        size = len(batches[0].data) if len(batches) == 1 else sum(len(batch.data) for batch in batches)
+        self._writer.submit(append, future, size, append.linger)
         return future
 
     def note(self, exchange: Exchange) -> None:

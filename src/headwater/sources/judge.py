@@ -6,6 +6,7 @@ Does not build requests or records, and does not wait.
 from __future__ import annotations
 
 from enum import Enum, auto
+from functools import lru_cache
 
 import msgspec
 
@@ -78,7 +79,12 @@ class Policy(msgspec.Struct, frozen=True):
 
 def media_type(response: Response) -> str:
     """Return the media type of a response in lower case, without parameters; empty when it names none."""
-    return (response.header("content-type") or "").partition(";")[0].strip().lower()
+    return _media_type(response.header("content-type") or "")
+
+
+@lru_cache(maxsize=256)  # answers repeat their types
+def _media_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
 
 
 def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, usual_type: str = "") -> Verdict:
