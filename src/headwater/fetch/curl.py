@@ -59,7 +59,6 @@ class CurlFetcher:
         # By the identity of the request that each was set up for last; the longest unused first.
         self._idle: dict[int, Handle] = {}
         self._lanes: list[Lane] = []
-        self._lane_with_room: Lane | None = None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -81,7 +80,6 @@ class CurlFetcher:
         for lane in self._lanes:
             lane.close()
         self._lanes.clear()
-        self._lane_with_room = None
 
     async def fetch(self, request: Request) -> Response:
         """Perform one exchange. See `headwater.core.http.Fetcher`."""
@@ -125,13 +123,12 @@ class CurlFetcher:
         lane.add(handle.curl)
 
     def _lane(self) -> Lane:
-        """Return a lane that has room: the same one until it is full, so that few exchanges share few connections."""
-        if self._lane_with_room is None or self._lane_with_room.load >= CAPACITY:
-            self._lane_with_room = next((lane for lane in self._lanes if lane.load < CAPACITY), None)
-            if self._lane_with_room is None:
-                self._lane_with_room = Lane(self._on_ended)
-                self._lanes.append(self._lane_with_room)
-        return self._lane_with_room
+        """Return the first lane that has room, so that few exchanges share few connections."""
+        for lane in self._lanes:
+            if lane.load < CAPACITY:
+                return lane
+        self._lanes.append(Lane(self._on_ended))
+        return self._lanes[-1]
 
     def _handle_for(self, request: Request) -> Handle:
         handle = self._idle.pop(id(request), None)
