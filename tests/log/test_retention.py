@@ -111,6 +111,9 @@ async def test_a_follower_of_a_deleted_topic_is_told(tmp_path: Path) -> None:
         await log.delete_topic("cats")
         with pytest.raises(TopicNotFoundError):
             await waiting
+        await log.create_topic("cats")
+        with pytest.raises(TopicNotFoundError, match="was deleted meanwhile, and there is a new one"):
+            await topic.read()
 
 
 async def test_keys_choose_partitions(tmp_path: Path) -> None:

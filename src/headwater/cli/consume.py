@@ -14,7 +14,7 @@ from headwater.cli.display import FORMATS, Table, fast_lines, key_value, templat
 from headwater.cli.options import data_dir
 from headwater.core.record import StoredRecord
 from headwater.fluvio.batch import decode_records, decode_values
-from headwater.log import LogReader, StoredBatch
+from headwater.log import LogReader, StoredBatch, TopicInfo
 
 # How often a follower asks the database for its version (seconds): an eighth of the delay that people are promised.
 _NAP = 0.006
@@ -103,15 +103,15 @@ def command(
         raise click.UsageError("Name either -F or -k.")
     begin = Start(beginning=beginning, head=head, tail=tail, start=start)
     with LogReader(data_dir) as reader:
-        count = reader.topic(topic).spec.partitions
+        info = reader.topic(topic)
         spans = []
-        for partition in partitions or range(count):
+        for partition in partitions or range(info.spec.partitions):
             first, last = reader.offsets(topic, partition)
             bound = last if disable_continuous else None
             if end is not None:
                 bound = end + 1 if bound is None else min(bound, end + 1)
             spans.append(Span(partition, begin.offset(first, last), bound))
-        _print_all(reader, topic, spans, Printer(output, form, with_key=with_key))
+        _print_all(reader, info, spans, Printer(output, form, with_key=with_key))
 
 
 class Printer:
@@ -148,7 +148,7 @@ class Printer:
         self._stream.flush()
 
 
-def _print_all(reader: LogReader, topic: str, spans: Sequence[Span], printer: Printer) -> None:
+def _print_all(reader: LogReader, topic: TopicInfo, spans: Sequence[Span], printer: Printer) -> None:
     while True:
         # Asked before reading: what is committed while this reads shows as a change afterwards.
         reader.changed()
@@ -163,9 +163,9 @@ def _print_all(reader: LogReader, topic: str, spans: Sequence[Span], printer: Pr
             time.sleep(_NAP)
 
 
-def _print_chunk(reader: LogReader, topic: str, span: Span, printer: Printer) -> bool:
+def _print_chunk(reader: LogReader, topic: TopicInfo, span: Span, printer: Printer) -> bool:
     """Print the next records of a span, and return whether there were any."""
-    batches = reader.read(topic, span.partition, span.position, _CHUNK)
+    batches = reader.read(topic.name, span.partition, span.position, _CHUNK, topic_id=topic.id)
     for batch in batches:
         if span.end is None or span.position < span.end:
             _print_batch(batch, span, printer)

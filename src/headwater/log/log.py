@@ -264,7 +264,7 @@ class Topic:
         return records[:limit]
 
     def _read(self, partition: int, position: int) -> list[StoredRecord]:
-        batches = self._log.reader.read(self.info.name, partition, position, _CHUNK)
+        batches = self._log.reader.read(self.info.name, partition, position, _CHUNK, topic_id=self.info.id)
         records = [record for batch in batches for record in decode_records(batch.data, partition=partition)]
         return [record for record in records if record.offset >= position]
 

@@ -70,9 +70,18 @@ class LogReader:
         end = max(following, last[0][0] if last else 0)
         return start, end
 
-    def read(self, name: str, partition: int, offset: int, max_bytes: int) -> list[StoredBatch]:
-        """Return whole batches from the one that holds `offset` on: one if there is any, then up to the bound."""
+    def read(
+        self, name: str, partition: int, offset: int, max_bytes: int, *, topic_id: int | None = None
+    ) -> list[StoredBatch]:
+        """Return whole batches from the one that holds `offset` on: one if there is any, then up to the bound.
+
+        With `topic_id` it is an error when the topic was deleted and made anew: its offsets mean other records now.
+        """
         info = self._partition(name, partition)
+        if topic_id is not None and info.id != topic_id:
+            raise TopicNotFoundError(
+                f"the topic {name} was deleted meanwhile, and there is a new one", hint="begin again"
+            )
         batches: list[StoredBatch] = []
         size = 0
         with mapped(self._path):
