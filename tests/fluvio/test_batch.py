@@ -17,9 +17,11 @@ from headwater.fluvio.batch import (
     decode_values,
     encode_batch,
     encode_batches,
+    seal,
     with_base_offset,
 )
 from headwater.fluvio.compression import Compression
+from headwater.fluvio.varint import encode_varint
 
 NOW = 1_700_000_000_000
 RECORDS = st.lists(
@@ -130,3 +132,12 @@ def test_a_count_that_the_bytes_cannot_hold_is_refused() -> None:
     data[57:61] = (2**31 - 1).to_bytes(4)
     with pytest.raises(BatchError, match="says it holds 2147483647 records"):
         decode_values(bytes(data))
+
+
+@given(st.binary(max_size=40_000), st.integers(0, 1 << 45))
+def test_one_record_is_encoded_as_any_other(value: bytes, now: int) -> None:
+    """The short way for one record without a key gives the bytes of the general one."""
+    body = b"\0\0\0\0" + encode_varint(len(value)) + value + b"\0"
+    expected = seal(encode_varint(len(body)) + body, 1, now, now, Compression.NONE)
+    assert encode_batch([Record(value)], now) == expected
+    assert encode_batch([Record(value, timestamp=now)], 5) == expected
