@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint types contracts coverage docs bench constraints clean
+.PHONY: help demo test test-long check lint types contracts coverage minimal docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,13 @@ coverage: $(STAMP) ## branch coverage of everything but the command line: at lea
 	$(BIN)/coverage report --skip-covered --fail-under=95 \
 		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*'
 
+minimal: ## install without extras into a fresh environment, and run the main job there
+	@rm -rf .minimal-venv && $(PYTHON) -m venv .minimal-venv
+	@.minimal-venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	@.minimal-venv/bin/headwater demo -n 2
+	@! .minimal-venv/bin/python -c 'import trustme' 2>/dev/null
+	@rm -rf .minimal-venv
+
 docs: $(STAMP) ## write the reference page from the source
 	$(BIN)/python -m headwater.config.reference > docs/configuration.md
 
@@ -62,4 +69,4 @@ constraints: ## pin the newest versions into constraints.txt
 	@rm -rf .constraints-venv
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
