@@ -131,6 +131,8 @@ def test_topic_commands(headwater: CommandLine) -> None:
     both = headwater.run("topic", "delete", "-c", "dogs", "cats")
     assert (both.returncode, both.stdout) == (1, 'topic "cats" deleted\n')
     assert headwater.run("consume", "cats").returncode == 1
+    soon = headwater.run("topic", "create", "dogs", "--retention-time", "soon")
+    assert (soon.returncode, "'soon' is not a duration; write 10s" in soon.stderr) == (2, True)
 
 
 def test_a_reader_that_goes_away(cats: CommandLine) -> None:

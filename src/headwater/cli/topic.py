@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import yaml
@@ -16,6 +17,8 @@ from headwater.core.errors import HeadwaterError, TopicError
 from headwater.core.units import format_duration, format_size, parse_duration, parse_size
 from headwater.log import FILE_NAME, Log, LogReader, TopicInfo, TopicSpec
 
+Value = TypeVar("Value")
+
 _COLUMNS = ("NAME", "TYPE", "PARTITIONS", "REPLICAS", "RETENTION TIME", "COMPRESSION", "STATUS")
 
 
@@ -24,22 +27,16 @@ def command() -> None:
     """Create, list, describe and delete topics."""
 
 
-def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:  # noqa: ARG001 - click's signature
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+def _parsed(parse: Callable[[str], Value]) -> Callable[[click.Context, click.Parameter, str | None], Value | None]:
+    """Return a callback of click that reads an option with `parse`, whose ValueError becomes a usage error."""
 
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Value | None:  # noqa: ARG001 - click's signature
+        try:
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:  # noqa: ARG001 - click's signature
-    if value is None:
-        return None
-    try:
-        return parse_size(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+    return callback
 
 
 @command.command("create")
@@ -47,9 +44,14 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 @click.option("-p", "--partitions", type=click.IntRange(1, 10_000), default=1, show_default=True)
 @click.option("-r", "--replication", type=click.IntRange(1, 1), default=1, help="Always 1: there is one machine.")
 @click.option(
-    "--retention-time", callback=_duration, metavar="DURATION", help="Delete records older than this.  [default: 7d]"
+    "--retention-time",
+    callback=_parsed(parse_duration),
+    metavar="DURATION",
+    help="Delete records older than this.  [default: 7d]",
 )
-@click.option("--max-partition-size", callback=_size, metavar="SIZE", help="Delete the oldest beyond this size.")
+@click.option(
+    "--max-partition-size", callback=_parsed(parse_size), metavar="SIZE", help="Delete the oldest beyond this size."
+)
 @click.option(
     "--compression-type",
     type=click.Choice(["any", "none", "gzip", "snappy", "lz4", "zstd"]),
