@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_text
 from headwater.core.checkpoint import decode_checkpoint
+from headwater.core.errors import LogFullError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Request, Response
 from headwater.engine import Engine
@@ -438,6 +439,27 @@ async def test_what_nobody_thought_of_stops_one_connector_for_a_while(tmp_path: 
                 await it.clock.sleeping(2)
             assert len(await it.values("odd")) == len(await it.values("even")) == 1
     assert [(line["event"], line["connector"]) for line in lines] == [("connector crashed", "odd")]
+
+
+async def test_a_full_disk_while_a_connector_starts_again(tmp_path: Path) -> None:
+    """A connector whose checkpoint cannot be read for a while pauses and goes on; the others never notice."""
+    async with bench(tmp_path) as it:
+        it.server.route("/x", counting())
+        real, refusals = it.log.checkpoint, iter([LogFullError("no space left", hint="free some space")])
+
+        async def refusing(connector: str) -> bytes | None:
+            if connector == "odd" and (refusal := next(refusals, None)):
+                raise refusal
+            return await real(connector)
+
+        it.log.checkpoint = refusing  # type: ignore[method-assign]
+        with capture_logs() as lines:
+            async with it.running(it.config(name="odd"), it.config(name="even")):
+                assert await it.clock.sleeping(2) == pytest.approx(0.75)
+                await it.clock.next_wake(2)
+                await it.clock.sleeping(2)
+                assert len(await it.values("odd")) == len(await it.values("even")) == 1
+    assert [(line["event"], line["connector"]) for line in lines] == [("connector stopped", "odd")]
 
 
 async def test_what_outlasts_the_grace_is_cut(tmp_path: Path) -> None:

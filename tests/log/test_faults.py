@@ -16,12 +16,25 @@ from headwater.log import Log, LogReader
 IN_A_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
-def on_a_disk(directory: Path, mount: str, script: str) -> str:
-    """Run a Python script with a disk of its own at `directory`, and return what it prints."""
+PROGRAM = """
+import asyncio, pathlib, sys
+from headwater.core.errors import LogError, LogFullError, LogReadOnlyError
+from headwater.core.record import Record
+from headwater.log import Log
+
+async def main(directory):
+{body}
+
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+def on_a_disk(directory: Path, mount: str, body: str) -> str:
+    """Run the body of an async function of `directory`, a disk of its own; return what it prints."""
     probe = subprocess.run([*IN_A_NAMESPACE, f"mount {mount} {directory}"], capture_output=True, text=True, check=False)
     if probe.returncode:
         pytest.skip(f"this machine allows no mounts in a namespace: {probe.stderr.strip()}")
-    program = textwrap.dedent(script)
+    program = PROGRAM.format(body=textwrap.indent(textwrap.dedent(body), "    "))
     done = subprocess.run(
         [*IN_A_NAMESPACE, f'mount {mount} {directory} && exec "$0" -c "$1" {directory}', sys.executable, program],
         capture_output=True,
@@ -39,36 +52,27 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
         tmp_path,
         "-t tmpfs -o size=4m tmpfs",
         """
-        import asyncio, pathlib, sys
-        from headwater.core.errors import LogFullError
-        from headwater.core.record import Record
-        from headwater.log import Log
-
-        async def main():
-            directory = pathlib.Path(sys.argv[1])
-            filler = directory / "filler"
-            filler.write_bytes(bytes(2_000_000))
-            async with Log.open(directory / "data") as log:
-                await log.create_topic("cats")
-                topic = await log.topic("cats")
-                good = 0
-                try:
-                    while True:
-                        await topic.append([Record(b"%d" % good + b" " * 50_000)])
-                        good += 1
-                except LogFullError as error:
-                    print(error, "|", error.hint)
-                # Small appends fail or not, each by itself; none that failed may show.
-                filler.unlink()
-                await topic.append([Record(b"%d" % good + b" " * 50_000)])
-                found = [int(record.value) for record in await topic.read()]
-                assert found == list(range(good + 1)), found
-            async with Log.open(directory / "data") as log:
-                found = [record.offset for record in await (await log.topic("cats")).read()]
-                assert found == list(range(good + 1)), found
-                print(good > 5)
-
-        asyncio.run(main())
+        filler = directory / "filler"
+        filler.write_bytes(bytes(2_000_000))
+        async with Log.open(directory / "data") as log:
+            await log.create_topic("cats")
+            topic = await log.topic("cats")
+            good = 0
+            try:
+                while True:
+                    await topic.append([Record(b"%d" % good + b" " * 50_000)])
+                    good += 1
+            except LogFullError as error:
+                print(error, "|", error.hint)
+            # Small appends fail or not, each by itself; none that failed may show.
+            filler.unlink()
+            await topic.append([Record(b"%d" % good + b" " * 50_000)])
+            found = [int(record.value) for record in await topic.read()]
+            assert found == list(range(good + 1)), found
+        async with Log.open(directory / "data") as log:
+            found = [record.offset for record in await (await log.topic("cats")).read()]
+            assert found == list(range(good + 1)), found
+            print(good > 5)
         """,
     )
     first, second = said.splitlines()
@@ -83,20 +87,12 @@ def test_a_disk_without_room_to_begin(tmp_path: Path) -> None:
         tmp_path,
         "-t tmpfs -o size=64k tmpfs",
         """
-        import asyncio, pathlib, sys
-        from headwater.core.errors import LogError
-        from headwater.log import Log
-
-        async def main():
-            directory = pathlib.Path(sys.argv[1])
-            (directory / "filler").write_bytes(bytes(57344))
-            try:
-                async with Log.open(directory / "data"):
-                    print("opened")
-            except LogError as error:
-                print(type(error).__name__, error)
-
-        asyncio.run(main())
+        (directory / "filler").write_bytes(bytes(57344))
+        try:
+            async with Log.open(directory / "data"):
+                print("opened")
+        except LogError as error:
+            print(type(error).__name__, error)
         """,
     )
     assert said.startswith(("LogFullError", "LogIOError"))
@@ -108,18 +104,11 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
         tmp_path,
         "-t tmpfs -o ro tmpfs",
         """
-        import asyncio, pathlib, sys
-        from headwater.core.errors import LogReadOnlyError
-        from headwater.log import Log
-
-        async def main():
-            try:
-                async with Log.open(pathlib.Path(sys.argv[1]) / "data"):
-                    pass
-            except LogReadOnlyError as error:
-                print(error, "|", error.hint)
-
-        asyncio.run(main())
+        try:
+            async with Log.open(directory / "data"):
+                pass
+        except LogReadOnlyError as error:
+            print(error, "|", error.hint)
         """,
     )
     assert said.startswith(str(tmp_path))

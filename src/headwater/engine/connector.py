@@ -115,7 +115,7 @@ class Connector:
             self._task.cancel()
 
     async def run(self) -> None:
-        """Poll for ever. Raises LogError when the log is beyond repair; every other trouble is counted and reported."""
+        """Poll for ever. Raises LogError: unless retryable, the log is beyond repair. Other trouble is counted."""
         self._task = asyncio.current_task()
         shared = self._shared
         stored = await shared.log.checkpoint(self._name)
@@ -136,11 +136,6 @@ class Connector:
         """Return the time on the schedule's scale, in seconds."""
         clock = self._shared.clock
         return clock.time_ms() / 1000 if self._schedule.wall else clock.monotonic()
-
-    def _unix_ms(self, at: float) -> int:
-        """Turn a time on the schedule's scale into ms since the Unix epoch."""
-        clock = self._shared.clock
-        return round(at * 1000) if self._schedule.wall else clock.time_ms() + round((at - clock.monotonic()) * 1000)
 
     async def _wait(self, deadline: float) -> None:
         """Wait until a monotonic time. Only here may `stop` cancel the connector."""
@@ -178,9 +173,9 @@ class Connector:
                 break
             await self._wait(clock.monotonic() + verdict.wait)
         response = outcome if isinstance(outcome, Response) else None
-        reason = self._told(verdict.reason)
+        told = reason = self._told(verdict.reason)
         if self._skipped:
-            reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
+            reason = f"{told}; {self._skipped} before it skipped: {self._why}"
         exchange = Exchange(
             connector=self._name,
             scheduled=scheduled,
@@ -201,9 +196,7 @@ class Connector:
             self._shared.log.note(exchange)
             self._counters.decisions[exchange.decision] += 1
             if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
-                self._bad(
-                    verdict.slug, self._told(verdict.reason), outcome.hint if isinstance(outcome, FetchError) else ""
-                )
+                self._bad(verdict.slug, told, outcome.hint if isinstance(outcome, FetchError) else "")
                 return verdict.wait if verdict.action is Action.FAIL else 0.0
             self._good()
         return 0.0

@@ -128,12 +128,14 @@ class Engine:
         name = connector.config.name
         while True:
             try:
+                if crashes and connector.config.topic.create:
+                    await self._create_topic(connector.config)
                 await connector.run()
-            except LogError as error:
-                self._fatal = error
-                stop.set()
-                return
             except Exception as error:
+                if isinstance(error, LogError) and not error.retryable:
+                    self._fatal = error
+                    stop.set()
+                    return
                 crashes += 1
                 pause = back_off(
                     crashes, initial=_RESTART_PAUSE, longest=_LONGEST_RESTART_PAUSE, chance=shared.chance()
@@ -143,8 +145,6 @@ class Engine:
                 else:
                     logger.exception("connector crashed", connector=name, restart_in=round(pause, 1))
                 await shared.clock.sleep_until(shared.clock.monotonic() + pause)
-                if connector.config.topic.create:
-                    await self._create_topic(connector.config)
             else:
                 return
 

@@ -24,7 +24,7 @@ from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
-from headwater.log.schema import FILE_NAME, fetch, open_writer
+from headwater.log.schema import FILE_NAME, open_writer, stored_checkpoint
 from headwater.log.values import Append, Offset, Receipt, TopicInfo, TopicSpec
 from headwater.log.writer import Outcome, Transaction, Writer
 
@@ -168,12 +168,7 @@ class Log:
 
         It is the one after every append that was submitted before this call, also of a connector that was cancelled.
         """
-
-        def work(transaction: Transaction) -> bytes | None:
-            rows = fetch(transaction.connection, "SELECT data FROM checkpoint WHERE connector=?", (connector,))
-            return rows[0][0] if rows else None
-
-        return await self._do(work)
+        return await self._do(lambda transaction: stored_checkpoint(transaction.connection, connector))
 
     async def ledger(self, connector: str | None = None, limit: int = 100) -> list[Exchange]:
         """Return the last entries of the ledger, newest last."""

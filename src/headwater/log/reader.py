@@ -11,7 +11,7 @@ import msgspec
 from headwater.core.errors import PartitionNotFoundError, TopicNotFoundError
 from headwater.core.exchange import Exchange
 from headwater.log.failure import mapped
-from headwater.log.schema import FILE_NAME, fetch, open_reader
+from headwater.log.schema import FILE_NAME, fetch, open_reader, stored_checkpoint
 from headwater.log.values import StoredBatch, TopicInfo, TopicSpec
 
 _ENTRY = msgspec.json.Decoder(Exchange)
@@ -112,8 +112,8 @@ class LogReader:
 
     def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector, None when it has none yet."""
-        rows = self._rows("SELECT data FROM checkpoint WHERE connector=?", connector)
-        return rows[0][0] if rows else None
+        with mapped(self._path):
+            return stored_checkpoint(self._connection, connector)
 
     def ledger(self, connector: str | None, limit: int) -> list[Exchange]:
         """Return the last entries of one connector, or of all, newest last."""

@@ -108,6 +108,12 @@ def fetch(connection: apsw.Connection, sql: str, bindings: tuple[str | int | Non
     return rows
 
 
+def stored_checkpoint(connection: apsw.Connection, connector: str) -> bytes | None:
+    """Return the encoded checkpoint of a connector as this connection sees it, None when it has none."""
+    rows = fetch(connection, "SELECT data FROM checkpoint WHERE connector=?", (connector,))
+    return rows[0][0] if rows else None
+
+
 def _check_owner(connection: apsw.Connection, path: Path) -> None:
     application, version = connection.pragma("application_id"), connection.pragma("user_version")
     if (application, version) == (0, 0) and connection.pragma("page_count") == 0:
