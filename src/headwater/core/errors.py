@@ -25,6 +25,8 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── OffsetOutOfRangeError
     │   └── RecordTooLargeError
     ├── BatchError                  bytes that are not a Fluvio batch
+    ├── SmartModuleError            a module cannot be found, loaded or called, or broke its interface
+    │   └── SmartModuleTrapError        it crashed, ran too long or out of memory
     └── LogError                    the data directory cannot be used                            exit 4
         ├── LogLockedError              another process writes it
         ├── LogFullError                no space: wait, then go on                    retry
@@ -189,6 +191,20 @@ class RecordTooLargeError(TopicError):
 
 class BatchError(HeadwaterError):
     """The bytes are not a batch of the format that Fluvio writes."""
+
+
+class SmartModuleError(HeadwaterError):
+    """A SmartModule cannot be found, loaded or initialised, or what it returned is not what its interface says."""
+
+    exit_code = 3
+
+
+class SmartModuleTrapError(SmartModuleError):
+    """A SmartModule crashed, ran too long, or ran out of memory. `slug` says which, for metrics."""
+
+    def __init__(self, message: str, slug: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.slug = slug
 
 
 class LogError(HeadwaterError):

@@ -1,0 +1,1 @@
+"""Transforms: SmartModules that records pass through on their way into a topic, in WebAssembly."""
