@@ -12,7 +12,6 @@ from headwater.transforms.abi import (
     Complaint,
     Lookback,
     Parameters,
-    Returned,
     decode_init_error,
     decode_look_back_error,
     decode_output,
@@ -78,12 +77,12 @@ def test_a_parameter_that_is_too_long() -> None:
 def test_outputs() -> None:
     """One record; one record and a complaint; an aggregate's; the errors of init and look_back."""
     good = bytes.fromhex("00000001 16 00000000 0a6170706c65 00 00")
-    assert decode_output(good).records == [Returned(0, None, b"apple")]
+    assert decode_output(good).records == [Record(b"apple")]
     hint = b"invalid utf-8 sequence of 1 bytes from index 0"
     bad = bytes.fromhex("00000001 0e 00000000 026100 01 002e") + hint + bytes.fromhex("0000000000000065 00 01026b 02ff")
     output = decode_output(bad)
     assert output.complaint == Complaint(hint.decode(), 101)
-    assert output.records == [Returned(0, None, b"a")]
+    assert output.records == [Record(b"a")]
     grown = bytes.fromhex("00000001 16 00000000 0a7a65726f61 00 00 00000005 7a65726f61")
     assert decode_output(grown, accumulator=True).accumulator == b"zeroa"
     assert decode_init_error(b"\0\x11Missing param key") == "Missing param key"
@@ -93,8 +92,11 @@ def test_outputs() -> None:
 @given(records, st.integers(0, 2**45))
 def test_records_survive(given: list[Record], base: int) -> None:
     """What is encoded decodes to the same values, keys and places."""
-    output = decode_output(encode_records(given, base) + b"\0")
-    assert list(output.records) == [Returned(place, it.key, it.value) for place, it in enumerate(given)]
+    data = encode_records(given, base) + b"\0"
+    output = decode_output(data)
+    assert list(output.deltas) == list(range(len(given)))
+    assert list(output.records) == [Record(it.value, it.key) for it in given]
+    assert decode_output(data, values=False).deltas == output.deltas
 
 
 @given(records, st.data())

@@ -29,6 +29,8 @@ _U32 = struct.Struct(">I")
 _I64 = struct.Struct(">q")
 _U64 = struct.Struct(">Q")
 _AGE = struct.Struct(">QI")
+# Length, attributes, two deltas, the flag of the key, the length of the value, headers.
+_SMALLEST_RECORD = 7
 
 
 class Kind(StrEnum):
@@ -55,14 +57,6 @@ class Parameters(msgspec.Struct, frozen=True):
     lookback: Lookback | None = None
 
 
-class Returned(msgspec.Struct, frozen=True, gc=False):
-    """One record that a module returned; `delta` is the place in the input of the record that it comes from."""
-
-    delta: int
-    key: bytes | None
-    value: bytes
-
-
 class Complaint(msgspec.Struct, frozen=True):
     """The error that a module reported for one record, at an absolute offset."""
 
@@ -71,9 +65,14 @@ class Complaint(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """What one call returned: the records before the first complaint, the complaint, and an aggregate's new state."""
+    """What one call returned: the records before the first complaint, the complaint, and an aggregate's new state.
 
-    records: Sequence[Returned]
+    `deltas` says for each of `records` which place in the input it comes from. Where only these were asked for,
+    `records` is empty.
+    """
+
+    deltas: Sequence[int]
+    records: Sequence[Record]
     complaint: Complaint | None = None
     accumulator: bytes | None = None
 
@@ -130,26 +129,31 @@ def encode_records(records: Sequence[Record], base_timestamp: int) -> bytes:
     """Encode a list of records; their offset deltas are their places in it."""
     parts = [_U32.pack(len(records))]
     append = parts.append
+    zero = VARINTS[0]
     for delta, record in enumerate(records):
         value = record.value
         size = len(value)
         key = record.key
         timestamp = record.timestamp
-        away = 0 if timestamp is None else timestamp - base_timestamp
-        body = b"".join(
-            (
-                b"\0",
-                encode_varint(away),
-                VARINTS[delta] if delta < 16384 else encode_varint(delta),
-                b"\0" if key is None else b"\1" + encode_varint(len(key)) + key,
-                VARINTS[size] if size < 16384 else encode_varint(size),
-                value,
-                b"\0",
+        length = VARINTS[size] if size < 16384 else encode_varint(size)
+        place = VARINTS[delta] if delta < 16384 else encode_varint(delta)
+        away = zero if timestamp is None else encode_varint(timestamp - base_timestamp)
+        marked = b"\0" if key is None else b"\1" + encode_varint(len(key)) + key
+        body = size + len(length) + len(place) + len(away) + len(marked) + 2
+        append(
+            b"".join(
+                (
+                    VARINTS[body] if body < 16384 else encode_varint(body),
+                    b"\0",
+                    away,
+                    place,
+                    marked,
+                    length,
+                    value,
+                    b"\0",
+                )
             )
         )
-        length = len(body)
-        append(VARINTS[length] if length < 16384 else encode_varint(length))
-        append(body)
     return b"".join(parts)
 
 
@@ -231,15 +235,16 @@ class _Reader:
         self.data()
         return Complaint(hint, offset)
 
-    def records(self) -> list[Returned]:
+    def records(self, *, values: bool) -> tuple[list[int], list[Record]]:  # noqa: C901, PLR0912, PLR0915 - one hot loop
         """Read a list of records: the hot path, so the common short numbers are read in place."""
         count = self.u32()
         data = self._data
         position = self.position
-        if count > (len(data) - position) // 7:
+        if count > (len(data) - position) // _SMALLEST_RECORD:
             raise SmartModuleError(f"its output of {len(data)} bytes cannot hold {count} records")
-        found: list[Returned] = []
-        append = found.append
+        deltas: list[int] = []
+        found: list[Record] = []
+        add_delta, add = deltas.append, found.append
         start = position
         try:
             for _ in range(count):
@@ -247,6 +252,8 @@ class _Reader:
                 byte = data[position]
                 if byte < 0x80:
                     position += 2
+                elif data[position + 1] < 0x80:
+                    position += 3
                 else:
                     position = decode_varint(data, position)[1] + 1
                 byte = data[position]
@@ -266,26 +273,37 @@ class _Reader:
                     position += size
                 else:
                     position += 1
-                size, position = decode_varint(data, position)
-                if size < 0 or position + size >= len(data):
+                byte = data[position]
+                following = data[position + 1]
+                if byte < 0x80:
+                    size = (byte >> 1) ^ -(byte & 1)
+                    position += 1
+                elif following < 0x80:
+                    size = (byte & 0x7F) | following << 7
+                    size = (size >> 1) ^ -(size & 1)
+                    position += 2
+                else:
+                    size, position = decode_varint(data, position)
+                end = position + size
+                # The byte behind the value is the number of headers, which there are none of.
+                if size < 0 or data[end]:
                     raise IndexError  # noqa: TRY301 - the same
-                append(Returned(delta, key, data[position : position + size]))
-                position += size
-                if data[position]:
-                    raise IndexError  # noqa: TRY301 - the same
-                position += 1
+                add_delta(delta)
+                if values:
+                    add(Record(data[position:end], key))
+                position = end + 1
         except (IndexError, BatchError) as error:
-            raise SmartModuleError(f"record {len(found)} at byte {start} of its output does not decode") from error
+            raise SmartModuleError(f"record {len(deltas)} at byte {start} of its output does not decode") from error
         self.position = position
-        return found
+        return deltas, found
 
 
-def decode_output(data: bytes, *, accumulator: bool = False) -> Output:
-    """Decode what a transform returned. Raises SmartModuleError for bytes that are no output."""
+def decode_output(data: bytes, *, accumulator: bool = False, values: bool = True) -> Output:
+    """Decode what a transform returned, without `values` only the deltas. Raises SmartModuleError."""
     reader = _Reader(data)
-    records = reader.records()
+    deltas, records = reader.records(values=values)
     complaint = reader.complaint() if reader.flag() else None
-    return Output(records, complaint, reader.take(reader.u32()) if accumulator else None)
+    return Output(deltas, records, complaint, reader.take(reader.u32()) if accumulator else None)
 
 
 def decode_init_error(data: bytes) -> str:
