@@ -200,6 +200,11 @@ def letter_filter(**options: object) -> bytes:
     return compiled(walker("filter", _COMPLAIN + _ONLY_A, **options))  # type: ignore[arg-type]
 
 
+def plain_filter() -> bytes:
+    """Keep values with an `a`, and refuse none."""
+    return compiled(walker("filter", _ONLY_A))
+
+
 def upper_map(kind: str = "map", **options: object) -> bytes:
     """Make values upper case; the same refusals. As a filter_map it also drops those without an `a`."""
     keep = _KEEP if kind == "map" else _ONLY_A.replace("i32.const 97", "i32.const 65")

@@ -228,7 +228,7 @@ def test_endless_init_and_start(host: Host) -> None:
         ({"output": b""}, "cut off"),
         ({"output": b"\0\0\0\0\7"}, "no flag"),
         ({"output": encode_records([Record(b"x")] * 3, 0) + b"\0"}, "place 2 of 1"),
-        ({"output": b"\0\0\0\0\1\0\0" + bytes(7) + b"\x09\0\0\0"}, "refused record 9 of 1"),
+        ({"output": b"\0\0\0\0\1\0\0" + bytes(7) + b"\x09\0\0\0"}, "a record at place 9, which it was not given"),
         ({"claims": 0x7FFF_FFFF}, "out of bounds memory access"),
         ({"alloc": '(func (export "alloc") (param i32) (result i32) (i32.const -16))'}, "out of bounds memory access"),
     ],
@@ -295,6 +295,25 @@ def test_large_batches_and_values(host: Host) -> None:
 def test_an_empty_batch(host: Host) -> None:
     """It is legal, and gives nothing."""
     assert list(call(begun(host, guests.letter_filter())).records) == []
+
+
+def test_a_guest_that_cannot_free_gets_fresh_memory(host: Host) -> None:
+    """Without dealloc its memory grows, and before that becomes a crash it is begun anew."""
+    stage = begun(host, guests.leaky(frees=False), limits=Limits(memory=1_000_000))
+    used = set()
+    for _ in range(100):
+        call(stage, "x")
+        used.add(stage.memory)
+    assert len(used) > 1
+    assert max(used) <= 1_000_000
+
+
+def test_records_with_places_of_their_own(host: Host) -> None:
+    """Behind a filter the places have gaps; they are the module's view of offsets, and map back to what was given."""
+    stage = begun(host, guests.letter_filter())
+    given = [Record(b"a1"), Record(b"b"), Record(b"a2"), Record(b"no!")]
+    result = stage.call(given, base_offset=100, places=[3, 7, 200, 20_000])
+    assert (values(result), list(result.origins), result.refused) == (["a1", "a2"], [0, 2], 3)
 
 
 def _cached(directory: Path) -> list[Path]:

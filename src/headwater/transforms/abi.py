@@ -125,12 +125,12 @@ def encode_parameters(parameters: Parameters, version: int = VERSION) -> bytes:
     return b"".join(parts)
 
 
-def encode_records(records: Sequence[Record], base_timestamp: int) -> bytes:
-    """Encode a list of records; their offset deltas are their places in it."""
+def encode_records(records: Sequence[Record], base_timestamp: int, places: Sequence[int] | None = None) -> bytes:
+    """Encode a list of records; their offset deltas are their indexes in it, or `places`."""
     parts = [_U32.pack(len(records))]
     append = parts.append
     zero = VARINTS[0]
-    for delta, record in enumerate(records):
+    for delta, record in enumerate(records) if places is None else zip(places, records, strict=True):
         value = record.value
         size = len(value)
         key = record.key
@@ -165,12 +165,13 @@ def encode_input(
     version: int = VERSION,
     parameters: bytes | None = None,
     accumulator: bytes | None = None,
+    places: Sequence[int] | None = None,
 ) -> bytes:
-    """Encode the input of one call.
+    """Encode the input of one call; see `encode_records` for `places`.
 
     `parameters` are the encoded ones of a module that reads them from every input; `accumulator` is an aggregate's.
     """
-    raw = encode_records(records, base_timestamp)
+    raw = encode_records(records, base_timestamp, places)
     parts = [_I64.pack(base_offset), _U32.pack(len(raw)), raw]
     if version > FIRST_VERSION:
         parts.append(encode_parameters(Parameters(), version) if parameters is None else parameters)

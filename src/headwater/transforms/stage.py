@@ -52,9 +52,16 @@ class Stage(Protocol):
     def look_back(self, records: Sequence[Record]) -> None:
         """Show it earlier records, oldest first. Raises SmartModuleError."""
 
-    def call(self, records: Sequence[Record], *, base_offset: int, base_timestamp: int) -> Call:
+    def call(
+        self,
+        records: Sequence[Record],
+        *,
+        base_offset: int = 0,
+        base_timestamp: int = 0,
+        places: Sequence[int] | None = None,
+    ) -> Call:
         """Give it records. Raises SmartModuleTrapError when it crashed or broke a limit; its state is as before then.
 
-        `base_offset` is the offset of the first of them, or 0 where they have none yet; `base_timestamp` is ms since
-        the Unix epoch.
+        A record's offset is `base_offset` and its place, which is its index unless `places` has other, rising ones.
+        `base_timestamp` is ms since the Unix epoch.
         """

@@ -13,6 +13,7 @@ import re
 import stat
 import tempfile
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -31,7 +32,6 @@ from headwater.transforms.abi import (
     STATUS,
     UNDECODABLE,
     VERSION,
-    Complaint,
     Kind,
     Lookback,
     Output,
@@ -269,12 +269,12 @@ class Module:
             if optional in functions:
                 self._check(optional, functions, (3,), 1)
         dealloc = functions.get("dealloc")
-        frees = dealloc is not None and (list(dealloc.params), list(dealloc.results)) == (_I32 * 2, [])
+        self.frees = dealloc is not None and (list(dealloc.params), list(dealloc.results)) == (_I32 * 2, [])
         self.wasi = self._check_imports()
         called = [self.kind.value]
         if self.versioned:
             called += [name for name in ("init", "look_back") if name in functions]
-        self.caller = host.caller(called, versioned=self.versioned, dealloc=frees)
+        self.caller = host.caller(called, versioned=self.versioned, dealloc=self.frees)
 
     def _check(
         self, name: str, functions: dict[str, wasmtime.FuncType], arguments: tuple[int, ...], results: int
@@ -466,14 +466,21 @@ class WasmStage:
             said = decode_look_back_error(output).hint if status == LOOK_BACK_ERROR and output else _status(status)
             raise SmartModuleError(f"{self._module.name} failed when it looked back: {said}")
 
-    def call(self, records: Sequence[Record], *, base_offset: int, base_timestamp: int) -> Call:
+    def call(
+        self,
+        records: Sequence[Record],
+        *,
+        base_offset: int = 0,
+        base_timestamp: int = 0,
+        places: Sequence[int] | None = None,
+    ) -> Call:
         """Give it records; see `Stage`."""
         guest = self._ready()
-        status, output = self._run(guest, records, base_offset, base_timestamp)
+        status, output = self._run(guest, records, base_offset, base_timestamp, places)
         if status == UNDECODABLE and self._aggregate and self._version == VERSION:
             # Aggregates of before 0.10.14 look for their state where newer inputs have a time.
             self._version = OLD_VERSION
-            status, output = self._run(guest, records, base_offset, base_timestamp)
+            status, output = self._run(guest, records, base_offset, base_timestamp, places)
         if status < 0:
             raise self._trap(f"{self._module.name} returned an error: {_status(status)}", "transform-status")
         filters = self.kind is Kind.FILTER
@@ -481,7 +488,7 @@ class WasmStage:
             result = decode_output(
                 output, accumulator=self._aggregate and self._version > FIRST_VERSION, values=not filters
             )
-            call = self._restored(records, result, base_offset)
+            call = self._restored(records, result, base_offset, places)
         except SmartModuleError as error:
             raise self._trap(f"{self._module.name} broke its interface: {error.message}", "transform-output") from error
         if self._aggregate:
@@ -489,10 +496,18 @@ class WasmStage:
                 self._state = result.accumulator
             elif call.records:
                 self._state = call.records[-1].value
+        if not self._module.frees and guest.memory * 4 > self._limits.memory:
+            # It forgets its outputs and has no way to free them: better a fresh instance than a crash to come.
+            self._guest = None
         return call
 
     def _run(
-        self, guest: _Guest, records: Sequence[Record], base_offset: int, base_timestamp: int
+        self,
+        guest: _Guest,
+        records: Sequence[Record],
+        base_offset: int,
+        base_timestamp: int,
+        places: Sequence[int] | None,
     ) -> tuple[int, bytes]:
         data = encode_input(
             records,
@@ -501,30 +516,39 @@ class WasmStage:
             version=self._version,
             parameters=encode_parameters(self._parameters, self._version) if self._in_every_input else None,
             accumulator=self._state if self._aggregate else None,
+            places=places,
         )
         return self._guarded(guest, self.kind.value, data, self._version)
 
-    def _restored(self, records: Sequence[Record], result: Output, base_offset: int) -> Call:
+    def _restored(
+        self, records: Sequence[Record], result: Output, base_offset: int, places: Sequence[int] | None
+    ) -> Call:
         """Give records what the module does not return: a filter's whole record, others' times."""
         count = len(records)
-        deltas = result.deltas
         made: Sequence[Record] = result.records
+        deltas = result.deltas
+        complaint = result.complaint
+        refused = 0
+        if complaint is not None:
+            refused = _index(complaint.offset - base_offset, count, places)
         if self.kind is Kind.ARRAY_MAP:
             # It numbers nothing: where its records come from is known only when there was one.
             deltas = [0 if count == 1 else -1] * len(deltas)
-        elif deltas and not 0 <= min(deltas) <= max(deltas) < count:
-            raise SmartModuleError(f"it returned a record at place {max(deltas)} of {count}")
-        elif self.kind is Kind.FILTER:
-            made = [records[delta] for delta in deltas]
-        elif any(record.timestamp is not None for record in records):
-            made = [
-                Record(record.value, record.key, records[delta].timestamp)
-                for record, delta in zip(made, deltas, strict=True)
-            ]
-        complaint = result.complaint
+        else:
+            if places is not None:
+                deltas = [_index(delta, count, places) for delta in deltas]
+            elif deltas and not 0 <= min(deltas) <= max(deltas) < count:
+                raise SmartModuleError(f"it returned a record at place {max(deltas)} of {count}")
+            if self.kind is Kind.FILTER:
+                made = [records[delta] for delta in deltas]
+            elif any(record.timestamp is not None for record in records):
+                made = [
+                    Record(record.value, record.key, records[delta].timestamp)
+                    for record, delta in zip(made, deltas, strict=True)
+                ]
         if complaint is None:
             return Call(made, deltas)
-        return Call(made, deltas, complaint.hint or "no reason given", _place(complaint, base_offset, count))
+        return Call(made, deltas, complaint.hint or "it gave no reason", refused)
 
     def _ready(self) -> _Guest:
         """Return the instance, or a fresh one that has been shown the same after a crash."""
@@ -548,11 +572,12 @@ class WasmStage:
         return SmartModuleTrapError(message, slug)
 
 
-def _place(complaint: Complaint, base_offset: int, count: int) -> int:
-    place = complaint.offset - base_offset
-    if not 0 <= place < count:
-        raise SmartModuleError(f"it refused record {place} of {count}")
-    return place
+def _index(place: int, count: int, places: Sequence[int] | None) -> int:
+    """Return the index of the record at a place. Raises SmartModuleError when there is none."""
+    index = place if places is None else bisect_left(places, place)
+    if not 0 <= index < count or (places is not None and places[index] != place):
+        raise SmartModuleError(f"it told of a record at place {place}, which it was not given")
+    return index
 
 
 def _status(status: int) -> str:
