@@ -1,13 +1,14 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
 from headwater.config.http import HttpOptions, Options
-from headwater.config.load import Loaded, from_options, load_files, load_text
-from headwater.config.model import ConnectorConfig
+from headwater.config.load import Loaded, from_options, load_files, load_text, load_transforms
+from headwater.config.model import ChainLink, ConnectorConfig, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
 
 __all__ = [
+    "ChainLink",
     "ConnectorConfig",
     "HttpOptions",
     "InvalidConfigError",
@@ -15,9 +16,11 @@ __all__ = [
     "Options",
     "Problem",
     "SecretSource",
+    "TransformOptions",
     "from_options",
     "json_schema",
     "load_files",
     "load_text",
+    "load_transforms",
     "secret_source",
 ]

@@ -12,6 +12,7 @@ import msgspec
 
 from headwater.config.document import Node, kind_of
 from headwater.config.http import HttpOptions
+from headwater.config.model import CHAIN_OPTIONS
 from headwater.config.problem import Problem, nearest
 
 _PAGE_KEYS = (
@@ -32,7 +33,6 @@ _PAGE_KEYS = (
 _TODAY_KEYS = ("apiVersion", "meta", "http", "transforms")
 _META_KEYS = ("name", "type", "topic", "create_topic", "version", "producer", "consumer", "secrets", "direction")
 _VERSIONS = ("0.0.0", "0.1.0", "0.2.0")
-_SMART = ("filter", "map", "arraymap")
 _STREAMING = ("stream", "delimiter", "websocket_config")
 # Where the settings of a 0.2.0 topic object stand in the model.
 TOPIC_SETTINGS = {
@@ -114,6 +114,8 @@ class _Shaping:
             if key.replace("-", "_") in _PAGE_KEYS:
                 where = "http" if key == "parameters" else f"meta.{key}"
                 self._wrong(node, "this key belongs to the older form, without `meta` and `http`", f"write {where}")
+            elif (name := key.replace("-", "_")) in CHAIN_OPTIONS or name in HttpOptions.model_fields:
+                self._wrong(node, "this option belongs under `http:`", f"indent it below `http:` as {key}")
             else:
                 self._wrong(node, "unknown key", nearest(key, _TODAY_KEYS))
         version = root.child("apiVersion")
@@ -160,7 +162,7 @@ class _Shaping:
         for key, node in keys.items():
             if key in known:
                 continue
-            if under_parameters and (key in HttpOptions.model_fields or key in _SMART):
+            if under_parameters and (key in HttpOptions.model_fields or key in CHAIN_OPTIONS):
                 self._wrong(node, "this option belongs under `parameters:`", f"indent it below `parameters:` as {key}")
             else:
                 self._wrong(node, "unknown key", nearest(key, known))
@@ -207,7 +209,7 @@ class _Shaping:
             self._wrong(Node(None, root.line, root.column, f"{section}.endpoint"), "it is required")
             return
         options = self._mapping(node)
-        for key in _SMART:
+        for key in CHAIN_OPTIONS:
             if key in options:
                 tree[key] = options.pop(key)
         streaming = {key: options.pop(key) for key in _STREAMING if key in options}

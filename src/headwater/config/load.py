@@ -16,15 +16,14 @@ from pydantic import ValidationError
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
 from headwater.config.http import HttpOptions, Options
-from headwater.config.model import ConnectorConfig, Place
+from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem, nearest
 from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
 from headwater.core.secret import Masker, Text
 
 _ENDINGS = (".yml", ".yaml")
-_SMART = ("filter", "map", "arraymap")
 # Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
-_PLACED = (("topic",), ("producer",), ("filter",), ("map",), ("arraymap",), ("transforms",))
+_PLACED = ("topic", "producer", "filter", "map", "arraymap", "dead_letter_topic", "transforms")
 _LONGEST_SHOWN = 60
 
 
@@ -75,12 +74,14 @@ def from_options(
     options: Mapping[str, object],
     create_topic: object = True,
     secrets: SecretSource | None = None,
+    transforms: Path | None = None,
     flags: bool = False,
 ) -> ConnectorConfig:
     """Make one connector from options of the `http:` section, as Python or flags give them.
 
-    `options` are named as in a file; values may be those of a file or Python's own (`timedelta`, `dict`, `tuple`). With
-    `flags` problems name the options as flags. Raises InvalidConfigError.
+    `options` are named as in a file; values may be those of a file or Python's own (`timedelta`, `dict`, `tuple`).
+    `transforms` is a file with a `transforms:` list. With `flags` problems name the options as flags. Raises
+    InvalidConfigError.
     """
 
     def named(key: str) -> str:
@@ -106,14 +107,34 @@ def from_options(
             "",
         ),
     }
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
+    if transforms is not None:
+        tree["transforms"] = loading.transforms(transforms)
     given = {key.replace("-", "_"): node(value, named(key)) for key, value in options.items()}
-    for key in _SMART:
+    for key in CHAIN_OPTIONS:
         if key in given:
             tree[key] = given.pop(key)
     tree["http"] = Node(given, 0, 0, "")
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
     loading.connector(Shaped(Node(tree, 0, 0, ""), {}, page=True), "command line" if flags else "from_options")
     return loading.result().connectors[0]
+
+
+def load_transforms(path: Path) -> tuple[TransformOptions, ...]:
+    """Load the list `transforms:` of a file, which may hold other things beside it. Raises InvalidConfigError."""
+    loading = _Loading(SecretSource(os.environ, "the environment"), {})
+    tree = Node({"transforms": loading.transforms(path)}, 0, 0, "")
+    loading.result()
+    try:
+        return _Transforms.model_validate(tree.plain()).transforms
+    except ValidationError as error:
+        problems = [_translate(detail, tree, str(path)) for detail in error.errors(include_url=False)]
+        raise InvalidConfigError(problems) from error
+
+
+class _Transforms(Options):
+    """A file with nothing but transforms."""
+
+    transforms: tuple[TransformOptions, ...]
 
 
 def _files_of(path: Path, loading: _Loading) -> list[Path]:
@@ -194,6 +215,20 @@ class _Loading:
             if shaped is not None:
                 self.connector(shaped, file)
 
+    def transforms(self, path: Path) -> Node:
+        """Return the list below `transforms:` of a file; what is wrong with the file becomes problems."""
+        nothing = Node([], 0, 0, "")
+        text = _read(path, self)
+        if text is None:
+            return nothing
+        roots, problems = read_documents(text, str(path), ())
+        self.problems += problems
+        found = roots[0].child("transforms") if roots else None
+        if found is None and not problems:
+            message, hint = "there is no list `transforms:` in it", "write transforms: and below it - uses: NAME"
+            self.problems.append(Problem(str(path), 0, 0, "", message, hint))
+        return found or nothing
+
     def connector(self, shaped: Shaped, file: str) -> None:
         """Put the secrets in, make the model, and translate what it says."""
         root = shaped.root
@@ -212,10 +247,12 @@ class _Loading:
                 return
             raise
         places: dict[tuple[str, ...], tuple[int, int, str]] = {}
-        for path in _PLACED:
-            node = root.child(path[0])
+        for key in _PLACED:
+            node = root.child(key)
             if node is not None:
-                places[path] = (node.line, node.column, node.path)
+                places[key,] = (node.line, node.column, node.path)
+                for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
+                    places[key, str(index)] = (item.line, item.column, item.path)
         config.located(Place(file, root.line, root.column, places), Masker(masked))
         self._take(config, root, file)
 
@@ -270,10 +307,10 @@ class _Loading:
                 topic = root.child("topic")
                 settings = dict(topic.value) if topic is not None and isinstance(topic.value, dict) else {}
                 tree["topic"] = Node({**settings, "name": node}, 0, 0, node.path)
-            elif path[0] in _SMART and len(path) == 1:
+            elif path[0] in CHAIN_OPTIONS and len(path) == 1:
                 tree[path[0]] = node
             elif path[0] not in HttpOptions.model_fields:
-                known = ["name", "topic", *_SMART, *HttpOptions.model_fields]
+                known = ["name", "topic", *CHAIN_OPTIONS, *HttpOptions.model_fields]
                 self.problems.append(node.problem(file, "unknown option", nearest(key, known)))
             else:
                 http = root.child("http")

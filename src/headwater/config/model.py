@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
@@ -14,6 +14,9 @@ from headwater.config.problem import Problem
 from headwater.core.names import is_name, suggest_name
 from headwater.core.secret import Masker, Text
 
+# The options of the `http:` section that are about the transforms, not about the request.
+CHAIN_OPTIONS = ("filter", "map", "arraymap", "on_error", "dead_letter_topic", "transform_timeout", "transform_memory")
+DEAD_LETTER_SUFFIX = "-dead-letter"
 # Longer parameters decode as empty on the other side: the interface reads their length as 16 bits, signed.
 LONGEST_PARAMETER = 32_767
 
@@ -118,7 +121,8 @@ class TransformOptions(Options):
 
     uses: Annotated[str, BeforeValidator(plain_text)] = Field(
         min_length=1,
-        description="The SmartModule: name, group/name or group/name@version.",
+        description="The module: name, group/name or group/name@version, a path to a .wasm file, "
+        "python:module:function, or ./file.py:function.",
         examples=["infinyon/jolt@0.4.1"],
     )
     with_: Annotated[dict[str, Any], BeforeValidator(_parameters)] = Field(
@@ -152,6 +156,14 @@ class Place:
         return Problem(self.file, self.line, self.column, ".".join(key_path), message, suggestion)
 
 
+class ChainLink(NamedTuple):
+    """One transform as the user wrote it: where, and with `option` which of the page's three says what it is to be."""
+
+    key_path: tuple[str, ...]
+    option: str | None
+    transform: TransformOptions
+
+
 _NOWHERE = Place("", 0, 0, {})
 
 
@@ -174,6 +186,21 @@ class ConnectorConfig(Options):
     arraymap: str | None = Field(
         None, description="The name of a SmartModule to use as an arraymap.", examples=["split"]
     )
+    on_error: Literal["dead-letter", "skip", "fail"] = Field(
+        "dead-letter",
+        description="What becomes of a record that a transform refuses or crashes on: it goes to the dead-letter "
+        "topic, is left out, or the whole poll fails.",
+        examples=["skip"],
+    )
+    dead_letter_topic: Name | None = Field(
+        None, description="Where refused records go. Default: the topic's name with -dead-letter.", examples=["bad"]
+    )
+    transform_timeout: Duration = Field(
+        timedelta(seconds=5), description="How long one call of a transform may take.", examples=["500ms"]
+    )
+    transform_memory: Size = Field(
+        1_000_000_000, ge=65_536, description="How much memory a WebAssembly transform may use.", examples=["64 MiB"]
+    )
     default_interval: Duration = Field(
         timedelta(seconds=300), description="The interval when none is given.", exclude=True
     )
@@ -190,6 +217,24 @@ class ConnectorConfig(Options):
     def interval(self) -> timedelta:
         """The time between polls: the given one, else the dialect's."""
         return self.default_interval if self.http.interval is None else self.http.interval
+
+    @property
+    def chain(self) -> tuple[ChainLink, ...]:
+        """The transforms in the order in which they run: the page's three, then the list."""
+        page = [
+            ChainLink((name,), name, TransformOptions(uses=uses))
+            for name in ("filter", "map", "arraymap")
+            if (uses := getattr(self, name)) is not None
+        ]
+        listed = [ChainLink(("transforms", str(place)), None, options) for place, options in enumerate(self.transforms)]
+        return (*page, *listed)
+
+    @property
+    def dead_letters(self) -> str | None:
+        """The topic for records that a transform refuses, None when there is no use for one."""
+        if self.on_error != "dead-letter" or not self.chain:
+            return None
+        return self.dead_letter_topic or f"{self.topic.name}{DEAD_LETTER_SUFFIX}"
 
     @property
     def masker(self) -> Masker:

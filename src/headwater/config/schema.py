@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.config.dialect import TOPIC_SETTINGS
-from headwater.config.model import ConnectorConfig
+from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_SMART = ("filter", "map", "arraymap")
 
 
 def json_schema() -> dict[str, Any]:
@@ -19,7 +18,7 @@ def json_schema() -> dict[str, Any]:
     for definition in (*definitions.values(), connector):
         _both_spellings(definition)
     options = definitions["HttpOptions"]
-    options["properties"] |= {name: fields[name] for name in _SMART}
+    options["properties"] |= {name: fields[name] for name in CHAIN_OPTIONS}
     options["additionalProperties"] = False
     topics = definitions["TopicOptions"]["properties"]
     definitions["Topic"] = {"anyOf": [topics["name"], _topic_object(topics)]}
