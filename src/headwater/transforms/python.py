@@ -85,7 +85,7 @@ class PythonModule:
             wanted = self._hints.get(name, str)
             try:
                 converted[name] = _converted(text, wanted)
-            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            except ValueError as error:
                 raise SmartModuleError(f"{self.name} cannot use the value of {name!r}: {error}") from error
         missing = [name for name, it in self._named.items() if it.default is it.empty and name not in values]
         if missing:
@@ -102,6 +102,9 @@ def _converted(text: str, wanted: Any) -> Any:
         return text
     if wanted in {int, float, bool}:
         return msgspec.convert(text, wanted, strict=False)
+    if isinstance(wanted, type) and type(wanted) is type and wanted.__module__ != "builtins":
+        # A class that is made from one text, such as a compiled expression.
+        return wanted(text)
     return msgspec.json.decode(text, type=wanted)
 
 
