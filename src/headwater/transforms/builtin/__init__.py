@@ -33,7 +33,7 @@ def find_builtin(reference: Reference) -> Any | None:
                 found = getattr(import_module(f"headwater.transforms.builtin.{module}"), attribute)
             except ImportError as error:
                 raise SmartModuleError(
-                    f"{name} needs the package {error.name!r}", hint="install headwater[transforms]"
+                    f"{name} needs the package {error.name!r}", hint="install it with pip"
                 ) from error
             return found() if isinstance(found, type) else PythonModule(found, name)
     return None

@@ -1,4 +1,4 @@
-"""Owns the transform of JSON into the model of Fluvio's SQL sinks: which columns a row has, as texts with their types."""
+"""Owns the transform of JSON into the model of Fluvio's SQL sinks: the columns of a row, as texts with types."""
 
 from __future__ import annotations
 
