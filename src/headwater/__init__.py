@@ -26,12 +26,21 @@ from headwater.version import __version__
 
 if TYPE_CHECKING:
     from headwater.config import ConnectorConfig, InvalidConfigError, Problem, from_options, load_files, load_text
-    from headwater.core.errors import ConfigError, FetchError, HeadwaterError, LogError, TopicError, UnavailableError
+    from headwater.core.errors import (
+        ConfigError,
+        FetchError,
+        HeadwaterError,
+        LogError,
+        SmartModuleError,
+        TopicError,
+        UnavailableError,
+    )
     from headwater.core.exchange import Decision, Exchange
     from headwater.core.record import Record, StoredRecord
     from headwater.engine import Engine, running
     from headwater.fetch import CurlFetcher
     from headwater.log import Log, LogReader, Offset, Receipt, Topic, TopicInfo, TopicSpec
+    from headwater.transforms.python import smartmodule
 
 __all__ = [
     "ConfigError",
@@ -50,6 +59,7 @@ __all__ = [
     "Problem",
     "Receipt",
     "Record",
+    "SmartModuleError",
     "StoredRecord",
     "Topic",
     "TopicError",
@@ -61,17 +71,27 @@ __all__ = [
     "load_files",
     "load_text",
     "running",
+    "smartmodule",
 ]
 
 _MODULES = {
     "headwater.config": ("ConnectorConfig", "InvalidConfigError", "Problem", "from_options", "load_files", "load_text"),
     "headwater.core.errors": (
-        *("ConfigError", "FetchError", "HeadwaterError", "LogError", "TopicError", "UnavailableError"),
+        *(
+            "ConfigError",
+            "FetchError",
+            "HeadwaterError",
+            "LogError",
+            "SmartModuleError",
+            "TopicError",
+            "UnavailableError",
+        ),
     ),
     "headwater.core.exchange": ("Decision", "Exchange"),
     "headwater.core.record": ("Record", "StoredRecord"),
     "headwater.engine": ("Engine", "running"),
     "headwater.fetch": ("CurlFetcher",),
+    "headwater.transforms.python": ("smartmodule",),
     "headwater.log": ("Log", "LogReader", "Offset", "Receipt", "Topic", "TopicInfo", "TopicSpec"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consume": ("consume", "Print the records of a topic, and follow it."),
     "produce": ("produce", "Append records from the standard input or a file."),
     "topic": ("topic", "Create, list, describe and delete topics."),
+    "smartmodule": ("smartmodule", "Load, list, describe, delete and try SmartModules."),
     "test": ("trial", "Do one exchange and show it; append nothing."),
     "lint": ("lint", "Check connect.yml files without running them."),
     "ledger": ("ledger", "Show what became of the last polls, and why."),

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import data_dir, run_options
 from headwater.cli.run import read_grace, run_foreground
-from headwater.config import HttpOptions, Options, from_options, secret_source
+from headwater.config import CHAIN_OPTIONS, ConnectorConfig, HttpOptions, Options, from_options, secret_source
 
 _REPEATED = {"headers": "--header", "params": "--param"}
 
@@ -28,7 +28,7 @@ class PageCommand(click.Command):
 
 
 def flags() -> list[click.Option]:
-    """Return a flag for every option of the `http:` section, in the order of their declaration.
+    """Return a flag for every option of the `http:` section, in the order of their declaration; transforms come last.
 
     An option of a group, such as `attempts` of `retry`, is `--retry-attempts`.
     """
@@ -39,6 +39,7 @@ def flags() -> list[click.Option]:
             options += [_flag(f"{name}_{inner}", below) for inner, below in group.model_fields.items()]
         else:
             options.append(_flag(name, field))
+    options += [_flag(name, ConnectorConfig.model_fields[name]) for name in CHAIN_OPTIONS]
     return options
 
 
@@ -77,6 +78,13 @@ def _grouped(given: dict[str, object]) -> dict[str, object]:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A file of NAME=VALUE lines for ${{ secrets.NAME }}.  [default: the environment]",
 )
+@click.option(
+    "--transforms",
+    "--transforms-file",
+    "transforms",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file with a `transforms:` list, a chain of SmartModules.",
+)
 @data_dir
 @run_options
 def command(
@@ -84,6 +92,7 @@ def command(
     name: str | None,
     create_topic: str,
     secrets: Path | None,
+    transforms: Path | None,
     data_dir: Path,
     metrics: str | None,
     log_format: str,
@@ -104,6 +113,7 @@ def command(
         options=_grouped(given),
         create_topic=create_topic,
         secrets=secret_source(secrets),
+        transforms=transforms,
         flags=True,
     )
     return run_foreground((config,), data_dir, metrics=metrics, grace=read_grace(grace))

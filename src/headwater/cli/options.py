@@ -1,9 +1,9 @@
-"""Owns the options that several commands share, so that they look and mean the same everywhere."""
+"""Owns the options that several commands share, and the one form of their tables, so that all look the same."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +30,8 @@ data_dir = click.option(
 )
 
 
-def _assignments(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001 - click's signature
+def assignments(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001 - click's signature
+    """Read the values of a repeatable option as KEY=VALUE."""
     pairs = {}
     for pair in value:
         name, separator, setting = pair.partition("=")
@@ -38,6 +39,13 @@ def _assignments(ctx: click.Context, param: click.Parameter, value: tuple[str, .
             raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE")
         pairs[name.strip()] = setting
     return pairs
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their columns, as Fluvio's commands do."""
+    widths = [max(len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
+    for row in (columns, *rows):
+        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def config_options(command: Decorated) -> Decorated:
@@ -48,7 +56,7 @@ def config_options(command: Decorated) -> Decorated:
             "overrides",
             multiple=True,
             metavar="KEY=VALUE",
-            callback=_assignments,
+            callback=assignments,
             help="Override an option of the files, such as interval=1s. Repeatable.",
         ),
         click.option(

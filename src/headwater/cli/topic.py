@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 import click
 import yaml
 
-from headwater.cli.options import data_dir
+from headwater.cli.options import data_dir, print_table
 from headwater.core.errors import HeadwaterError, TopicError
 from headwater.core.units import format_duration, format_size, parse_duration, parse_size
 from headwater.log import FILE_NAME, Log, LogReader, TopicInfo, TopicSpec
@@ -107,7 +107,7 @@ def list_topics(output: str, data_dir: Path) -> None:
     if not topics:
         click.echo("No topics found")
         return
-    _print_table([_row(topic) for topic in topics])
+    print_table(_COLUMNS, [_row(topic) for topic in topics])
 
 
 @command.command("describe")
@@ -178,12 +178,6 @@ def _row(topic: TopicInfo) -> tuple[str, ...]:
     spec = topic.spec
     retention = format_duration(spec.retention) if spec.retention else "none"
     return (topic.name, "computed", str(spec.partitions), "1", retention, spec.compression, "resolution::provisioned")
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))]
-    for row in (_COLUMNS, *rows):
-        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _dump(value: object, output: str) -> str:

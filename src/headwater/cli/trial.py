@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import uvloop
 
-from headwater.cli.options import config_options
+from headwater.cli.options import config_options, data_dir
 from headwater.cli.run import say_warnings
 from headwater.config import ConnectorConfig, load_files, secret_source
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Request, Response
+from headwater.core.record import Record
 from headwater.core.units import format_size
-from headwater.engine import refuse
 from headwater.fetch import CurlFetcher
 from headwater.sources.judge import Action, Attempt
 from headwater.sources.output import phrase
 from headwater.sources.poll import Poll
+from headwater.transforms.chain import Chain, Rejection
 
 # A record longer than this is cut in the display (characters); `run` stores it whole.
 _SHOWN = 4000
+# Records shown of each stage; an array_map may make thousands.
+_MOST_SHOWN = 20
+_FATES = {"dead-letter": "would go to ", "skip": "would be left out", "fail": "the poll would fail"}
 
 
 @click.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
 @config_options
-def command(configs: tuple[Path, ...], secrets: Path | None, overrides: dict[str, str]) -> int:
+@data_dir
+def command(configs: tuple[Path, ...], secrets: Path | None, overrides: dict[str, str], data_dir: Path) -> int:
     """Do one exchange for each connector and show it: request, response, records. Nothing is appended.
 
+    With transforms the records are shown before them and after each.
     Secrets are masked. Exit status 1 when an exchange would not have been stored.
     """
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
-    refuse(loaded.connectors)
-    return uvloop.run(_try_all(loaded.connectors))
+    chains: dict[str, Chain] = {}
+    if any(config.chain for config in loaded.connectors):
+        from headwater.transforms.library import Library, chains_of  # noqa: PLC0415 - only transforms pay for the import
+
+        chains = chains_of(Library(data_dir), loaded.connectors)
+    return uvloop.run(_try_all(loaded.connectors, chains))
 
 
-async def _try_all(connectors: tuple[ConnectorConfig, ...]) -> int:
+async def _try_all(connectors: tuple[ConnectorConfig, ...], chains: dict[str, Chain]) -> int:
     good = True
     async with CurlFetcher() as fetcher:
         for config in connectors:
-            good &= await _try(config, fetcher)
+            good &= await _try(config, fetcher, chains.get(config.name))
     return 0 if good else 1
 
 
-async def _try(config: ConnectorConfig, fetcher: CurlFetcher) -> bool:
+async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None) -> bool:
     poll, nothing = Poll(config), Checkpoint()
+    refused = 0
     request = poll.request(nothing)
     outcome: Response | FetchError
     try:
@@ -65,12 +78,39 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher) -> bool:
     if isinstance(outcome, FetchError) and outcome.hint:
         lines.append(f"  hint: {outcome.hint}")
     if isinstance(outcome, Response) and verdict.action is Action.STORE:
-        for number, record in enumerate(poll.records(outcome), start=1):
-            key = "null" if record.key is None else repr(record.key)
-            lines.append(f"record {number}: key {key}, {format_size(len(record.value))}")
-            lines.append(_shown(record.value))
+        records = poll.records(outcome)
+        lines += _record_lines(records)
+        if chain is not None:
+            refused = await asyncio.to_thread(_through, chain, records, lines)
+            if refused:
+                lines.append(f"! {refused} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
     click.echo(config.masker.mask("\n".join(lines)))
-    return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED}
+    return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused
+
+
+def _record_lines(records: Sequence[Record]) -> list[str]:
+    lines = []
+    for number, record in enumerate(records[:_MOST_SHOWN], start=1):
+        key = "null" if record.key is None else repr(record.key)
+        lines.append(f"record {number}: key {key}, {format_size(len(record.value))}")
+        lines.append(_shown(record.value))
+    if len(records) > _MOST_SHOWN:
+        lines.append(f"... ({len(records) - _MOST_SHOWN} more records)")
+    return lines
+
+
+def _through(chain: Chain, records: Sequence[Record], lines: list[str]) -> int:
+    """Pass records through a chain, adding the lines that show each stage. Return how many were refused."""
+
+    def show(number: int, passed: Sequence[Record], rejected: Sequence[Rejection]) -> None:
+        step = chain.steps[number - 1]
+        lines.append(f"| stage {number}: {step.name} ({step.stage.kind}), {len(passed)} records")
+        for rejection in rejected[:_MOST_SHOWN]:
+            lines.append(f"! refused ({rejection.slug.removeprefix('transform-')}): {rejection.reason}")
+            lines.append(_shown(rejection.record.value))
+        lines.extend(_record_lines(passed))
+
+    return len(chain.run(records, base_timestamp=round(time.time() * 1000), watch=show).rejections)
 
 
 def _request_lines(request: Request, config: ConnectorConfig) -> list[str]:

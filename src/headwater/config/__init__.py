@@ -2,12 +2,13 @@
 
 from headwater.config.http import HttpOptions, Options
 from headwater.config.load import Loaded, from_options, load_files, load_text, load_transforms
-from headwater.config.model import ChainLink, ConnectorConfig, TransformOptions
+from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
 
 __all__ = [
+    "CHAIN_OPTIONS",
     "ChainLink",
     "ConnectorConfig",
     "HttpOptions",

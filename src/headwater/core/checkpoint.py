@@ -12,7 +12,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `exchanges` and `records` count what was committed since the connector began; `scheduled` is the time of the last,
     ms since the Unix epoch. `request` is the fingerprint of the request that `etag`, `last_modified` and `media_type`
-    belong to: those of another request are forgotten.
+    belong to: those of another request are forgotten. `transforms` is the state of the transforms that have one, by
+    the keys of their places in the chain.
     """
 
     exchanges: int = 0
@@ -22,6 +23,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     etag: str | None = None
     last_modified: str | None = None
     media_type: str = ""
+    transforms: dict[str, bytes] = {}
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -23,7 +23,8 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     Times are ms since the Unix epoch, `duration` is microseconds from the first request to the decision. `status` is
     the HTTP status of the last attempt, None when there was no response. `bytes` counts the last body as received.
     `reason` is a sentence, free of secrets. `partition` and `offset` say where the first of `records` went; the log
-    fills `offset` in. `skipped` counts the polls between the last one and this that were left out.
+    fills `offset` in. `skipped` counts the polls between the last one and this that were left out, `rejected` the
+    records that a transform refused.
     """
 
     connector: str
@@ -40,3 +41,4 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     partition: int | None = None
     offset: int | None = None
     skipped: int = 0
+    rejected: int = 0

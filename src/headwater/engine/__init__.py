@@ -1,5 +1,5 @@
 """Owns connectors at work: supervision, schedules, retries, the ledger's entries and the figures."""
 
-from headwater.engine.engine import Engine, refuse, running
+from headwater.engine.engine import Engine, running
 
-__all__ = ["Engine", "refuse", "running"]
+__all__ = ["Engine", "running"]

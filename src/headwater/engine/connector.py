@@ -7,7 +7,7 @@ health's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,21 +20,27 @@ from headwater.core.clock import Clock
 from headwater.core.errors import FetchError, LogError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Response
+from headwater.core.record import Record
 from headwater.core.units import format_duration
 from headwater.engine.counters import Counters, Figures
+from headwater.engine.deadletter import dead_letter, told
 from headwater.engine.health import Change, Health
 from headwater.engine.schedule import Cron, Every, Schedule, Tick
-from headwater.fluvio.batch import encode_batches
+from headwater.fluvio.batch import EncodedBatch, encode_batches
 from headwater.fluvio.compression import Compression
-from headwater.log import Append, Log, Receipt
+from headwater.log import Append, Log, Offset, Receipt
 from headwater.sources.judge import Action, Attempt, Verdict
 from headwater.sources.poll import Poll
 from headwater.sources.retry import back_off
+from headwater.transforms.abi import Lookback
+from headwater.transforms.chain import Chain, Rejection
 
 # A wall clock can be set while a cron waits: look at it at least this often (seconds).
 _LONGEST_NAP = 30.0
 # Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
 _LARGE = 256 * 1024
+# A lookback by age alone must end somewhere.
+_MOST_LOOKED_BACK = 100_000
 _APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 
 _DECISIONS = {Action.EMPTY: Decision.EMPTY, Action.UNCHANGED: Decision.UNCHANGED, Action.FAIL: Decision.FAILED}
@@ -53,6 +59,15 @@ class Surroundings:
     figures: Figures
 
 
+class _RefusedError(Exception):
+    """A transform refused a record, and the poll fails for it."""
+
+    def __init__(self, reason: str, count: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.count = count
+
+
 def schedule_of(config: ConnectorConfig, offset: float = 0.0) -> Schedule:
     """Return the schedule that a configuration asks for."""
     if config.http.cron is not None:
@@ -64,6 +79,7 @@ class Connector:
     """One connector. `run` polls until it is cancelled, or until `stop` was called and no exchange is under way."""
 
     __slots__ = (
+        "_chain",
         "_checkpoint",
         "_compression",
         "_counters",
@@ -71,6 +87,7 @@ class Connector:
         "_linger",
         "_mask",
         "_name",
+        "_passing",
         "_poll",
         "_schedule",
         "_shared",
@@ -89,6 +106,7 @@ class Connector:
         shared: Surroundings,
         schedule: Schedule,
         compression: Compression = Compression.NONE,
+        chain: Chain | None = None,
     ) -> None:
         self.config = config
         self._compression = compression
@@ -100,7 +118,9 @@ class Connector:
         self._schedule = schedule
         self._poll = Poll(config)
         self._checkpoint = Checkpoint()
+        self._chain = chain
         self._health = Health()
+        self._passing = Health()
         self._counters: Counters = shared.figures.of(config.name)
         self._skipped = 0
         self._why = ""
@@ -121,6 +141,8 @@ class Connector:
         stored = await shared.log.checkpoint(self._name)
         if stored is not None:
             self._checkpoint = decode_checkpoint(stored)
+        if self._chain is not None:
+            await self._begin(self._chain)
         tick = self._schedule.first(self._now())
         while not self._stopping:
             await (self._reach(tick) if self._schedule.wall else self._wait(tick.at))
@@ -190,16 +212,24 @@ class Connector:
         )
         self._skipped = 0
         if verdict.action is Action.STORE and response is not None:
-            await self._store(response, exchange)
+            try:
+                await self._store(response, exchange)
+            except _RefusedError as error:
+                self._note(msgspec.structs.replace(exchange, reason=error.reason, rejected=error.count))
+                self._bad("transform", error.reason, "on_error: fail is why the poll failed")
+                return 0.0
             self._good()
         else:
-            self._shared.log.note(exchange)
-            self._counters.decisions[exchange.decision] += 1
+            self._note(exchange)
             if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
                 self._bad(verdict.slug, told, outcome.hint if isinstance(outcome, FetchError) else "")
                 return verdict.wait if verdict.action is Action.FAIL else 0.0
             self._good()
         return 0.0
+
+    def _note(self, exchange: Exchange) -> None:
+        self._shared.log.note(exchange)
+        self._counters.decisions[exchange.decision] += 1
 
     def _told(self, reason: str) -> str:
         """Return a reason as it may be stored and shown: masked, and encodable whatever a server put into it."""
@@ -228,31 +258,109 @@ class Connector:
         return self._poll.judge(outcome, circumstances, self._checkpoint)
 
     async def _store(self, response: Response, exchange: Exchange) -> None:
-        """Append the records of a response together with the checkpoint and the ledger entry, in one step."""
+        """Append the records of a response together with the checkpoint and the ledger entry, in one step.
+
+        Raises _RefusedError when a transform refused a record and the poll is to fail then.
+        """
         now = self._shared.clock.time_ms()
-        if len(response.body) < _LARGE:
-            append, checkpoint = self._append_of(response, exchange, now)
+        if self._chain is None and len(response.body) < _LARGE:
+            append, checkpoint, rejections = self._append_of(response, exchange, now)
         else:
-            append, checkpoint = await asyncio.to_thread(self._append_of, response, exchange, now)
+            append, checkpoint, rejections = await asyncio.to_thread(self._append_of, response, exchange, now)
+        if rejections and self.config.on_error == "fail" and self._chain is not None:
+            # What the transforms remember of this poll must be forgotten with it.
+            await asyncio.to_thread(self._chain.begin, self._checkpoint.transforms)
+            raise _RefusedError(self._told(told(rejections, whither="refused")), len(rejections))
         await self._append(append)
         self._checkpoint = checkpoint
         self._counters.decisions[Decision.ACCEPTED] += 1
         self._counters.records += append.exchange.records if append.exchange else 0
+        self._counters.rejected += len(rejections)
         self._counters.last_record = now
+        if self._chain is not None:
+            self._passed(rejections)
 
-    def _append_of(self, response: Response, exchange: Exchange, now: int) -> tuple[Append, Checkpoint]:
-        records = self._poll.records(response)
+    def _append_of(
+        self, response: Response, exchange: Exchange, now: int
+    ) -> tuple[Append, Checkpoint, Sequence[Rejection]]:
+        given: Sequence[Record] = self._poll.records(response)
+        records = given
+        rejections: Sequence[Rejection] = ()
+        beside: tuple[tuple[str, Sequence[EncodedBatch]], ...] = ()
+        reason = exchange.reason
+        if self._chain is not None:
+            passed = self._chain.run(given, base_timestamp=now)
+            records, rejections = passed.records, passed.rejections
         checkpoint = self._poll.advance(self._checkpoint, response, scheduled=exchange.scheduled, records=len(records))
+        if self._chain is not None:
+            checkpoint = msgspec.structs.replace(checkpoint, transforms=self._chain.state)
+            topic = self.config.dead_letters
+            if rejections:
+                reason = f"{reason}; {self._told(told(rejections, whither=f'to {topic}' if topic else 'left out'))}"
+                if topic:
+                    beside = ((topic, self._dead_letters(rejections, given, now)),)
+            elif not records:
+                reason = f"{reason}; no record passed the transforms"
         append = Append(
             topic=self._topic,
             batches=encode_batches(records, now, self._compression),
             checkpoint=(self._name, encode_checkpoint(checkpoint)),
             exchange=msgspec.structs.replace(
-                exchange, decision=Decision.ACCEPTED, topic=self._topic, records=len(records)
+                exchange,
+                decision=Decision.ACCEPTED,
+                topic=self._topic,
+                records=len(records),
+                rejected=len(rejections),
+                reason=reason,
             ),
             linger=self._linger,
+            beside=beside,
         )
-        return append, checkpoint
+        return append, checkpoint, rejections
+
+    def _dead_letters(self, rejections: Sequence[Rejection], given: Sequence[Record], now: int) -> list[EncodedBatch]:
+        letters = [
+            dead_letter(it, given, connector=self._name, topic=self._topic, now_ms=now, mask=self._told)
+            for it in rejections
+        ]
+        return encode_batches(letters, now)
+
+    async def _begin(self, chain: Chain) -> None:
+        """Make the transforms ready: their state as of the checkpoint, and earlier records for those that look back."""
+        await asyncio.to_thread(chain.begin, self._checkpoint.transforms)
+        for index, lookback in chain.lookbacks:
+            earlier = await self._earlier(lookback)
+            if earlier:
+                await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+
+    async def _earlier(self, lookback: Lookback) -> list[Record]:
+        """Return the last records of the topic that a lookback asks for, oldest first, of all partitions by time."""
+        topic = await self._shared.log.topic(self._topic)
+        most = min(lookback.last or _MOST_LOOKED_BACK, _MOST_LOOKED_BACK)
+        found = []
+        for partition in range(topic.info.spec.partitions):
+            found += await topic.read(Offset.end(most), partition=partition, limit=most)
+        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+        since = 0 if lookback.age is None else self._shared.clock.time_ms() - lookback.age * 1000
+        return [Record(it.value, it.key, it.timestamp) for it in found[-most:] if it.timestamp >= since]
+
+    def _passed(self, rejections: Sequence[Rejection]) -> None:
+        """Say once that records are refused, and once that they pass again."""
+        now = self._shared.clock.monotonic()
+        if not rejections:
+            if self._passing.good(now) is not None:
+                logger.info("transforms refuse nothing any more", connector=self._name)
+            return
+        first = rejections[0]
+        if self._passing.bad(f"{first.stage} {first.slug}", first.reason, now) is not None:
+            logger.warning(
+                "a transform refuses records",
+                connector=self._name,
+                stage=first.stage,
+                module=first.name,
+                reason=self._told(first.reason),
+                action=self.config.dead_letters or "left out",
+            )
 
     async def _append(self, append: Append) -> Receipt:
         """Append, waiting as long as the log's trouble may pass: the records stay in memory and nothing is polled.

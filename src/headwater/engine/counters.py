@@ -40,13 +40,14 @@ class Histogram:
 class Counters:
     """What one connector has done since it started."""
 
-    __slots__ = ("attempts", "bytes", "decisions", "failing_since", "last_record", "records")
+    __slots__ = ("attempts", "bytes", "decisions", "failing_since", "last_record", "records", "rejected")
 
     def __init__(self) -> None:
         self.decisions: dict[Decision, int] = dict.fromkeys(Decision, 0)
         self.attempts = 0
         self.bytes = 0
         self.records = 0
+        self.rejected = 0
         self.last_record: int | None = None  # ms since the Unix epoch
         self.failing_since: int | None = None  # ms since the Unix epoch; None while healthy
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError, Problem
+from headwater.config import ConnectorConfig, InvalidConfigError
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import HeadwaterError, LogError, TopicExistsError
 from headwater.core.http import Fetcher
+from headwater.core.names import is_name
 from headwater.engine.connector import Connector, Surroundings, schedule_of
 from headwater.engine.counters import Figures
 from headwater.engine.schedule import spread_offset
@@ -24,6 +25,7 @@ from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
 from headwater.sources.retry import back_off
+from headwater.transforms.chain import Chain
 
 # With more connectors than this in one process, first polls are spread over the interval unless the config says no.
 SPREAD_FROM = 1000
@@ -58,6 +60,7 @@ class Engine:
         self._grace = grace
         self._connectors: list[Connector] = []
         self._fatal: LogError | None = None
+        self._chains: dict[str, Chain] = {}
 
     async def run(self, configs: Sequence[ConnectorConfig], stop: asyncio.Event) -> None:
         """Run the connectors until `stop` is set, then drain.
@@ -72,7 +75,8 @@ class Engine:
         for config in configs:
             schedule = schedule_of(config, first_offset(config, len(configs)))
             codec = agreed(config.producer.compression, allowed[config.topic.name]) or Compression.NONE
-            self._connectors.append(Connector(config, shared, schedule, codec))
+            chain = self._chains.get(config.name)
+            self._connectors.append(Connector(config, shared, schedule, codec, chain))
         tasks = [asyncio.create_task(self._supervise(connector, shared, stop)) for connector in self._connectors]
         stopped = asyncio.create_task(stop.wait())
         everything = asyncio.gather(*tasks, return_exceptions=True)
@@ -94,9 +98,15 @@ class Engine:
 
         Raises InvalidConfigError with every problem, creating no topic then, or LogError.
         """
-        refuse(configs)
+        if any(config.chain for config in configs):
+            # Imported here: most connectors have no transforms, and the machine for them takes long to load.
+            from headwater.transforms.library import Library, chains_of  # noqa: PLC0415
+
+            library = Library(self._log.directory)
+            self._chains = await asyncio.to_thread(chains_of, library, configs)
         topics = {topic.name: topic.spec for topic in await self._log.topics()}
         missing: dict[str, ConnectorConfig] = {}
+        others: dict[str, TopicSpec] = {}
         problems = []
         for config in configs:
             name = config.topic.name
@@ -108,19 +118,33 @@ class Engine:
                     continue
                 missing[name] = config
                 topics[name] = topic_spec(config)
+            if (letters := config.dead_letters) is not None and letters not in topics:
+                if not is_name(letters):
+                    hint = "name a shorter one with dead_letter_topic"
+                    problems.append(config.problem(("topic",), f"{letters!r} is too long for a topic", hint))
+                    continue
+                others[letters] = topics[letters] = TopicSpec()
             wanted, allowed = config.producer.compression, topics[name].compression
             if agreed(wanted, allowed) is None:
                 message = f"the topic {name!r} allows compression {allowed}, not {wanted}"
                 problems.append(config.problem(("producer",), message, f"write compression: {allowed}"))
         if problems:
             raise InvalidConfigError(problems)
-        await asyncio.gather(*(self._create_topic(config) for config in missing.values()))
+        created = {name: topic_spec(config) for name, config in missing.items()} | others
+        await asyncio.gather(*(self._create_topic(name, spec) for name, spec in created.items()))
 
-    async def _create_topic(self, config: ConnectorConfig) -> None:
+    async def _create_topic(self, name: str, spec: TopicSpec) -> None:
         try:
-            await self._log.create_topic(config.topic.name, topic_spec(config))
+            await self._log.create_topic(name, spec)
         except TopicExistsError:
             return
+
+    async def _create_topics(self, config: ConnectorConfig) -> None:
+        """Create the topics of a connector again, which somebody may have deleted while it ran."""
+        if config.topic.create:
+            await self._create_topic(config.topic.name, topic_spec(config))
+        if config.dead_letters is not None:
+            await self._create_topic(config.dead_letters, TopicSpec())
 
     async def _supervise(self, connector: Connector, shared: Surroundings, stop: asyncio.Event) -> None:
         """Keep one connector running: the boundary at which whatever it raises becomes a log line and a pause."""
@@ -128,8 +152,8 @@ class Engine:
         name = connector.config.name
         while True:
             try:
-                if crashes and connector.config.topic.create:
-                    await self._create_topic(connector.config)
+                if crashes:
+                    await self._create_topics(connector.config)
                 await connector.run()
             except Exception as error:
                 if isinstance(error, LogError) and not error.retryable:
@@ -168,21 +192,6 @@ async def running(
         finally:
             stop.set()
             await task
-
-
-def refuse(configs: Sequence[ConnectorConfig]) -> None:
-    """Raise InvalidConfigError, with every place, when configurations ask for what this version cannot do."""
-    problems: list[Problem] = []
-    for config in configs:
-        asked = [name for name in ("filter", "map", "arraymap") if getattr(config, name) is not None]
-        if config.transforms:
-            asked.append("transforms")
-        problems += [
-            config.problem((name,), "SmartModules are not available in this version", "remove it to run without")
-            for name in asked
-        ]
-    if problems:
-        raise InvalidConfigError(problems)
 
 
 def topic_spec(config: ConnectorConfig) -> TopicSpec:

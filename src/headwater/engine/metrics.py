@@ -34,6 +34,9 @@ class EngineCollector(Collector):
         )
         received = CounterMetricFamily("headwater_received_bytes", "Bytes of response bodies", labels=["connector"])
         records = CounterMetricFamily("headwater_records", "Records committed to the topic", labels=["connector"])
+        rejected = CounterMetricFamily(
+            "headwater_rejected_records", "Records that a transform refused", labels=["connector"]
+        )
         failing = GaugeMetricFamily("headwater_failing", "1 while a connector is failing, else 0", labels=["connector"])
         last = GaugeMetricFamily(
             "headwater_last_record_timestamp_seconds", "Unix time of the last committed record", labels=["connector"]
@@ -44,10 +47,11 @@ class EngineCollector(Collector):
             attempts.add_metric([name], counters.attempts)
             received.add_metric([name], counters.bytes)
             records.add_metric([name], counters.records)
+            rejected.add_metric([name], counters.rejected)
             failing.add_metric([name], 0 if counters.failing_since is None else 1)
             if counters.last_record is not None:
                 last.add_metric([name], counters.last_record / 1000)
-        yield from (polls, attempts, received, records, failing, last)
+        yield from (polls, attempts, received, records, rejected, failing, last)
         yield _histogram("headwater_request_seconds", "Time of whole responses", self._figures.requests)
         yield _histogram("headwater_schedule_lag_seconds", "How late polls begin", self._figures.lag)
         yield GaugeMetricFamily("headwater_log_bytes", "Size of the log on disk", value=self._log_size())

@@ -35,6 +35,7 @@ class TopicInfo(msgspec.Struct, frozen=True):
 class Append(msgspec.Struct, frozen=True):
     """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
 
+    `beside` are batches for other topics, which commit with the rest; each goes to one partition of its topic.
     `partition` None takes the partitions in turn. `checkpoint` is the connector's name and its encoded checkpoint. The
     log fills partition and offset into `exchange`. `linger` is for how many seconds it may wait for others to share its
     commit.
@@ -46,6 +47,7 @@ class Append(msgspec.Struct, frozen=True):
     checkpoint: tuple[str, bytes] | None = None
     exchange: Exchange | None = None
     linger: float = 0.0
+    beside: Sequence[tuple[str, Sequence[EncodedBatch]]] = ()
 
 
 class Receipt(msgspec.Struct, frozen=True):

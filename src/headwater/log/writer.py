@@ -25,7 +25,7 @@ from headwater.core.errors import (
     TopicNotFoundError,
 )
 from headwater.core.exchange import Exchange
-from headwater.fluvio.batch import with_base_offset
+from headwater.fluvio.batch import EncodedBatch, with_base_offset
 from headwater.log.failure import translate
 from headwater.log.schema import fetch
 from headwater.log.values import Append, Receipt, TopicInfo, TopicSpec
@@ -278,25 +278,54 @@ class Writer:
 def append(transaction: Transaction, work: Append) -> Receipt:
     """Assign offsets to the batches of one append, and gather its rows. Raises TopicError."""
     state = transaction.state
-    info = state.topics.get(work.topic)
-    if info is None:
-        raise TopicNotFoundError(f"topic not found: {work.topic}", hint="'headwater topic list' shows those there are")
+    info = _topic(state, work.topic)
     partitions = info.spec.partitions
     partition = work.partition
     if partition is None:
-        partition = 0
-        if partitions > 1:
-            partition = state.turns.get(info.id, -1) + 1
-            if partition >= partitions:
-                partition = 0
-            state.turns[info.id] = partition
+        partition = _turn(state, info)
     elif not 0 <= partition < partitions:
         raise PartitionNotFoundError(
             f"partition not found: {work.topic}-{partition}",
             hint=f"topic {work.topic} has partitions 0 to {partitions - 1}",
         )
+    # All topics are looked up before anything is gathered: an append is whole or not at all.
+    others = [(_topic(state, name), batches) for name, batches in work.beside] if work.beside else ()
+    base, following = _gather(transaction, info, partition, work.batches)
+    for other, batches in others:
+        _gather(transaction, other, _turn(state, other), batches)
+    if work.checkpoint is not None:
+        transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
+    if work.exchange is not None:
+        entry = msgspec.structs.replace(work.exchange, partition=partition, offset=base)
+        transaction.entries.append(state.enter(entry))
+    return Receipt(partition, base, following - base)
+
+
+def _topic(state: State, name: str) -> TopicInfo:
+    info = state.topics.get(name)
+    if info is None:
+        raise TopicNotFoundError(f"topic not found: {name}", hint="'headwater topic list' shows those there are")
+    return info
+
+
+def _turn(state: State, info: TopicInfo) -> int:
+    """Return the partition whose turn it is."""
+    if info.spec.partitions == 1:
+        return 0
+    partition = state.turns.get(info.id, -1) + 1
+    if partition >= info.spec.partitions:
+        partition = 0
+    state.turns[info.id] = partition
+    return partition
+
+
+def _gather(
+    transaction: Transaction, info: TopicInfo, partition: int, batches: Sequence[EncodedBatch]
+) -> tuple[int, int]:
+    """Gather the rows of batches. Return the offset of the first record and of the one behind the last."""
+    state = transaction.state
     base = following = state.next_offset(info.id, partition)
-    for batch in work.batches:
+    for batch in batches:
         transaction.batches.append(
             (
                 info.id,
@@ -309,13 +338,8 @@ def append(transaction: Transaction, work: Append) -> Receipt:
         )
         following += batch.count
     state.next[info.id, partition] = following
-    if work.checkpoint is not None:
-        transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
-    if work.exchange is not None:
-        entry = msgspec.structs.replace(work.exchange, partition=partition, offset=base)
-        transaction.entries.append(state.enter(entry))
     transaction.touched.add(info.id)
-    return Receipt(partition, base, following - base)
+    return base, following
 
 
 __all__ = ["KEPT_ENTRIES", "LogError", "Transaction", "Work", "Writer"]

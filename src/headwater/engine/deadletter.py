@@ -1,0 +1,67 @@
+"""Owns what a rejected record becomes in the dead-letter topic, and the words for what was rejected. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from headwater.core.record import Record
+from headwater.transforms.chain import UNKNOWN, Rejection
+
+# A reason is a module's text, and may be of any length (characters).
+_LONGEST_REASON = 2000
+_LONGEST_TOLD = 200
+
+
+def dead_letter(
+    rejection: Rejection,
+    given: Sequence[Record],
+    *,
+    connector: str,
+    topic: str,
+    now_ms: int,
+    mask: Callable[[str], str],
+) -> Record:
+    """Return the dead letter of a rejection: JSON with the reason, the stage and the original bytes, under its key.
+
+    `given` are the records that the chain was given. The original is the one of them that the rejected record came
+    from, or the rejected record itself where a transform made it of several; `entered` is it as it came to the stage,
+    when a transform had changed it.
+    """
+    original = rejection.record if rejection.origin == UNKNOWN else given[rejection.origin]
+    letter: dict[str, Any] = {
+        "connector": connector,
+        "topic": topic,
+        "time": now_ms,
+        "stage": rejection.stage,
+        "module": mask(rejection.name),
+        "error": rejection.slug.removeprefix("transform-"),
+        "reason": mask(rejection.reason[:_LONGEST_REASON]),
+        "record": _readable(original),
+    }
+    if (original.value, original.key) != (rejection.record.value, rejection.record.key):
+        letter["entered"] = _readable(rejection.record)
+    return Record(msgspec.json.encode(letter), original.key)
+
+
+def _readable(record: Record) -> dict[str, Any]:
+    return {"key": None if record.key is None else _text(record.key), "value": _text(record.value)}
+
+
+def _text(data: bytes) -> str | dict[str, str]:
+    """Return bytes as a text when they are one, else as `{"base64": ...}`: no byte may be lost."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def told(rejections: Sequence[Rejection], *, whither: str) -> str:
+    """Return the sentence about rejections for the ledger: `2 records to cats-dead-letter: stage 1 (x): why`."""
+    first = rejections[0]
+    count = f"{len(rejections)} record{'s' if len(rejections) != 1 else ''}"
+    reason = first.reason if len(first.reason) <= _LONGEST_TOLD else f"{first.reason[:_LONGEST_TOLD]}..."
+    return f"{count} {whither}: stage {first.stage} ({first.name}): {reason}"
