@@ -7,14 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headwater.cli.display import FORMATS, Table, fast_lines, key_value, template, value_text
-from headwater.cli.options import data_dir
+from headwater.cli.options import assignments, data_dir
 from headwater.core.record import StoredRecord
 from headwater.fluvio.batch import decode_records, decode_values
 from headwater.log import LogReader, StoredBatch, TopicInfo
+
+if TYPE_CHECKING:
+    from headwater.cli.sieve import Sieve
 
 # How often a follower asks the database for its version (seconds): an eighth of the delay that people are promised.
 _NAP = 0.006
@@ -72,6 +76,29 @@ class Start:
 @click.option("-k", "--key-value", "with_key", is_flag=True, help="Print `[key] value`.")
 @click.option("-F", "--format", "form", metavar="TEMPLATE", help="Such as '{{offset}}: {{key}} {{value}} {{time}}'.")
 @click.option("-O", "--output", type=click.Choice(FORMATS), default="dynamic", show_default=True)
+@click.option("--smartmodule", "--sm", "smartmodule", metavar="NAME", help="Pass the records through this SmartModule.")
+@click.option(
+    "--smartmodule-path",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Pass the records through this .wasm file.",
+)
+@click.option(
+    "-e",
+    "--params",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=assignments,
+    help="A parameter of the SmartModule. Repeatable.",
+)
+@click.option(
+    "--transforms",
+    "--transforms-file",
+    "transforms",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Pass the records through the chain in this file.",
+)
+@click.option("--aggregate-initial", metavar="TEXT", help="The state that an aggregate begins with.")
 @click.option("--disable-progressbar", is_flag=True, hidden=True)
 @data_dir
 def command(
@@ -87,12 +114,18 @@ def command(
     with_key: bool,  # noqa: FBT001 - a flag of the command line
     form: str | None,
     output: str,
+    smartmodule: str | None,
+    smartmodule_path: Path | None,
+    parameters: dict[str, str],
+    transforms: Path | None,
+    aggregate_initial: str | None,
     disable_progressbar: bool,  # noqa: ARG001, FBT001 - accepted because people's scripts give it
     data_dir: Path,
-) -> None:
+) -> int:
     """Print the records of a topic, then wait for more, until Ctrl-C.
 
-    Without -B, -H, -T or --start only records that arrive from now on are printed.
+    Without -B, -H, -T or --start only records that arrive from now on are printed. A record that a SmartModule refuses
+    is told on standard error, and the exit status is 1 then.
     """
     chosen = [beginning, head is not None, tail is not None, start is not None]
     if sum(chosen) > 1:
@@ -101,6 +134,11 @@ def command(
         raise click.UsageError("Name either -A or -p.")
     if form is not None and with_key:
         raise click.UsageError("Name either -F or -k.")
+    named = [smartmodule is not None, smartmodule_path is not None, transforms is not None]
+    if sum(named) > 1:
+        raise click.UsageError("Name only one of --smartmodule, --smartmodule-path and --transforms.")
+    if parameters and not any(named[:2]):
+        raise click.UsageError("-e needs --smartmodule or --smartmodule-path.")
     begin = Start(beginning=beginning, head=head, tail=tail, start=start)
     with LogReader(data_dir) as reader:
         info = reader.topic(topic)
@@ -111,7 +149,15 @@ def command(
             if end is not None:
                 bound = end + 1 if bound is None else min(bound, end + 1)
             spans.append(Span(partition, begin.offset(first, last), bound))
-        _print_all(reader, info, spans, Printer(output, form, with_key=with_key))
+        sieve = None
+        if any(named):
+            from headwater.cli.sieve import Sieve, chain_of  # noqa: PLC0415 - only SmartModules pay for the import
+
+            uses = str(smartmodule_path) if smartmodule_path else smartmodule
+            sieve = Sieve(chain_of(data_dir, uses, parameters, transforms), aggregate_initial)
+            sieve.look_back(reader, info)
+        _print_all(reader, info, spans, Printer(output, form, with_key=with_key), sieve)
+    return 1 if sieve is not None and sieve.refused else 0
 
 
 class Printer:
@@ -148,14 +194,16 @@ class Printer:
         self._stream.flush()
 
 
-def _print_all(reader: LogReader, topic: TopicInfo, spans: Sequence[Span], printer: Printer) -> None:
+def _print_all(
+    reader: LogReader, topic: TopicInfo, spans: Sequence[Span], printer: Printer, sieve: Sieve | None
+) -> None:
     while True:
         # Asked before reading: what is committed while this reads shows as a change afterwards.
         reader.changed()
         moved = False
         for span in spans:
             if not span.done:
-                moved |= _print_chunk(reader, topic, span, printer)
+                moved |= _print_chunk(reader, topic, span, printer, sieve)
         printer.flush()
         if all(span.done for span in spans):
             return
@@ -163,13 +211,30 @@ def _print_all(reader: LogReader, topic: TopicInfo, spans: Sequence[Span], print
             time.sleep(_NAP)
 
 
-def _print_chunk(reader: LogReader, topic: TopicInfo, span: Span, printer: Printer) -> bool:
+def _print_chunk(reader: LogReader, topic: TopicInfo, span: Span, printer: Printer, sieve: Sieve | None) -> bool:
     """Print the next records of a span, and return whether there were any."""
     batches = reader.read(topic.name, span.partition, span.position, _CHUNK, topic_id=topic.id)
-    for batch in batches:
-        if span.end is None or span.position < span.end:
-            _print_batch(batch, span, printer)
+    if sieve is None:
+        for batch in batches:
+            if span.end is None or span.position < span.end:
+                _print_batch(batch, span, printer)
+    elif batches:
+        _print_passed(batches, span, printer, sieve)
     return bool(batches)
+
+
+def _print_passed(batches: Sequence[StoredBatch], span: Span, printer: Printer, sieve: Sieve) -> None:
+    """Print what a chain leaves of batches, and move the span on."""
+    last = batches[-1].base_offset + batches[-1].count
+    end = last if span.end is None else min(last, span.end)
+    stored = [record for batch in batches for record in decode_records(batch.data, partition=span.partition)]
+    passed = sieve.passed([record for record in stored if span.position <= record.offset < end])
+    if passed:
+        if printer.values_only:
+            printer.values([record.value for record in passed])
+        else:
+            printer.records(passed)
+    span.position = end
 
 
 def _print_batch(batch: StoredBatch, span: Span, printer: Printer) -> None:

@@ -200,8 +200,8 @@ def test(
 ) -> int:
     r"""Run one module on lines of the standard input, each a record, and print what comes out.
 
-    MODULE is what `uses:` takes: a name, a .wasm file, ./file.py:function or python:package.module:function. Exit status
-    1 when a record was refused.
+    MODULE is what `uses:` takes: a name, a .wasm file, ./file.py:function or python:package.module:function. Exit
+    status 1 when a record was refused.
 
     \b
     headwater smartmodule test ./clean.py:no_dogs < facts.txt
