@@ -174,8 +174,11 @@ def delete(names: Sequence[str], data_dir: Path) -> None:
 @click.option("--record", "earlier", multiple=True, metavar="TEXT", help="A record to look back at. Repeatable.")
 @click.option("--text", help="One record, in place of the standard input.")
 @click.option(
-    "--file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="The whole file is one record."
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Lines of this file, in place of the standard input.",
 )
+@click.option("--raw", is_flag=True, help="The whole file is one record.")
 @click.option("--key", help="The key of every record.")
 @click.option("--key-separator", metavar="TEXT", help="What parts the key from the value in a line.")
 @click.option("-k", "--key-value", "with_key", is_flag=True, help="Print `[key] value`.")
@@ -191,6 +194,7 @@ def test(
     earlier: tuple[str, ...],
     text: str | None,
     file: Path | None,
+    raw: bool,  # noqa: FBT001 - a flag of the command line
     key: str | None,
     key_separator: str | None,
     with_key: bool,  # noqa: FBT001 - a flag of the command line
@@ -219,7 +223,11 @@ def test(
     if lookback is not None and earlier:
         shown = [Record(value.encode(), None, now) for value in earlier]
         stage.look_back(shown[-lookback.last :] if lookback.last else shown)
-    records = _input(text, file, key, key_separator)
+    if raw and file is None:
+        raise click.UsageError("--raw needs --file.")
+    if text is not None and file is not None:
+        raise click.UsageError("Name either --text or --file.")
+    records = _input(text, file, key, None if raw else key_separator, whole=raw)
     passed = chain.run(records, base_timestamp=now)
     for record in passed.records:
         stored = StoredRecord(record.value, record.key, record.timestamp or now, 0, 0)
@@ -236,16 +244,15 @@ def test(
     return 1 if passed.rejections else 0
 
 
-def _input(text: str | None, file: Path | None, key: str | None, separator: str | None) -> list[Record]:
-    if text is not None and file is not None:
-        raise click.UsageError("Name either --text or --file.")
+def _input(text: str | None, file: Path | None, key: str | None, separator: str | None, *, whole: bool) -> list[Record]:
     common = None if key is None else key.encode()
     if text is not None:
         return [Record(text.encode(), common)]
-    if file is not None:
-        return [Record(_bytes(file), common)]
+    content = None if file is None else _bytes(file)
+    if whole and content is not None:
+        return [Record(content, common)]
     records = []
-    for line in sys.stdin.buffer:
+    for line in sys.stdin.buffer if content is None else content.splitlines(keepends=True):
         value = line.removesuffix(b"\n").removesuffix(b"\r")
         if separator is None:
             records.append(Record(value, common))

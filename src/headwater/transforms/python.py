@@ -259,6 +259,7 @@ class _Watch:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._deadlines: dict[int, float] = {}
+        self._fired: set[int] = set()
         self._thread: threading.Thread | None = None
 
     def start(self, thread: int, seconds: float) -> None:
@@ -269,11 +270,15 @@ class _Watch:
                 self._thread.start()
             self._condition.notify()
 
-    def stop(self, thread: int) -> None:
+    def stop(self, thread: int) -> bool:
+        """Return whether the time was over, also when the function has caught what told it so."""
         with self._condition:
             self._deadlines.pop(thread, None)
             # One that is under way but has not arrived yet must not arrive later, in code of ours.
             _raise_in(thread, None)
+            fired = thread in self._fired
+            self._fired.discard(thread)
+        return fired
 
     def _run(self) -> None:
         while True:
@@ -283,6 +288,7 @@ class _Watch:
                     if deadline <= now:
                         # Raised again and again while the function holds on.
                         self._deadlines[thread] = now + 0.1
+                        self._fired.add(thread)
                         _raise_in(thread, ExpiredError)
                 nearest = min(self._deadlines.values(), default=None)
                 self._condition.wait(None if nearest is None else max(0.001, nearest - monotonic()))
@@ -301,16 +307,19 @@ _watch = _Watch()
 def limited(seconds: float) -> Iterator[None]:
     """Raise ExpiredError in the block when it takes longer. Python code is stopped, a call into C after it returns."""
     thread = threading.get_ident()
-    _watch.start(thread, seconds)
+    over = False
     try:
         try:
+            _watch.start(thread, seconds)
             yield
         finally:
-            _watch.stop(thread)
+            over = _watch.stop(thread)
     except ExpiredError:
         # It may have come while the watch was being stopped.
         _watch.stop(thread)
         raise
+    if over:
+        raise ExpiredError
 
 
 class PythonLoader:

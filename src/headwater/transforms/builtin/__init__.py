@@ -21,7 +21,7 @@ BUILTINS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def find_builtin(reference: Reference) -> Any | None:
+def find_builtin(reference: Reference) -> Any:
     """Return what makes the stages of a built-in transform, None when there is none of that name.
 
     Every version means the same one. Raises SmartModuleError when the library that it needs is not installed.

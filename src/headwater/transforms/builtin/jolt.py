@@ -142,9 +142,9 @@ class _Rules:
     def apply(self, value: Any, levels: list[_Level], output: _Output) -> None:
         """Match a value's members, the last of `levels` being the value itself."""
         for key, target in self._special:
-            # Such a key is a level of its own: `&1` in its path is the key that it stands below.
+            # Such a key is a level of its own, with the names of the one that it stands in.
             value_of = _special(key, levels)
-            below = [*levels, _Level([key], value_of)]
+            below = [*levels, _Level(levels[-1].captures, value)]
             _put(target, value_of, below, output)
         for key, member in _members(value):
             for pattern, target in self._rules:
@@ -315,7 +315,7 @@ class _Several(list[Any]):
 
 
 class Default:
-    """Puts values where there are none, or null."""
+    """Puts values where there are none. A null is a value, as in Fluvio."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self._spec = spec
@@ -340,12 +340,14 @@ def _defaulted(document: Any, spec: dict[str, Any]) -> Any:
         place = _place(made, name)
         if place is None:
             continue
-        there = made.get(place) if isinstance(made, dict) else (made[place] if place < len(made) else None)
+        if isinstance(made, dict):
+            there = made.get(place, _ABSENT)
+        else:
+            there = made[place] if place < len(made) else _ABSENT
+            made += [None] * (place + 1 - len(made))
         if isinstance(value, dict):
-            made[place] = _defaulted(_empty(value, key) if there is None else there, value)
-        elif there is None:
-            if isinstance(made, list):
-                made += [None] * (place + 1 - len(made))
+            made[place] = _defaulted(_empty(value, key) if there is _ABSENT else there, value)
+        elif there is _ABSENT:
             made[place] = value
     return made
 

@@ -12,7 +12,8 @@ from headwater.core.record import Record
 from headwater.transforms.python import smartmodule
 
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
-# Element -> field, of the channel and of an item. What is missing is null, as in Fluvio.
+_CREATOR = "{http://purl.org/dc/elements/1.1/}creator"
+# Element -> field, of the channel and of an item. What is missing or empty is left out, as in Fluvio.
 _CHANNEL = {
     "title": "title",
     "link": "link",
@@ -57,7 +58,14 @@ def rss_json(record: Record) -> Record:
         made["image"] = _fields(image, {"url": "url", "title": "title", "link": "link"})
     # RSS 1.0 has its items beside the channel.
     made["items"] = [_item(item) for item in (*channel.findall("item"), *root.findall("item"))]
-    return Record(msgspec.json.encode(made), record.key)
+    return Record(msgspec.json.encode(_pruned(made), order="sorted"), record.key)
+
+
+def _pruned(value: Any) -> Any:
+    """Leave out the members that are null, or empty maps or lists."""
+    if isinstance(value, dict):
+        return {key: _pruned(member) for key, member in value.items() if member not in (None, {}, [])}
+    return [_pruned(member) for member in value] if isinstance(value, list) else value
 
 
 def _fields(element: Any, names: dict[str, str]) -> dict[str, Any]:
@@ -72,6 +80,9 @@ def _item(item: Any) -> dict[str, Any]:
     made = _fields(item, _ITEM)
     made["categories"] = _categories(item)
     made["content"] = item.findtext(_CONTENT)
+    made["dublin_core_ext"] = {"creators": [it.text or "" for it in item.findall(_CREATOR)]}
+    if not made["dublin_core_ext"]["creators"]:
+        del made["dublin_core_ext"]
     enclosure, guid, source = item.find("enclosure"), item.find("guid"), item.find("source")
     made["enclosure"] = None
     if enclosure is not None:

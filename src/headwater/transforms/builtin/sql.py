@@ -9,32 +9,27 @@ import msgspec
 from headwater.core.record import Record
 from headwater.transforms.python import smartmodule
 
+_ABSENT = object()
 # As the mapping names types -> as the model does.
 _TYPES = {
-    "bool": "Bool",
-    "boolean": "Bool",
-    "char": "Char",
-    "smallint": "SmallInt",
-    "int": "Int",
-    "integer": "Int",
-    "bigint": "BigInt",
-    "float": "Float",
-    "real": "Float",
-    "double": "DoublePrecision",
-    "doubleprecision": "DoublePrecision",
-    "double-precision": "DoublePrecision",
-    "text": "Text",
-    "varchar": "Text",
-    "bytes": "Bytes",
-    "bytea": "Bytes",
-    "numeric": "Numeric",
-    "decimal": "Numeric",
-    "timestamp": "Timestamp",
-    "date": "Date",
-    "time": "Time",
-    "uuid": "Uuid",
-    "json": "Json",
-    "jsonb": "Json",
+    name: model
+    for model, names in {
+        "BigInt": ("int8", "bigint"),
+        "Int": ("int4", "int", "integer"),
+        "SmallInt": ("int2", "smallint"),
+        "Bool": ("bool", "boolean"),
+        "Bytes": ("bytes", "bytea"),
+        "Text": ("text",),
+        "Float": ("float4", "float", "real"),
+        "DoublePrecision": ("float8", "double precision", "doubleprecision"),
+        "Numeric": ("decimal", "numeric"),
+        "Date": ("date",),
+        "Time": ("time",),
+        "Timestamp": ("timestamp",),
+        "Json": ("json", "jsonb"),
+        "Uuid": ("uuid",),
+    }.items()
+    for name in names
 }
 
 
@@ -42,7 +37,7 @@ class ColumnValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a column gets: a type, what stands for a missing value, and whether one must be there."""
 
     type: str = "text"
-    default: str | None = None
+    default: str | int | float | None = None
     required: bool = False
 
     def __post_init__(self) -> None:
@@ -54,15 +49,27 @@ class ColumnValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Where a column's value stands in the JSON: names joined by dots, or `$` for the whole."""
 
-    json_key: str
+    json_key: str | None = None
     value: ColumnValue = ColumnValue()
+    snake_key: str | None = msgspec.field(default=None, name="json_key")
+
+    def __post_init__(self) -> None:
+        """Refuse a column that comes from nowhere."""
+        if self.json_key is None and self.snake_key is None:
+            raise ValueError("a column needs a json-key")
+
+    @property
+    def path(self) -> str:
+        """The place in the JSON, in whichever of its spellings it was given."""
+        return self.json_key if self.json_key is not None else self.snake_key or ""
 
 
 class SqlMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """A table and its columns."""
 
     table: str
-    map_columns: dict[str, Column]
+    map_columns: dict[str, Column] = {}
+    columns: dict[str, Column] = {}
     operation: str = "insert"
     unique_columns: list[str] = []
 
@@ -79,14 +86,15 @@ def json_sql(record: Record, *, mapping: SqlMapping) -> Record:
     """Replace a JSON value by the row that a SQL sink of Fluvio inserts."""
     document = msgspec.json.decode(record.value)
     values = []
-    for name, column in mapping.map_columns.items():
-        found = _found(document, column.json_key)
-        raw = column.value.default if found is None else _text(found)
-        if raw is None:
-            if column.value.required:
-                raise ValueError(f"there is no {column.json_key} for the column {name}")
-            continue
-        values.append({"column": name, "raw_value": raw, "type": _TYPES[column.value.type.lower()]})
+    for name, column in (mapping.map_columns or mapping.columns).items():
+        found = _found(document, column.path)
+        default = column.value.default
+        if found is _ABSENT and default is None and column.value.required:
+            raise ValueError(f"there is no {column.path!r} for the column {name}")
+        if found is _ABSENT:
+            # What is neither there nor required is an empty text, as in Fluvio.
+            found = "" if default is None else default
+        values.append({"column": name, "raw_value": _text(found), "type": _TYPES[column.value.type.lower()]})
     row: dict[str, Any] = {"table": mapping.table, "values": values}
     if mapping.operation == "upsert":
         row["uniq_idx"] = ",".join(mapping.unique_columns)
@@ -94,15 +102,16 @@ def json_sql(record: Record, *, mapping: SqlMapping) -> Record:
 
 
 def _found(document: Any, path: str) -> Any:
-    if path == "$":
-        return document
-    for step in path.split("."):
-        if isinstance(document, dict):
-            document = document.get(step)
+    """Return what stands at a path, `$` and an empty one being the whole; _ABSENT when there is nothing."""
+    for step in path.removeprefix("$").removeprefix(".").split("."):
+        if step == "":
+            continue
+        if isinstance(document, dict) and step in document:
+            document = document[step]
         elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
             document = document[int(step)]
         else:
-            return None
+            return _ABSENT
     return document
 
 
