@@ -300,14 +300,15 @@ async def test_no_topic_and_not_to_be_created(tmp_path: Path) -> None:
         assert await it.values() == [b"0"]
 
 
-async def test_smartmodules_are_refused_with_their_place(tmp_path: Path) -> None:
-    """What cannot be done yet is told before anything is started."""
+async def test_smartmodules_that_are_not_there(tmp_path: Path) -> None:
+    """Every one is told with its place before anything is started."""
     async with bench(tmp_path) as it:
         config = it.config(more="  filter: my-filter\ntransforms: [{uses: x}]\n")
-        with pytest.raises(InvalidConfigError, match="not available") as caught:
+        with pytest.raises(InvalidConfigError, match="there is no SmartModule") as caught:
             await it.engine.run([config], it.stop)
+        assert await it.log.topics() == []
     assert [(problem.line, problem.key) for problem in caught.value.problems] == [
-        (6, "parameters.filter"), (7, "transforms"),
+        (6, "parameters.filter"), (7, "transforms[0]"),
     ]  # fmt: skip
 
 

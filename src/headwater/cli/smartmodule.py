@@ -58,7 +58,8 @@ def load(name: str | None, wasm_file: Path | None, package: Path | None, data_di
         from headwater.transforms.package import open_package  # noqa: PLC0415 - only packages pay for cryptography
 
         opened = open_package(_bytes(package), str(package))
-        own = Reference(opened.name, opened.group or None, opened.version or None)
+        # What a package calls itself comes from elsewhere: it is read as strictly as what a person writes.
+        own = parse_reference(str(Reference(opened.name, opened.group or None, opened.version or None)))
         if reference is not None and reference not in (own, Reference(own.name), Reference(own.name, own.group)):
             raise SmartModuleError(f"{package} is {own}, not {reference}", hint="leave the name out")
         reference, code = own, opened.code
