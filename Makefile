@@ -45,7 +45,7 @@ coverage: $(STAMP) ## branch coverage of everything but the command line: at lea
 	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95 \
-		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*'
+		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*'
 
 minimal: ## install without extras into a fresh environment, and run the main job there
 	@rm -rf .minimal-venv && $(PYTHON) -m venv .minimal-venv

@@ -14,8 +14,8 @@ from headwater.testing import Answer, ScriptedServer
 PUBLIC = set(
     """
     ConfigError ConnectorConfig CurlFetcher Decision Engine Exchange FetchError HeadwaterError InvalidConfigError Log
-    LogError LogReader Offset Problem Receipt Record StoredRecord Topic TopicError TopicInfo TopicSpec UnavailableError
-    __version__ from_options load_files load_text running
+    LogError LogReader Offset Problem Receipt Record SmartModuleError StoredRecord Topic TopicError TopicInfo TopicSpec
+    UnavailableError __version__ from_options load_files load_text running smartmodule
     """.split()  # noqa: SIM905 - a list of words is easier to read than one of literals
 )
 

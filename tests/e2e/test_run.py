@@ -248,15 +248,6 @@ def test_the_ledger_answers_why(headwater: CommandLine, server: ScriptedServer) 
     assert "No polls of connector 'nobody'" in nobody.stderr
 
 
-def test_what_is_not_available_yet(headwater: CommandLine, server: ScriptedServer) -> None:
-    """SmartModules are kept in the configuration and refused when it runs, with their place."""
-    config = headwater.config(page(server) + "  filter: my-filter\n")
-    assert headwater.run("lint", config).returncode == 0
-    done = headwater.run("run", config)
-    assert done.returncode == 3
-    assert f"{config}:10:3: error: parameters.filter: SmartModules are not available in this version" in done.stderr
-
-
 def test_the_demo(headwater: CommandLine) -> None:
     """The demo prints facts as records, and says how to go on; nothing of it is left."""
     done = headwater.run("demo", "-n", "2")

@@ -159,7 +159,7 @@ def delete(names: Sequence[str], data_dir: Path) -> None:
 
 @command.command("test")
 @click.argument("module")
-@click.option("--kind", type=click.Choice(list(Kind)), help="Insist that it is of this kind.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Insist that it is of this kind.")
 @click.option(
     "-e",
     "--param",

@@ -104,7 +104,9 @@ def _through(chain: Chain, records: Sequence[Record], lines: list[str]) -> int:
 
     def show(number: int, passed: Sequence[Record], rejected: Sequence[Rejection]) -> None:
         step = chain.steps[number - 1]
-        lines.append(f"| stage {number}: {step.name} ({step.stage.kind}), {len(passed)} records")
+        lines.append(
+            f"| stage {number}: {step.name} ({step.stage.kind}), {len(passed)} record{'s' if len(passed) != 1 else ''}"
+        )
         for rejection in rejected[:_MOST_SHOWN]:
             lines.append(f"! refused ({rejection.slug.removeprefix('transform-')}): {rejection.reason}")
             lines.append(_shown(rejection.record.value))
