@@ -12,12 +12,18 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import fleet, log, polls, start
+from bench import fleet, log, polls, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
 ROOT = Path(__file__).parents[1]
-PARTS = {"start": start.measure, "log": log.measure, "polls": polls.measure, "fleet": fleet.measure}
+PARTS = {
+    "start": start.measure,
+    "log": log.measure,
+    "transforms": transforms.measure,
+    "polls": polls.measure,
+    "fleet": fleet.measure,
+}
 
 _HEAD = """\
 # Benchmarks
@@ -33,6 +39,8 @@ What the figures are:
   returned to the moment its line was read from the pipe of another process.
 - **log**: the bare loop writes the same blobs into a table with the same index through apsw, in WAL mode with
   synchronous=FULL: one transaction for each round. The medians of seven alternating runs of both.
+- **transforms**: medians of seven rounds in one thread, coding and decoding included; the bound of a filter is the same
+  input given to the same guest with nothing decoded. Modules are those of the tests, made from their WebAssembly text.
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.

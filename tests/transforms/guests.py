@@ -153,7 +153,7 @@ _COMPLAIN = """
         (if (call $has (local.get $value) (local.get $size) (i32.const 94))
           (then (loop $for_ever (br $for_ever))))
 """
-_KEEP = """
+KEEP = """
         (call $put (local.get $start) (i32.sub (local.get $end) (local.get $start)))
         (global.set $kept (i32.add (global.get $kept) (i32.const 1)))
 """
@@ -192,7 +192,7 @@ _COUNT = """
         (call $byte (global.get $state)) (call $byte (i32.const 0))
         (global.set $kept (i32.add (global.get $kept) (i32.const 1)))
 """
-_ONLY_A = f"(if (call $has (local.get $value) (local.get $size) (i32.const 97)) (then {_KEEP}))"
+_ONLY_A = f"(if (call $has (local.get $value) (local.get $size) (i32.const 97)) (then {KEEP}))"
 
 
 def letter_filter(**options: object) -> bytes:
@@ -207,7 +207,7 @@ def plain_filter() -> bytes:
 
 def upper_map(kind: str = "map", **options: object) -> bytes:
     """Make values upper case; the same refusals. As a filter_map it also drops those without an `a`."""
-    keep = _KEEP if kind == "map" else _ONLY_A.replace("i32.const 97", "i32.const 65")
+    keep = KEEP if kind == "map" else _ONLY_A.replace("i32.const 97", "i32.const 65")
     return compiled(walker(kind, _COMPLAIN + _UPPER + keep, **options))  # type: ignore[arg-type]
 
 
