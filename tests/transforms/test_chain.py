@@ -169,6 +169,7 @@ class Offsets:
         base_offset: int = 0,
         base_timestamp: int = 0,
         places: Sequence[int] | None = None,
+        encoded: bytes | None = None,
     ) -> Call:
         """Note the offsets."""
         self.seen += [base_offset + place for place in (range(len(records)) if places is None else places)]

@@ -68,11 +68,12 @@ class Output(msgspec.Struct, frozen=True):
     """What one call returned: the records before the first complaint, the complaint, and an aggregate's new state.
 
     `deltas` says for each of `records` which place in the input it comes from. Where only these were asked for,
-    `records` is empty.
+    `records` is empty. `raw` is the encoded list of them all.
     """
 
     deltas: Sequence[int]
     records: Sequence[Record]
+    raw: bytes
     complaint: Complaint | None = None
     accumulator: bytes | None = None
 
@@ -166,12 +167,14 @@ def encode_input(
     parameters: bytes | None = None,
     accumulator: bytes | None = None,
     places: Sequence[int] | None = None,
+    raw: bytes | None = None,
 ) -> bytes:
-    """Encode the input of one call; see `encode_records` for `places`.
+    """Encode the input of one call; see `encode_records` for `places`. `raw` are the records where they are encoded.
 
     `parameters` are the encoded ones of a module that reads them from every input; `accumulator` is an aggregate's.
     """
-    raw = encode_records(records, base_timestamp, places)
+    if raw is None:
+        raw = encode_records(records, base_timestamp, places)
     parts = [_I64.pack(base_offset), _U32.pack(len(raw)), raw]
     if version > FIRST_VERSION:
         parts.append(encode_parameters(Parameters(), version) if parameters is None else parameters)
@@ -303,8 +306,9 @@ def decode_output(data: bytes, *, accumulator: bool = False, values: bool = True
     """Decode what a transform returned, without `values` only the deltas. Raises SmartModuleError."""
     reader = _Reader(data)
     deltas, records = reader.records(values=values)
+    raw = data[: reader.position]
     complaint = reader.complaint() if reader.flag() else None
-    return Output(deltas, records, complaint, reader.take(reader.u32()) if accumulator else None)
+    return Output(deltas, records, raw, complaint, reader.take(reader.u32()) if accumulator else None)
 
 
 def decode_init_error(data: bytes) -> str:

@@ -100,10 +100,11 @@ class Chain:
         """
         origins: Sequence[int] = range(len(records))
         rejections: list[Rejection] = []
+        encoded: bytes | None = None
         for number, step in enumerate(self.steps, start=1):
             run = _Run(number, step, records, origins, base_timestamp=base_timestamp, base_offset=base_offset)
-            run.work()
-            records, origins = run.made, run.made_origins
+            run.work(encoded)
+            records, origins, encoded = run.made, run.made_origins, run.encoded
             rejections += run.rejections
             if watch is not None:
                 watch(number, records, run.rejections)
@@ -135,9 +136,13 @@ class _Run:
         self.made: list[Record] = []
         self.made_origins: list[int] = []
         self.rejections: list[Rejection] = []
+        # What the stage made in bytes, when one call made it all.
+        self.encoded: bytes | None = None
+        self._given: bytes | None = None
 
-    def work(self) -> None:
-        """Give the stage everything, however often it refuses or crashes."""
+    def work(self, encoded: bytes | None) -> None:
+        """Give the stage everything, however often it refuses or crashes. `encoded` is all of it in bytes, if known."""
+        self._given = encoded
         position, alone_until, total = 0, 0, len(self._records)
         # After a refusal calls are small at first, for each refusal costs what was encoded behind it.
         most = _MOST_RECORDS
@@ -179,7 +184,9 @@ class _Run:
             base_offset=(self._base_offset or 0) + (0 if placed else position),
             base_timestamp=self._base_timestamp,
             places=list(origins) if placed else None,
+            encoded=self._given if count == len(self._records) else None,
         )
+        self.encoded = call.encoded if count == len(self._records) else None
         self.made += call.records
         self.made_origins += [UNKNOWN if index < 0 else origins[index] for index in call.origins]
         if call.complaint is None:

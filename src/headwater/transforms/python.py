@@ -173,6 +173,7 @@ class PythonStage:
         base_offset: int = 0,  # noqa: ARG002 - functions are given records, and records know no offset
         base_timestamp: int = 0,
         places: Sequence[int] | None = None,  # noqa: ARG002 - the same
+        encoded: bytes | None = None,  # noqa: ARG002 - the same
     ) -> Call:
         """Give it records; see `Stage`."""
         made: list[Record] = []

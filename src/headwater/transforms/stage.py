@@ -22,13 +22,15 @@ class Call(msgspec.Struct, frozen=True):
     """What one call of a stage did.
 
     `origins` says for each of `records` which of the given ones it comes from. With a `complaint` the record at index
-    `refused` was refused, and those behind it were not looked at.
+    `refused` was refused, and those behind it were not looked at. `encoded` is the list of `records` in bytes, where a
+    stage has it and none of the given ones is missing: the next stage may save the encoding.
     """
 
     records: Sequence[Record]
     origins: Sequence[int]
     complaint: str | None = None
     refused: int = 0
+    encoded: bytes | None = None
 
 
 class Stage(Protocol):
@@ -59,9 +61,10 @@ class Stage(Protocol):
         base_offset: int = 0,
         base_timestamp: int = 0,
         places: Sequence[int] | None = None,
+        encoded: bytes | None = None,
     ) -> Call:
         """Give it records. Raises SmartModuleTrapError when it crashed or broke a limit; its state is as before then.
 
         A record's offset is `base_offset` and its place, which is its index unless `places` has other, rising ones.
-        `base_timestamp` is ms since the Unix epoch.
+        `base_timestamp` is ms since the Unix epoch. `encoded` is what another stage's call with the same base had.
         """

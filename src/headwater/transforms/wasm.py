@@ -473,14 +473,15 @@ class WasmStage:
         base_offset: int = 0,
         base_timestamp: int = 0,
         places: Sequence[int] | None = None,
+        encoded: bytes | None = None,
     ) -> Call:
         """Give it records; see `Stage`."""
         guest = self._ready()
-        status, output = self._run(guest, records, base_offset, base_timestamp, places)
+        status, output = self._run(guest, records, base_offset, base_timestamp, places=places, encoded=encoded)
         if status == UNDECODABLE and self._aggregate and self._version == VERSION:
             # Aggregates of before 0.10.14 look for their state where newer inputs have a time.
             self._version = OLD_VERSION
-            status, output = self._run(guest, records, base_offset, base_timestamp, places)
+            status, output = self._run(guest, records, base_offset, base_timestamp, places=places, encoded=encoded)
         if status < 0:
             raise self._trap(f"{self._module.name} returned an error: {_status(status)}", "transform-status")
         filters = self.kind is Kind.FILTER
@@ -507,7 +508,9 @@ class WasmStage:
         records: Sequence[Record],
         base_offset: int,
         base_timestamp: int,
+        *,
         places: Sequence[int] | None,
+        encoded: bytes | None,
     ) -> tuple[int, bytes]:
         data = encode_input(
             records,
@@ -517,6 +520,7 @@ class WasmStage:
             parameters=encode_parameters(self._parameters, self._version) if self._in_every_input else None,
             accumulator=self._state if self._aggregate else None,
             places=places,
+            raw=encoded,
         )
         return self._guarded(guest, self.kind.value, data, self._version)
 
@@ -547,7 +551,9 @@ class WasmStage:
                     for record, delta in zip(made, deltas, strict=True)
                 ]
         if complaint is None:
-            return Call(made, deltas)
+            # Only with every record at its own place is its encoded form what a fresh one would be.
+            whole = places is None and self.kind is not Kind.ARRAY_MAP and deltas == list(range(count))
+            return Call(made, deltas, encoded=result.raw if whole else None)
         return Call(made, deltas, complaint.hint or "it gave no reason", refused)
 
     def _ready(self) -> _Guest:

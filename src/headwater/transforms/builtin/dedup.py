@@ -88,6 +88,7 @@ class DedupStage:
         base_offset: int = 0,  # noqa: ARG002 - offsets say nothing of repeats
         base_timestamp: int = 0,
         places: Sequence[int] | None = None,  # noqa: ARG002 - the same
+        encoded: bytes | None = None,  # noqa: ARG002 - the same
     ) -> Call:
         """Give it records; see `Stage`."""
         kept = [
