@@ -273,13 +273,19 @@ class _Watch:
 
     def stop(self, thread: int) -> bool:
         """Return whether the time was over, also when the function has caught what told it so."""
-        with self._condition:
-            self._deadlines.pop(thread, None)
-            # One that is under way but has not arrived yet must not arrive later, in code of ours.
-            _raise_in(thread, None)
-            fired = thread in self._fired
-            self._fired.discard(thread)
-        return fired
+        over = False
+        while True:
+            try:
+                with self._condition:
+                    self._deadlines.pop(thread, None)
+                    over = over or thread in self._fired
+                    self._fired.discard(thread)
+                if over:
+                    _drain(thread)
+            except ExpiredError:
+                over = True
+            else:
+                return over
 
     def _run(self) -> None:
         while True:
@@ -295,10 +301,21 @@ class _Watch:
                 self._condition.wait(None if nearest is None else max(0.001, nearest - monotonic()))
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
-    )
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+def _drain(thread: int) -> None:
+    """Let what is under way to this thread, but has not arrived, arrive here and not in code of others.
+
+    Taking it back is possible too, but leaves CPython looking for it at every turn from then on.
+    """
+    try:
+        _raise_in(thread, ExpiredError)
+        while True:
+            pass
+    except ExpiredError:
+        return
 
 
 _watch = _Watch()
