@@ -288,6 +288,9 @@ class _Watch:
                 return over
 
     def _run(self) -> None:
+        # CPython 3.11 turns round for ever in a traced thread while an exception for another one is under way, and this
+        # thread holds the lock that the other may wait for.
+        sys.settrace(None)
         while True:
             with self._condition:
                 now = monotonic()
