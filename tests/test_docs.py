@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from commandline import CommandLine
 from headwater.cli.app import COMMANDS
 from headwater.config import load_text
 from headwater.config.secrets import SecretSource
@@ -82,3 +83,13 @@ def test_layers_in_the_architecture_are_the_contract() -> None:
     contract = (ROOT / "pyproject.toml").read_text().partition("layers = [")[2].partition("]")[0]
     for package in re.findall(r"headwater\.(\w+)", contract):
         assert package in drawn, package
+
+
+def test_the_readmes_smartmodule_runs(tmp_path: Path) -> None:
+    """The ten lines of Python do what is said of them."""
+    (text,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    headwater = CommandLine(tmp_path)
+    (tmp_path / "mine.py").write_text(text)
+    facts = '{"fact":"Cats sleep.","length":11}\n{"fact":"Cats do many other things too.","length":30}\n'
+    run = ("smartmodule", "test", "./mine.py:short_facts", "-e", "most=20", "-k")
+    assert headwater.good(*run, given=facts) == "[fact] Cats sleep.\n"
