@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import struct
 import tempfile
 import threading
 from bisect import bisect_left
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import wasmtime
+from crc32c import crc32c
 
 from headwater.core.errors import SmartModuleError, SmartModuleTrapError
 from headwater.core.record import Record
@@ -53,6 +55,7 @@ _I32 = [wasmtime.ValType.i32()]
 _WASI = "wasi_snapshot_preview1"
 _TRAP = re.compile(r"wasm trap: (.*)")
 _PAGE = 65_536
+_CHECKSUM = struct.Struct(">I")
 
 _CATCHER = """
 (module
@@ -189,15 +192,16 @@ class Host:
         """Return the module that calls these functions of a guest."""
         text = _caller(functions, versioned=versioned, dealloc=dealloc)
         if text not in self._callers:
-            self._callers[text] = wasmtime.Module(self.engine, text)
+            code = bytes(wasmtime.wat2wasm(text))
+            self._callers[text] = self._compiled(code, hashlib.sha256(code).hexdigest(), "the caller")
         return self._callers[text]
 
     def _compiled(self, code: bytes, digest: str, name: str) -> wasmtime.Module:
         place = None if self._cache is None else self._cache / f"{digest}-{_VERSION}-epoch.cwasm"
         if place is not None and (stored := _read_own(place)) is not None:
             # A file of ours that was cut or damaged is not native code to run: its own checksum stands before it.
-            checksum, native = stored[:32], stored[32:]
-            if hashlib.sha256(native).digest() == checksum:
+            native = stored[_CHECKSUM.size :]
+            if len(stored) > _CHECKSUM.size and _CHECKSUM.pack(crc32c(native)) == stored[: _CHECKSUM.size]:
                 with suppress(wasmtime.WasmtimeError):
                     return wasmtime.Module.deserialize(self.engine, native)
         if not code.startswith(b"\0asm"):
@@ -233,7 +237,7 @@ def _write_own(place: Path, native: bytes) -> None:
     descriptor, name = tempfile.mkstemp(dir=place.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(hashlib.sha256(native).digest())
+            file.write(_CHECKSUM.pack(crc32c(native)))
             file.write(native)
         Path(name).replace(place)
     except BaseException:
