@@ -5,17 +5,14 @@ A function is trusted: it runs in this process and may do what the user may do. 
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import inspect
 import sys
-import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -24,6 +21,7 @@ from headwater.core.errors import SmartModuleError, SmartModuleTrapError
 from headwater.core.record import Record
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.stage import Call, Limits
+from headwater.transforms.timelimit import ExpiredError, within
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARK = "__headwater_smartmodule__"
@@ -181,15 +179,19 @@ class PythonStage:
         # Encoded, because a function may change its state in place.
         before = self.state
         index = 0
+
+        def work() -> None:
+            nonlocal index
+            for index, record in enumerate(records):
+                known = record
+                if record.timestamp is None:
+                    known = Record(record.value, record.key, base_timestamp)
+                results = list(self._one(record, known))
+                made.extend(results)
+                origins.extend([index] * len(results))
+
         try:
-            with limited(self._limits.seconds):
-                for index, record in enumerate(records):
-                    known = record
-                    if record.timestamp is None:
-                        known = Record(record.value, record.key, base_timestamp)
-                    results = list(self._one(record, known))
-                    made += results
-                    origins += [index] * len(results)
+            within(self._limits.seconds, work)
         except ExpiredError:
             self._restore(before)
             raise SmartModuleTrapError(
@@ -248,99 +250,6 @@ def _checked(value: Any, wanted: type[_Wanted], words: str) -> _Wanted:
 def _sentence(error: Exception) -> str:
     said = str(error)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-class ExpiredError(BaseException):
-    """Raised in a function that runs too long. Not an Exception, so that a function does not catch it by accident."""
-
-
-class _Watch:
-    """Raises ExpiredError in threads whose time is over."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._deadlines: dict[int, float] = {}
-        self._fired: set[int] = set()
-        self._thread: threading.Thread | None = None
-
-    def start(self, thread: int, seconds: float) -> None:
-        with self._condition:
-            self._deadlines[thread] = monotonic() + seconds
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="headwater-watch", daemon=True)
-                self._thread.start()
-            self._condition.notify()
-
-    def stop(self, thread: int) -> bool:
-        """Return whether the time was over, also when the function has caught what told it so."""
-        over = False
-        while True:
-            try:
-                with self._condition:
-                    self._deadlines.pop(thread, None)
-                    over = over or thread in self._fired
-                    self._fired.discard(thread)
-                if over:
-                    _drain(thread)
-            except ExpiredError:
-                over = True
-            else:
-                return over
-
-    def _run(self) -> None:
-        # CPython 3.11 turns round for ever in a traced thread while an exception for another one is under way, and this
-        # thread holds the lock that the other may wait for.
-        sys.settrace(None)
-        while True:
-            with self._condition:
-                now = monotonic()
-                for thread, deadline in list(self._deadlines.items()):
-                    if deadline <= now:
-                        # Raised again and again while the function holds on.
-                        self._deadlines[thread] = now + 0.1
-                        self._fired.add(thread)
-                        _raise_in(thread, ExpiredError)
-                nearest = min(self._deadlines.values(), default=None)
-                self._condition.wait(None if nearest is None else max(0.001, nearest - monotonic()))
-
-
-def _raise_in(thread: int, error: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
-
-
-def _drain(thread: int) -> None:
-    """Let what is under way to this thread, but has not arrived, arrive here and not in code of others.
-
-    Taking it back is possible too, but leaves CPython looking for it at every turn from then on.
-    """
-    try:
-        _raise_in(thread, ExpiredError)
-        while True:
-            pass
-    except ExpiredError:
-        return
-
-
-_watch = _Watch()
-
-
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise ExpiredError in the block when it takes longer. Python code is stopped, a call into C after it returns."""
-    thread = threading.get_ident()
-    over = False
-    try:
-        try:
-            _watch.start(thread, seconds)
-            yield
-        finally:
-            over = _watch.stop(thread)
-    except ExpiredError:
-        # It may have come while the watch was being stopped.
-        _watch.stop(thread)
-        raise
-    if over:
-        raise ExpiredError
 
 
 class PythonLoader:
