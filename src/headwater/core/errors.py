@@ -25,6 +25,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── OffsetOutOfRangeError
     │   └── RecordTooLargeError
     ├── BatchError                  bytes that are not a Fluvio batch
+    ├── WireError                   bytes that are not a message of Fluvio's protocol
     ├── SmartModuleError            a module cannot be found, loaded or called, or broke its interface
     │   └── SmartModuleTrapError        it crashed, ran too long or out of memory
     └── LogError                    the data directory cannot be used                            exit 4
@@ -191,6 +192,10 @@ class RecordTooLargeError(TopicError):
 
 class BatchError(HeadwaterError):
     """The bytes are not a batch of the format that Fluvio writes."""
+
+
+class WireError(HeadwaterError):
+    """The bytes are not a message of Fluvio's protocol, or a value does not fit into one."""
 
 
 class SmartModuleError(HeadwaterError):
