@@ -58,6 +58,14 @@ class BatchHeader(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
+class StoredBatch(msgspec.Struct, frozen=True):
+    """A batch that has its place: `data` is as it goes over Fluvio's wire, with its base offset."""
+
+    base_offset: int
+    count: int
+    data: bytes
+
+
 def encode_batch(records: Sequence[Record], now_ms: int, compression: Compression = Compression.NONE) -> EncodedBatch:
     """Encode records as one batch, whatever its size. Records without a time get `now_ms`."""
     if not records:

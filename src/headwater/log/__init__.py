@@ -1,9 +1,11 @@
 """Owns the embedded log: topics, records, checkpoints and the ledger in one SQLite file, with one writer."""
 
+from headwater.core.topic import Offset, Receipt, TopicSpec
+from headwater.fluvio.batch import StoredBatch
 from headwater.log.log import Log, Topic
 from headwater.log.reader import LogReader
 from headwater.log.schema import FILE_NAME
-from headwater.log.values import Append, Offset, Receipt, StoredBatch, TopicInfo, TopicSpec
+from headwater.log.values import Append, TopicInfo
 
 __all__ = [
     "FILE_NAME",

@@ -17,6 +17,7 @@ from headwater.core.errors import HeadwaterError, LogError, TopicExistsError, To
 from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
 from headwater.core.record import Record, StoredRecord
+from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.fluvio.batch import decode_records, encode_batches
 from headwater.fluvio.compression import Compression, agreed
 from headwater.fluvio.partition import partition_of
@@ -25,7 +26,7 @@ from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
 from headwater.log.schema import FILE_NAME, open_writer, stored_checkpoint
-from headwater.log.values import Append, Offset, Receipt, TopicInfo, TopicSpec
+from headwater.log.values import Append, TopicInfo
 from headwater.log.writer import Outcome, Transaction, Writer
 
 _Result = TypeVar("_Result")

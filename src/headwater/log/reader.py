@@ -10,9 +10,11 @@ import msgspec
 
 from headwater.core.errors import PartitionNotFoundError, TopicNotFoundError
 from headwater.core.exchange import Exchange
+from headwater.core.topic import TopicSpec
+from headwater.fluvio.batch import StoredBatch
 from headwater.log.failure import mapped
 from headwater.log.schema import FILE_NAME, fetch, open_reader, stored_checkpoint
-from headwater.log.values import StoredBatch, TopicInfo, TopicSpec
+from headwater.log.values import TopicInfo
 
 _ENTRY = msgspec.json.Decoder(Exchange)
 _SPEC = msgspec.json.Decoder(TopicSpec)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headwater.core.topic import TopicSpec
 from headwater.log.schema import fetch
-from headwater.log.values import TopicInfo, TopicSpec
+from headwater.log.values import TopicInfo
 
 if TYPE_CHECKING:
     from headwater.log.writer import Transaction

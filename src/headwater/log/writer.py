@@ -25,10 +25,11 @@ from headwater.core.errors import (
     TopicNotFoundError,
 )
 from headwater.core.exchange import Exchange
+from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
 from headwater.log.failure import translate
 from headwater.log.schema import fetch
-from headwater.log.values import Append, Receipt, TopicInfo, TopicSpec
+from headwater.log.values import Append, TopicInfo
 
 # One commit takes at most this much, so that nobody waits long for the fsync of others.
 _MOST_ITEMS = 4096
