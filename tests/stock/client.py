@@ -192,8 +192,11 @@ class StockClient:
     def _send(self, command: str, arguments: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         given = {name: value for name, value in arguments.items() if value is not None}
-        self._process.stdin.write(json.dumps({"command": command, **given}).encode() + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps({"command": command, **given}).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise StockError(f"{self.version} had ended before {command}: {self.complaints()[-2000:]}") from None
 
     def _exchange(self, command: str, arguments: dict[str, Any], timeout: float | None) -> Iterator[dict[str, Any]]:
         self._send(command, arguments)

@@ -17,8 +17,9 @@ function emit(answer) {
   process.stdout.write(JSON.stringify(answer) + "\n");
 }
 
+// The client says that it takes an ArrayBuffer and takes a Buffer; an empty one ends it, so text goes as text.
 function bytes(text) {
-  return Uint8Array.from(Buffer.from(text ?? "", "latin1")).buffer;
+  return /^[\x00-\x7f]*$/.test(text ?? "") ? (text ?? "") : Buffer.from(text, "latin1");
 }
 
 function text(buffer) {
@@ -91,6 +92,7 @@ async function opened(how) {
 }
 
 async function take(stream, count, use) {
+  if (stream === undefined) throw new Error("no such stream is open");
   let seen = 0;
   while (seen < count) {
     const { value, done } = await stream.next();
@@ -101,7 +103,7 @@ async function take(stream, count, use) {
   return seen;
 }
 
-const now = () => BigInt(Date.now()) * 1000000n;
+const now = () => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6)); // nanoseconds of the day's time
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, Math.max(0, milliseconds)));
 
 const commands = {
@@ -178,7 +180,6 @@ const commands = {
     const seconds = Number(process.hrtime.bigint() - started) / 1e9;
     return { seconds, records: count, records_per_second: count / seconds };
   },
-  // Milliseconds are all that the clock of Node tells of the time of day.
   async tick({ topic, count, interval, size = 100, config }) {
     const producer = await producerOf(topic, config);
     let due = performance.now();
@@ -207,7 +208,9 @@ const commands = {
     await take(stream, count, (item) => ages.push(Number(now() - BigInt(text(item.value()).split(" ", 1)[0])) / 1e6));
     ages.sort((one, other) => one - other);
     const [p50, p90, p99] = [0.5, 0.9, 0.99].map((part) => ages[Math.min(ages.length - 1, Math.floor(ages.length * part))]);
-    return { records: ages.length, p50, p90, p99, max: ages.at(-1) };
+    const figures = { records: ages.length, p50, p90, p99, max: ages.at(-1) };
+    emit({ item: figures });
+    return figures;
   },
   async bulk_consume({ count, ...how }) {
     const started = process.hrtime.bigint();

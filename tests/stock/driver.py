@@ -425,14 +425,16 @@ class Driver:
         return seen
 
     def latency(self, topic: str, count: int, **how: Any) -> dict[str, float]:
-        """Stream "ready", receive `count` records of `tick`, and tell how old they were, in milliseconds."""
+        """Stream "ready", receive `count` records of `tick`, and stream how old they were, in milliseconds."""
         stream = self._stream(topic, **{"offset": "end", **how})
         _emit(item="ready")
         ages = sorted(
             (time.time_ns() - int(bytes(record.value()).split(b" ", 1)[0])) / 1e6 for record in islice(stream, count)
         )
         at = [ages[min(len(ages) - 1, int(len(ages) * part))] for part in (0.5, 0.9, 0.99)]
-        return {"records": len(ages), "p50": at[0], "p90": at[1], "p99": at[2], "max": ages[-1]}
+        figures = {"records": len(ages), "p50": at[0], "p90": at[1], "p99": at[2], "max": ages[-1]}
+        _emit(item=figures)
+        return figures
 
     def bulk_consume(self, topic: str, count: int, **how: Any) -> dict[str, float]:
         """Receive `count` records and tell how fast that was."""
@@ -450,27 +452,32 @@ class Driver:
         """Open a stream that `take` reads on: with `consumer` and `strategy`, one with stored offsets."""
         self._streams[name] = self._stream(topic, **how)
 
+    def _opened(self, name: str) -> Iterator[Any]:
+        if name not in self._streams:
+            raise LookupError("no such stream is open")
+        return self._streams[name]
+
     def take(self, count: int, name: str = "") -> list[dict[str, Any]]:
         """Return the next records of an open stream."""
-        return [_record(record) for record in islice(self._streams[name], count)]
+        return [_record(record) for record in islice(self._opened(name), count)]
 
     def offset_commit(self, name: str = "") -> None:
         """Remember how far an open stream was read."""
-        _need(self._streams[name], "offset_commit")()
+        _need(self._opened(name), "offset_commit")()
 
     def offset_flush(self, name: str = "") -> None:
         """Send what was remembered to the cluster, and wait for it."""
-        _need(self._streams[name], "offset_flush")()
+        _need(self._opened(name), "offset_flush")()
 
     def shut(self, name: str = "") -> None:
         """Drop an open stream."""
-        del self._streams[name]
+        self._streams.pop(name, None)
 
     def consumer_offsets(self) -> list[dict[str, Any]]:
         """List the stored offsets of consumers."""
         names = ("consumer_id", "topic", "partition", "offset", "modified_time")
         found = _need(self._fluvio(), "consumer_offsets")()
-        return [{name: getattr(one, name)() for name in names} for one in found]
+        return [{name: getattr(one, name) for name in names} for one in found]  # not wrapped, whatever its type says
 
     def delete_consumer_offset(self, consumer: str, topic: str, partition: int) -> None:
         """Delete one stored offset."""

@@ -5,11 +5,12 @@ from headwater.fluvio.batch import StoredBatch
 from headwater.log.log import Log, Topic
 from headwater.log.reader import LogReader
 from headwater.log.schema import FILE_NAME
-from headwater.log.values import Append, TopicInfo
+from headwater.log.values import Append, ConsumerOffset, TopicInfo
 
 __all__ = [
     "FILE_NAME",
     "Append",
+    "ConsumerOffset",
     "Log",
     "LogReader",
     "Offset",

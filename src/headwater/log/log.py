@@ -11,9 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import msgspec
-
-from headwater.core.errors import HeadwaterError, LogError, TopicExistsError, TopicNotFoundError
+from headwater.core.errors import HeadwaterError, LogError
 from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
 from headwater.core.record import Record, StoredRecord
@@ -21,12 +19,14 @@ from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.fluvio.batch import decode_records, encode_batches
 from headwater.fluvio.compression import Compression, agreed
 from headwater.fluvio.partition import partition_of
+from headwater.log import consumers, topics
 from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
 from headwater.log.schema import FILE_NAME, open_writer, stored_checkpoint
-from headwater.log.values import Append, TopicInfo
+from headwater.log.values import Append, ConsumerOffset, TopicInfo
+from headwater.log.waiters import Waiters
 from headwater.log.writer import Outcome, Transaction, Writer
 
 _Result = TypeVar("_Result")
@@ -58,7 +58,8 @@ class Log:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._lock = DirectoryLock(self.directory)
-        self._followers: dict[int, list[asyncio.Future[None]]] = {}
+        self._followers: dict[int, Waiters] = {}
+        self._watchers = Waiters()
         with ExitStack() as undo:
             undo.callback(self._lock.release)
             connection = open_writer(self._path)
@@ -103,40 +104,36 @@ class Log:
         """Create a topic. Raises TopicNameError, TopicExistsError or LogError."""
         check_topic_name(name)
         made = TopicSpec() if spec is None else spec
-        created = self.now_ms()
-
-        def work(transaction: Transaction) -> TopicInfo:
-            state = transaction.state
-            if name in state.topics:
-                raise TopicExistsError(f"topic already exists: {name}")
-            transaction.connection.execute(
-                "INSERT INTO topic (name, created, spec) VALUES (?, ?, ?)", (name, created, msgspec.json.encode(made))
-            )
-            info = TopicInfo(name, transaction.connection.last_insert_rowid(), created, made)
-            state.topics[name] = info
-            return info
-
-        return await self._do(work)
+        info = await self._do(partial(topics.create, name=name, spec=made, created=self.now_ms()))
+        self._watchers.wake()
+        return info
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic and its records. Raises TopicNotFoundError or LogError."""
+        await self._do(partial(topics.delete, name=name))
+        self._watchers.wake()
 
-        def work(transaction: Transaction) -> None:
-            state = transaction.state
-            info = state.topics.pop(name, None)
-            if info is None:
-                raise TopicNotFoundError(
-                    f"topic not found: {name}", hint="'headwater topic list' shows those there are"
-                )
-            for table in ("batch", "span"):
-                transaction.connection.execute(f"DELETE FROM {table} WHERE topic=?", (info.id,))  # noqa: S608 - fixed words
-            transaction.connection.execute("DELETE FROM topic WHERE id=?", (info.id,))
-            for place in [place for place in state.next if place[0] == info.id]:
-                del state.next[place]
+    async def add_partitions(self, name: str, count: int) -> TopicInfo:
+        """Give a topic more partitions. Raises TopicNotFoundError or LogError."""
+        info = await self._do(partial(topics.add_partitions, name=name, count=count))
+        self._watchers.wake()
+        return info
 
-            transaction.touched.add(info.id)
+    def topics_changed(self) -> asyncio.Future[None]:
+        """Return a future that is done when a topic has been made, deleted or changed after this call."""
+        return self._watchers.add()
 
-        await self._do(work)
+    async def keep_offset(self, offset: ConsumerOffset) -> None:
+        """Remember how far a consumer has got. Raises TopicNotFoundError or LogError."""
+        await self._do(partial(consumers.keep, offset=offset))
+
+    async def forget_offset(self, consumer: str, topic: str, partition: int) -> bool:
+        """Forget how far a consumer has got; return whether that was known. Raises TopicNotFoundError or LogError."""
+        return await self._do(partial(consumers.forget, consumer=consumer, topic=topic, partition=partition))
+
+    async def kept_offsets(self) -> list[ConsumerOffset]:
+        """Return how far every consumer has got that asked to be remembered."""
+        return await self._do(lambda transaction: consumers.kept(transaction.connection))
 
     async def retain(self) -> None:
         """Delete the records that have had their time, by age or by size. Called by itself once a minute."""
@@ -155,6 +152,10 @@ class Log:
             # A full or failing disk shows with the next append; the next round tries again.
             with suppress(LogError):
                 await self.retain()
+
+    def info(self, name: str) -> TopicInfo | None:
+        """Return a topic as of the last commit, None when there is none of that name. Costs nothing."""
+        return self._writer.topics.get(name)
 
     async def topics(self) -> list[TopicInfo]:
         """Return every topic, by name."""
@@ -202,15 +203,16 @@ class Log:
             else:
                 waiter.set_result(result)
         for topic in touched:
-            for follower in self._followers.pop(topic, ()):
-                if not follower.done():
-                    follower.set_result(None)
+            followers = self._followers.pop(topic, None)
+            if followers is not None:
+                followers.wake()
 
     def grown(self, topic: int) -> asyncio.Future[None]:
         """Return a future that is done when the topic has grown after this call."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._followers.setdefault(topic, []).append(future)
-        return future
+        followers = self._followers.get(topic)
+        if followers is None:
+            followers = self._followers[topic] = Waiters()
+        return followers.add()
 
     @property
     def reader(self) -> LogReader:

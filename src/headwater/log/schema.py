@@ -13,7 +13,7 @@ from headwater.log.failure import mapped
 FILE_NAME = "headwater.db"
 # "HWTR": tells file(1) and us whose file it is.
 _APPLICATION = 0x48575452
-_VERSION = 1
+_VERSION = 2
 
 # A plain rowid table with a unique index takes appends two to six times faster than WITHOUT ROWID.
 _TABLES = """
@@ -50,6 +50,19 @@ CREATE TABLE ledger (
     entry BLOB NOT NULL
 );
 """
+# What later versions of the file added, by the version that each step begins with; a new file takes all of them.
+_STEPS = {
+    1: """
+CREATE TABLE consumer (
+    topic INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition, name)
+) WITHOUT ROWID;
+""",
+}
 
 
 def open_writer(path: Path) -> apsw.Connection:
@@ -69,15 +82,20 @@ def open_writer(path: Path) -> apsw.Connection:
             # 32 MB of write-ahead log before it goes into the file: pages written often go there once, not each time.
             connection.pragma("wal_autocheckpoint", 4000)
             connection.pragma("journal_size_limit", 64 * 1024 * 1024)
-            if connection.pragma("user_version") == 0:
-                connection.execute(
-                    f"BEGIN IMMEDIATE; {_TABLES}; PRAGMA application_id={_APPLICATION}; "
-                    f"PRAGMA user_version={_VERSION}; COMMIT"
-                )
+            _bring_up_to_date(connection)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _bring_up_to_date(connection: apsw.Connection) -> None:
+    version = connection.pragma("user_version")
+    if version == _VERSION:
+        return
+    tables = "" if version else f"{_TABLES}; PRAGMA application_id={_APPLICATION};"
+    steps = ";".join(_STEPS[step] for step in range(max(1, version), _VERSION))
+    connection.execute(f"BEGIN IMMEDIATE; {tables} {steps}; PRAGMA user_version={_VERSION}; COMMIT")
 
 
 def open_reader(path: Path) -> apsw.Connection:

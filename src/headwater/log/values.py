@@ -20,6 +20,16 @@ class TopicInfo(msgspec.Struct, frozen=True):
     spec: TopicSpec
 
 
+class ConsumerOffset(msgspec.Struct, frozen=True):
+    """How far a consumer has got in a partition. `modified` is ms since the Unix epoch."""
+
+    consumer: str
+    topic: str
+    partition: int
+    offset: int
+    modified: int
+
+
 class Append(msgspec.Struct, frozen=True):
     """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
 
