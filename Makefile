@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Stock Fluvio clients, which the tests of our protocol talk to.
+STOCK  := .stock/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check lint types contracts coverage minimal docs bench constraints clean
+.PHONY: help stock demo test test-long check lint types contracts coverage minimal docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,13 +21,19 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[testing]' --group dev
 	@touch $@
 
+$(STOCK): tests/stock/install.py $(STAMP)
+	@$(BIN)/python tests/stock/install.py .stock
+	@touch $@
+
+stock: $(STOCK) ## fetch the stock Fluvio clients that tests talk to
+
 demo: $(STAMP) ## poll a sample API into a topic and print the records
 	@$(BIN)/headwater demo
 
-test: $(STAMP) ## run all tests (under three minutes on two cores)
+test: $(STAMP) $(STOCK) ## run all tests (under three minutes on two cores)
 	$(BIN)/pytest -n auto -m 'not long'
 
-test-long: $(STAMP) ## run the long campaigns: kills, floods
+test-long: $(STAMP) $(STOCK) ## run the long campaigns: kills, floods
 	$(BIN)/pytest -n auto -m long
 
 lint: $(STAMP) ## style and lint
@@ -70,4 +78,4 @@ constraints: ## pin the newest versions into constraints.txt
 	@rm -rf .constraints-venv
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .stock .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

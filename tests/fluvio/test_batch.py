@@ -11,13 +11,13 @@ from headwater.core.errors import BatchError
 from headwater.core.record import Record, StoredRecord
 from headwater.fluvio.batch import (
     MOST_BATCH_BYTES,
+    _seal,
     check_batch,
     decode_header,
     decode_records,
     decode_values,
     encode_batch,
     encode_batches,
-    seal,
     with_base_offset,
 )
 from headwater.fluvio.compression import Compression
@@ -138,6 +138,6 @@ def test_a_count_that_the_bytes_cannot_hold_is_refused() -> None:
 def test_one_record_is_encoded_as_any_other(value: bytes, now: int) -> None:
     """The short way for one record without a key gives the bytes of the general one."""
     body = b"\0\0\0\0" + encode_varint(len(value)) + value + b"\0"
-    expected = seal(encode_varint(len(body)) + body, 1, now, now, Compression.NONE)
+    expected = _seal(encode_varint(len(body)) + body, 1, (now, now), Compression.NONE, 0)
     assert encode_batch([Record(value)], now) == expected
     assert encode_batch([Record(value, timestamp=now)], 5) == expected

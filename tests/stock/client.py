@@ -186,7 +186,11 @@ class StockClient:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._answers.put(line)
+            if line.startswith(b"{"):
+                self._answers.put(line)
+            else:  # the client for Node logs there
+                self._complaints.write(line)
+                self._complaints.flush()
         self._answers.put(None)
 
     def _send(self, command: str, arguments: dict[str, Any]) -> None:

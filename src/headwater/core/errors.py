@@ -28,6 +28,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     ├── WireError                   bytes that are not a message of Fluvio's protocol
     ├── SmartModuleError            a module cannot be found, loaded or called, or broke its interface
     │   └── SmartModuleTrapError        it crashed, ran too long or out of memory
+    ├── ServerError                 the server cannot listen, or its certificates cannot be used
     └── LogError                    the data directory cannot be used                            exit 4
         ├── LogLockedError              another process writes it
         ├── LogFullError                no space: wait, then go on                    retry
@@ -210,6 +211,10 @@ class SmartModuleTrapError(SmartModuleError):
     def __init__(self, message: str, slug: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.slug = slug
+
+
+class ServerError(HeadwaterError):
+    """The server cannot listen where it is to, or its certificates cannot be used."""
 
 
 class LogError(HeadwaterError):

@@ -66,8 +66,16 @@ class StoredBatch(msgspec.Struct, frozen=True):
     data: bytes
 
 
-def encode_batch(records: Sequence[Record], now_ms: int, compression: Compression = Compression.NONE) -> EncodedBatch:
-    """Encode records as one batch, whatever its size. Records without a time get `now_ms`."""
+def encode_batch(
+    records: Sequence[Record],
+    now_ms: int,
+    compression: Compression = Compression.NONE,
+    deltas: Sequence[int] | None = None,
+) -> EncodedBatch:
+    """Encode records as one batch, whatever its size. Records without a time get `now_ms`.
+
+    `deltas` are how far behind the first one's offset that of each is, when they do not follow each other.
+    """
     if not records:
         raise BatchError("a batch without records cannot be encoded")
     first = records[0].timestamp
@@ -78,7 +86,9 @@ def encode_batch(records: Sequence[Record], now_ms: int, compression: Compressio
     latest = first
     parts: list[bytes] = []
     append = parts.append
-    for delta, record in enumerate(records):
+    if deltas is None:
+        deltas = range(len(records))
+    for delta, record in zip(deltas, records, strict=True):
         timestamp = record.timestamp
         if timestamp is None:
             timestamp = now_ms
@@ -101,8 +111,7 @@ def encode_batch(records: Sequence[Record], now_ms: int, compression: Compressio
         )
         append(encode_varint(len(body)))
         append(body)
-    payload = b"".join(parts)
-    return seal(payload, len(records), first, latest, compression)
+    return _seal(b"".join(parts), len(records), (first, latest), compression, deltas[-1])
 
 
 def _encode_one(value: bytes, timestamp: int) -> EncodedBatch:
@@ -125,10 +134,13 @@ def _encode_one(value: bytes, timestamp: int) -> EncodedBatch:
     return EncodedBatch(head + covered, 1, timestamp, timestamp)
 
 
-def seal(payload: bytes, count: int, first: int, latest: int, compression: Compression) -> EncodedBatch:
+def _seal(
+    payload: bytes, count: int, times: tuple[int, int], compression: Compression, last_delta: int
+) -> EncodedBatch:
     """Put the header before the encoded records of a batch. The count is compressed with the records, as in Fluvio."""
+    first, latest = times
     payload = compress(_COUNT.pack(count) + payload, compression)
-    covered = _COVERED.pack(compression, count - 1, first, latest, -1, -1, -1) + payload
+    covered = _COVERED.pack(compression, last_delta, first, latest, -1, -1, -1) + payload
     data = b"".join(
         (
             _PREFIX.pack(0, len(covered) + _MIDDLE.size),
@@ -187,6 +199,16 @@ def check_batch(data: bytes) -> BatchHeader:
     if stored != actual:
         raise BatchError(f"the checksum of a batch is {actual:08x}, not {stored:08x}: its bytes are damaged")
     return header
+
+
+def stated_count(data: bytes, header: BatchHeader) -> int | None:
+    """Return how many records a batch itself says it holds, None when that is compressed. Raises BatchError."""
+    if header.attributes & (_CODEC_BITS | _SCHEMA_BIT):
+        return None
+    if len(data) < HEADER_BYTES:
+        raise BatchError("a batch ends before the count of its records")
+    count: int = _COUNT.unpack_from(data, _HEADER.size)[0]
+    return count
 
 
 def _payload(data: bytes, header: BatchHeader) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from headwater.fluvio.compression import Compression
-from headwater.fluvio.wire import I32, I64, U8, U16, U32, U64, Codec, Message, Reader, Since
+from headwater.fluvio.wire import I32, I64, U8, U16, U32, U64, Codec, Message, Reader, Since, codec_of
 
 # A size that a partition's leader does not tell.
 UNKNOWN_SIZE = -2
@@ -96,10 +96,25 @@ class Mirrored(Message, frozen=True):
 
 
 class Retention(Message, frozen=True):
-    """Records older than this are deleted, a segment at a time."""
+    """Records older than this are deleted, a segment at a time. `policy` is 0: there is no other."""
 
-    TAG: ClassVar[int] = 0
     seconds: U32
+    policy: U8 = 0
+
+    @classmethod
+    def codec(cls, version: int) -> Codec:  # noqa: ARG003 - the same in all versions
+        """Return how it is written and read: as a choice of which there is only one."""
+        tag, seconds = codec_of(U8, 0), codec_of(U32, 0)
+
+        def put(parts: list[bytes], value: Retention) -> None:
+            tag.put(parts, value.policy)
+            seconds.put(parts, value.seconds)
+
+        def get(reader: Reader) -> Retention:
+            policy = tag.get(reader)
+            return Retention(seconds.get(reader), policy)
+
+        return Codec(put, get)
 
 
 class Storage(Message, frozen=True):

@@ -157,9 +157,13 @@ class Log:
         """Return a topic as of the last commit, None when there is none of that name. Costs nothing."""
         return self._writer.topics.get(name)
 
+    def topics_now(self) -> list[TopicInfo]:
+        """Return every topic as of the last commit, by name."""
+        return sorted(self._writer.topics.values(), key=lambda info: info.name)
+
     async def topics(self) -> list[TopicInfo]:
         """Return every topic, by name."""
-        return sorted(self._writer.topics.values(), key=lambda info: info.name)
+        return self.topics_now()
 
     async def topic(self, name: str) -> Topic:
         """Return a topic to append to, read and follow. Raises TopicNotFoundError."""

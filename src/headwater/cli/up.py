@@ -1,0 +1,108 @@
+"""Owns `headwater up`: the server in the foreground. What it speaks is the server's."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from headwater.cli.boundary import INTERRUPTED
+from headwater.cli.logs import configure_logs
+from headwater.cli.options import data_dir
+from headwater.fetch import raise_file_limit
+from headwater.log import Log
+from headwater.server.server import Listen, Server, server_context
+
+logger = structlog.get_logger("headwater")
+
+
+def _advertised(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str | None, int | None]:  # noqa: ARG001 - click's signature
+    """Read HOST or HOST:PORT."""
+    if value is None:
+        return None, None
+    host, colon, port = value.rpartition(":")
+    if not colon or value.endswith("]"):
+        return value.strip("[]"), None
+    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+        raise click.BadParameter(f"{value!r} is not of the form HOST or HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+@click.command()
+@click.option(
+    "--listen", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on; 0.0.0.0 is all."
+)
+@click.option("--sc-port", type=click.IntRange(0, 65535), help="The port of profiles.  [default: 9003 if free]")
+@click.option("--spu-port", type=click.IntRange(0, 65535), help="The port of records.  [default: 9005 if free]")
+@click.option(
+    "--advertise",
+    metavar="HOST[:PORT]",
+    callback=_advertised,
+    help="Where clients find the port of records, when that is another address from outside (containers, NAT).",
+)
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Speak TLS: certificate."
+)
+@click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Its key.")
+@click.option(
+    "--client-ca",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Serve only clients with a certificate of this authority.",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.option("--log-format", type=click.Choice(["auto", "human", "json"]), default="auto", show_default=True)
+@data_dir
+def command(
+    listen: str,
+    sc_port: int | None,
+    spu_port: int | None,
+    advertise: tuple[str | None, int | None],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    client_ca: Path | None,
+    log_level: str,
+    log_format: str,
+    data_dir: Path,
+) -> int:
+    """Serve the embedded log over Fluvio's protocol, until Ctrl-C.
+
+    Any stock Fluvio client finds the topics at the address that is said at the start.
+    """
+    configure_logs(log_format, log_level)
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together.")
+    if client_ca is not None and tls_cert is None:
+        raise click.UsageError("--client-ca needs --tls-cert and --tls-key.")
+    tls = server_context(tls_cert, tls_key, client_ca) if tls_cert and tls_key else None
+    host, port = advertise
+    place = Listen(listen, sc_port, spu_port, host, port, tls)
+    if place.exposed and tls is None:
+        logger.warning("anybody who reaches this machine can read and write all topics", hint="use --tls-cert")
+    return uvloop.run(_serve(data_dir, place))
+
+
+async def _serve(directory: Path, place: Listen) -> int:
+    stop = asyncio.Event()
+    received: list[signal.Signals] = []
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        received.append(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    raise_file_limit()
+    async with AsyncExitStack() as cleanup:
+        log = await cleanup.enter_async_context(Log.open(directory))
+        server = await cleanup.enter_async_context(Server(log, place))
+        logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
+        await stop.wait()
+    return INTERRUPTED if signal.SIGINT in received else 0

@@ -1,0 +1,207 @@
+"""Owns what the system controller's port does: topics and SmartModules are made, deleted, listed and watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from headwater.core.errors import HeadwaterError, TopicError, TopicExistsError, TopicNameError, TopicNotFoundError
+from headwater.core.names import check_topic_name
+from headwater.fluvio import admin, objects
+from headwater.fluvio.errorcode import ErrorCode, as_code, code
+from headwater.fluvio.frame import Header
+from headwater.fluvio.wire import Reader, decode, encode
+from headwater.log import Log, TopicInfo
+from headwater.server import describe
+from headwater.server.connection import Apis, Connection
+from headwater.server.modules import Modules, RefusedError
+
+RANGES = {
+    admin.CREATE: (6, 19),
+    admin.DELETE: (6, 19),
+    admin.LIST: (6, 19),
+    admin.WATCH: (6, 19),
+    admin.UPDATE: (15, 19),
+}
+_MOST_WATCHES = 64
+
+
+class Controller:
+    """The system controller. `address` returns the one SPU as clients are to find it."""
+
+    def __init__(self, log: Log, modules: Modules, address: Callable[[], objects.Spu]) -> None:
+        self._log = log
+        self._modules = modules
+        self._address = address
+        self.apis = Apis(
+            {
+                admin.CREATE: self._create,
+                admin.DELETE: self._delete,
+                admin.LIST: self._list,
+                admin.WATCH: self._watch,
+                admin.UPDATE: self._update,
+            },
+            RANGES,
+        )
+
+    async def _create(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        request = admin.decode_create(reader, header.version)
+        name = request.common.name
+        try:
+            if isinstance(request.spec, objects.TopicSpec):
+                await self._create_topic(name, request.spec, dry_run=request.common.dry_run)
+            elif isinstance(request.spec, objects.ModuleSpec):
+                dry_run = request.common.dry_run
+                name = await self._modules.create(name, request.spec, now_ms=self._log.now_ms(), dry_run=dry_run)
+            else:
+                raise RefusedError(code("InvalidCreateRequest"))
+        except HeadwaterError as error:
+            return self._refused(name, error, header.version, f"{request.label} cannot be created here")
+        return (encode(admin.Status(name), header.version),)
+
+    async def _create_topic(self, name: str, spec: objects.TopicSpec, *, dry_run: bool) -> None:
+        check_topic_name(name)
+        if name == describe.CONSUMER_TOPIC:
+            raise TopicExistsError(f"topic already exists: {name}")
+        made = describe.topic_spec(spec)
+        if not dry_run:
+            await self._log.create_topic(name, made)
+        elif self._log.info(name) is not None:
+            raise TopicExistsError(f"topic already exists: {name}")
+
+    async def _delete(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        label = admin.decode_label(reader, header.version)
+        request = decode(admin.DeleteKey, reader, header.version)
+        name = request.key
+        try:
+            if label == objects.Topic.LABEL:
+                info = self._log.info(name)
+                system = name == describe.CONSUMER_TOPIC or (info is not None and info.spec.system)
+                if system and (info is None or not request.force):
+                    raise RefusedError(code("SystemSpecDeletionAttempt", "topic", name))
+                await self._log.delete_topic(name)
+            elif label == objects.Module.LABEL:
+                await self._modules.delete(name)
+            else:
+                raise RefusedError(code("InvalidDeleteRequest"))
+        except HeadwaterError as error:
+            return self._refused(name, error, header.version, f"there is no {label} {name}")
+        return (encode(admin.Status(name), header.version),)
+
+    async def _update(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        label = admin.decode_label(reader, header.version)
+        name = ""
+        try:
+            if label != objects.Topic.LABEL:
+                raise RefusedError(code("Other", f"{label} cannot be changed here"))
+            request = decode(admin.UpdateTopic, reader, header.version)
+            name = request.key
+            info = self._log.info(name)
+            if info is None:
+                raise TopicNotFoundError(f"topic not found: {name}")
+            if isinstance(request.action, admin.AddMirror):
+                raise TopicError("mirrored topics are not available here")
+            if info.spec.partitions + request.action.count > describe.MOST_PARTITIONS:
+                raise TopicError(f"a topic has at most {describe.MOST_PARTITIONS} partitions")
+            await self._log.add_partitions(name, request.action.count)
+        except HeadwaterError as error:
+            return self._refused(name, error, header.version, "nothing was changed")
+        return (encode(admin.Status(name), header.version),)
+
+    @staticmethod
+    def _refused(name: str, error: HeadwaterError, version: int, otherwise: str) -> Iterable[bytes]:
+        answer: ErrorCode
+        if isinstance(error, RefusedError):
+            answer, message = error.code, otherwise
+        elif isinstance(error, TopicError) and type(error) is TopicError:
+            answer, message = code("TopicInvalidConfiguration"), error.message
+        else:
+            answer = as_code(error)
+            message = error.message
+            if isinstance(error, TopicNameError) and error.hint:
+                message = f"{message} ({error.hint})"
+        return (encode(admin.Status(name, answer, message), version),)
+
+    async def _list(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        label = admin.decode_label(reader, header.version)
+        wanted = decode(admin.Filters, reader, header.version)
+        found: Sequence[objects.Object]
+        if label == objects.Topic.LABEL:
+            infos = describe.matching(self._infos(), wanted.names, system=wanted.system)
+            found = [describe.topic(info) for info in infos]
+        elif label == objects.Partition.LABEL:
+            infos = describe.matching(self._infos(), (), system=wanted.system)
+            found = [it for it in self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
+        elif label == objects.Module.LABEL:
+            found = await self._modules.listed(wanted.names, summary=wanted.summary)
+        elif label == objects.Spu.LABEL:
+            found = [self._address()]
+        else:
+            # Kinds of objects that there are none of here.
+            found = []
+        return (admin.encode_objects(label, tuple(found), header.version),)
+
+    def _infos(self) -> list[TopicInfo]:
+        return [*self._log.topics_now(), describe.consumer_topic()]
+
+    def _partitions(self, infos: Iterable[TopicInfo]) -> list[objects.Partition]:
+        found = []
+        for info in infos:
+            for number in range(info.spec.partitions):
+                start, end = (0, 0)
+                if info.name != describe.CONSUMER_TOPIC:
+                    start, end = self._log.reader.offsets(info.name, number)
+                found.append(describe.partition(info, number, start, end, objects.UNKNOWN_SIZE))
+        return found
+
+    async def _watch(self, header: Header, reader: Reader, connection: Connection) -> None:
+        label = admin.decode_label(reader, header.version)
+        decode(admin.Watch, reader, header.version)
+        watches = connection.streams
+        if len(watches) >= _MOST_WATCHES:
+            raise TopicError(f"more than {_MOST_WATCHES} watches on one connection")
+        number = len(watches) + 1
+        watches[number] = label
+        connection.later(self._tell(header, label, connection))
+
+    async def _tell(self, header: Header, label: str, connection: Connection) -> None:
+        """Tell a client all objects of a kind, then every change of them."""
+        epoch = 1
+        changed = self._log.topics_changed()
+        known = await self._watched(label)
+        update = admin.Update(epoch, (), tuple(known.values()))
+        while True:
+            await connection.send(header, (admin.encode_update(label, update, header.version),))
+            while True:
+                await changed
+                changed = self._log.topics_changed()
+                now = await self._watched(label)
+                changes = [admin.Changed(deleted=True, object=known[name]) for name in known if name not in now]
+                changes += [
+                    admin.Changed(deleted=False, object=it) for name, it in now.items() if known.get(name) != it
+                ]
+                known = now
+                if changes:
+                    break
+            epoch += 1
+            update = admin.Update(epoch, tuple(changes), ())
+
+    async def _watched(self, label: str) -> dict[str, objects.Object]:
+        found: Sequence[objects.Object] = ()
+        if label == objects.Topic.LABEL:
+            found = [describe.topic(info) for info in self._infos()]
+        elif label == objects.Partition.LABEL:
+            # Clients want to know who leads; how far a partition has got they ask its leader.
+            found = [
+                describe.partition(info, number, 0, 0, objects.UNKNOWN_SIZE)
+                for info in self._infos()
+                for number in range(info.spec.partitions)
+            ]
+        elif label == objects.Spu.LABEL:
+            found = [self._address()]
+        elif label == objects.Module.LABEL:
+            found = await self._modules.listed((), summary=True)
+        return {it.name: it for it in found}
+
+
+def _named(name: str, filters: Sequence[str]) -> bool:
+    return any(part in name for part in filters)

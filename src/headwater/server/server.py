@@ -1,0 +1,155 @@
+"""Owns the server's ports: it listens, serves every connection, and ends all of them. What is said is the APIs'."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from headwater.core.errors import ServerError
+from headwater.fluvio import objects
+from headwater.log import Log
+from headwater.server import describe
+from headwater.server.connection import Apis, Connection, Shared
+from headwater.server.controller import Controller
+from headwater.server.modules import Modules
+from headwater.server.unit import Unit
+from headwater.transforms.library import Library
+
+# Fluvio's own ports.
+SC_PORT, SPU_PORT = 9003, 9005
+_MOST_CONNECTIONS = 4096
+_BUFFER = 1024 * 1024
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+logger = structlog.get_logger("headwater.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen. A port of None is Fluvio's own when it is free and any other when it is not; 0 is any.
+
+    `advertise` is the host that clients are told to dial, and `advertise_port` the port of the SPU there.
+    """
+
+    host: str = "127.0.0.1"
+    sc_port: int | None = None
+    spu_port: int | None = None
+    advertise: str | None = None
+    advertise_port: int | None = None
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine may connect."""
+        return self.host not in _LOOPBACK
+
+
+class Server:
+    """The embedded log over Fluvio's protocol. Use it as an asynchronous context manager; entering raises ServerError.
+
+    `sc_port` and `spu_port` say where it listens once it is entered.
+    """
+
+    def __init__(self, log: Log, listen: Listen | None = None) -> None:
+        self._log = log
+        self._listen = listen or Listen()
+        self.shared = Shared()
+        self._tasks: set[asyncio.Task[None]] = set()
+        modules = Modules(Library(log.directory))
+        self._unit = Unit(log, modules)
+        self._controller = Controller(log, modules, self._address)
+        self.sc_port = self.spu_port = 0
+
+    async def __aenter__(self) -> Self:
+        listen = self._listen
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._end_connections)
+            self.spu_port = await self._open(undo, self._unit.apis, listen.spu_port, SPU_PORT)
+            self.sc_port = await self._open(undo, self._controller.apis, listen.sc_port, SC_PORT)
+            self._undo = undo.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._undo.aclose()
+
+    @property
+    def endpoint(self) -> str:
+        """The address that a Fluvio profile names."""
+        host = self._listen.advertise or self._listen.host
+        return f"[{host}]:{self.sc_port}" if ":" in host else f"{host}:{self.sc_port}"
+
+    def _address(self) -> objects.Spu:
+        listen = self._listen
+        host = listen.advertise or listen.host
+        return describe.spu(host, listen.advertise_port or self.spu_port, encrypted=listen.tls is not None)
+
+    async def _open(self, undo: AsyncExitStack, apis: Apis, port: int | None, usual: int) -> int:
+        try:
+            server = await self._start(apis, usual if port is None else port)
+        except OSError as error:
+            if port is not None or error.errno != errno.EADDRINUSE:
+                raise self._failed(usual if port is None else port, error) from error
+            server = await self._start(apis, 0)
+        undo.push_async_callback(_closed, server)
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    async def _start(self, apis: Apis, port: int) -> asyncio.Server:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(self.shared.connections) >= _MOST_CONNECTIONS:
+                writer.transport.abort()
+                return
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            with suppress(asyncio.CancelledError):
+                await Connection(reader, writer, apis, self.shared).run()
+
+        return await asyncio.start_server(
+            serve, self._listen.host, port, limit=_BUFFER, ssl=self._listen.tls, backlog=1024
+        )
+
+    def _failed(self, port: int, error: OSError) -> ServerError:
+        hint = "choose another with --sc-port and --spu-port" if error.errno == errno.EADDRINUSE else "check --listen"
+        return ServerError(f"cannot listen on {self._listen.host}:{port}: {error.strerror or error}", hint=hint)
+
+    async def _end_connections(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _closed(server: asyncio.Server) -> None:
+    server.close()
+
+
+def server_context(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
+    """Return the TLS of a server. With `client_ca` nobody gets in without a certificate of it. Raises ServerError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ServerError(
+            f"the certificate {certificate} with the key {key} cannot be used: {error}",
+            hint="both must be PEM files, and the key that of the certificate, without a passphrase",
+        ) from error
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ServerError(f"the certificates of {client_ca} cannot be used: {error}") from error
+    return context

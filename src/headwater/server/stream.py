@@ -1,0 +1,145 @@
+"""Owns one stream of records to a client: a partition from an offset on, one reply under way at a time.
+
+A reply holds whole batches as they are stored. The next one goes out when the client has said from where on it wants
+more: so a slow client costs one reply of memory, however far behind it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headwater.core.errors import HeadwaterError, TopicNotFoundError
+from headwater.core.record import Record
+from headwater.core.topic import Offset
+from headwater.fluvio.batch import StoredBatch, decode_records
+from headwater.fluvio.batches import encode_stored, trimmed
+from headwater.fluvio.errorcode import OK, ErrorCode, as_code, code
+from headwater.fluvio.frame import Header
+from headwater.fluvio.records import PartitionFetched, StreamFetch, StreamFetched
+from headwater.fluvio.wire import encode
+from headwater.log import Log, TopicInfo
+from headwater.server.connection import Connection
+from headwater.server.modules import MOST_LOOKED_BACK, Modules, RefusedError, passed
+
+if TYPE_CHECKING:
+    from headwater.transforms.chain import Chain
+
+
+class Stream:
+    """One stream. `run` sends until the connection ends, the topic is deleted, or an error code has gone out."""
+
+    def __init__(
+        self, connection: Connection, header: Header, request: StreamFetch, *, number: int, log: Log, modules: Modules
+    ) -> None:
+        self.number = number
+        self.topic = request.topic
+        self.partition = request.partition
+        self.consumer = request.consumer
+        self._connection = connection
+        self._header = header
+        self._request = request
+        self._log = log
+        self._modules = modules
+        self._wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def want(self, offset: int) -> None:
+        """Take in from where on the client wants more."""
+        if not self._wanted.done():
+            self._wanted.set_result(offset)
+
+    async def run(self) -> None:
+        """Send what there is, then what comes. Raises OSError or TimeoutError when the client has gone."""
+        shared = self._connection.shared
+        shared.streams += 1
+        try:
+            info, position = self._start()
+            chain = await self._chain(info)
+            while True:
+                position = await self._send_next(info, position, chain)
+        except HeadwaterError as error:
+            await self._send(self._answer(error), ())
+        finally:
+            shared.streams -= 1
+            self._connection.streams.pop(self.number, None)
+
+    @staticmethod
+    def _answer(error: HeadwaterError) -> ErrorCode:
+        return error.code if isinstance(error, RefusedError) else as_code(error)
+
+    def _start(self) -> tuple[TopicInfo, int]:
+        info = self._log.info(self.topic)
+        if info is None:
+            raise TopicNotFoundError(f"topic not found: {self.topic}")
+        start, end = self._log.reader.offsets(self.topic, self.partition)
+        position = self._request.offset
+        if 0 <= position < start:
+            raise RefusedError(code("OffsetEvicted", position, start))
+        if not start <= position <= end:
+            raise RefusedError(code("OffsetOutOfRange"))
+        return info, position
+
+    async def _chain(self, info: TopicInfo) -> Chain | None:
+        request = self._request
+        if request.wasm or request.legacy or request.module or request.derived:
+            said = "modules in the form of Fluvio before 0.10 are not available; use a newer client"
+            raise RefusedError(code("Other", said))
+        if not request.modules:
+            return None
+        chain = await self._modules.chain(request.modules)
+        topic = await self._log.topic(info.name)
+        for index, lookback in chain.lookbacks:
+            most = min(lookback.last or MOST_LOOKED_BACK, MOST_LOOKED_BACK)
+            found = await topic.read(Offset.end(most), partition=self.partition, limit=most)
+            since = 0 if lookback.age is None else self._log.now_ms() - lookback.age * 1000
+            earlier = [Record(it.value, it.key, it.timestamp) for it in found if it.timestamp >= since]
+            if earlier:
+                await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+        return chain
+
+    async def _send_next(self, info: TopicInfo, position: int, chain: Chain | None) -> int:
+        """Send the records from `position` on, waiting for some; return from where on the client wants more."""
+        while True:
+            # Asked for before reading, so that nothing committed meanwhile is slept through.
+            grown = self._log.grown(info.id)
+            batches = self._log.reader.read(
+                self.topic,
+                self.partition,
+                position,
+                min(max(1, self._request.max_bytes), self._connection.shared.chunk),
+                topic_id=info.id,
+            )
+            if not batches:
+                await grown
+                continue
+            grown.cancel()
+            answer = OK
+            following = batches[-1].base_offset + batches[-1].count
+            if chain is not None:
+                batches, answer = await self._passed(chain, batches, position)
+            elif batches[0].base_offset < position:
+                # Stock clients take what stands before it for a part of what they asked for.
+                batches[0] = trimmed(batches[0], decode_records(batches[0].data), position)
+            if not batches and not answer:
+                # Nothing has passed: the client need not hear of it.
+                position = following
+                continue
+            self._wanted = asyncio.get_running_loop().create_future()
+            await self._send(answer, batches, following)
+            return max(await self._wanted, 0)
+
+    async def _passed(
+        self, chain: Chain, batches: Sequence[StoredBatch], position: int
+    ) -> tuple[list[StoredBatch], ErrorCode]:
+        records = [record for batch in batches for record in decode_records(batch.data, partition=self.partition)]
+        outcome = await asyncio.to_thread(passed, chain, [it for it in records if it.offset >= position])
+        return encode_stored(outcome.records), outcome.code
+
+    async def _send(self, answer: ErrorCode, batches: Sequence[StoredBatch], following: int = 0) -> None:
+        start, end = (-1, -1) if answer and not batches else self._log.reader.offsets(self.topic, self.partition)
+        fetched = PartitionFetched(self.partition, answer, end, following, start)
+        head = encode(StreamFetched(self.topic, self.number, fetched), self._header.version)
+        data = [batch.data for batch in batches]
+        # The message ends with the length of its batches, which are not copied into it.
+        await self._connection.send(self._header, (head[:-4], sum(map(len, data)).to_bytes(4), *data))
