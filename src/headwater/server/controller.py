@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from headwater.core.errors import HeadwaterError, TopicError, TopicExistsError, TopicNameError, TopicNotFoundError
 from headwater.core.names import check_topic_name
@@ -13,7 +14,10 @@ from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Log, TopicInfo
 from headwater.server import describe
 from headwater.server.connection import Apis, Connection
-from headwater.server.modules import Modules, RefusedError
+from headwater.server.refused import RefusedError
+
+if TYPE_CHECKING:
+    from headwater.server.modules import Modules
 
 RANGES = {
     admin.CREATE: (6, 19),
@@ -28,7 +32,7 @@ _MOST_WATCHES = 64
 class Controller:
     """The system controller. `address` returns the one SPU as clients are to find it."""
 
-    def __init__(self, log: Log, modules: Modules, address: Callable[[], objects.Spu]) -> None:
+    def __init__(self, log: Log, modules: Callable[[], Modules], address: Callable[[], objects.Spu]) -> None:
         self._log = log
         self._modules = modules
         self._address = address
@@ -51,7 +55,7 @@ class Controller:
                 await self._create_topic(name, request.spec, dry_run=request.common.dry_run)
             elif isinstance(request.spec, objects.ModuleSpec):
                 dry_run = request.common.dry_run
-                name = await self._modules.create(name, request.spec, now_ms=self._log.now_ms(), dry_run=dry_run)
+                name = await self._modules().create(name, request.spec, now_ms=self._log.now_ms(), dry_run=dry_run)
             else:
                 raise RefusedError(code("InvalidCreateRequest"))
         except HeadwaterError as error:
@@ -80,7 +84,7 @@ class Controller:
                     raise RefusedError(code("SystemSpecDeletionAttempt", "topic", name))
                 await self._log.delete_topic(name)
             elif label == objects.Module.LABEL:
-                await self._modules.delete(name)
+                await self._modules().delete(name)
             else:
                 raise RefusedError(code("InvalidDeleteRequest"))
         except HeadwaterError as error:
@@ -132,7 +136,7 @@ class Controller:
             infos = describe.matching(self._infos(), (), system=wanted.system)
             found = [it for it in self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
         elif label == objects.Module.LABEL:
-            found = await self._modules.listed(wanted.names, summary=wanted.summary)
+            found = await self._modules().listed(wanted.names, summary=wanted.summary)
         elif label == objects.Spu.LABEL:
             found = [self._address()]
         else:
@@ -199,7 +203,7 @@ class Controller:
         elif label == objects.Spu.LABEL:
             found = [self._address()]
         elif label == objects.Module.LABEL:
-            found = await self._modules.listed((), summary=True)
+            found = await self._modules().listed((), summary=True)
         return {it.name: it for it in found}
 
 

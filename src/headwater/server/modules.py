@@ -9,14 +9,16 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
-from headwater.core.errors import HeadwaterError, SmartModuleError
+from headwater.core.errors import SmartModuleError
 from headwater.core.record import Record, StoredRecord
 from headwater.fluvio import invocation as wire
 from headwater.fluvio import objects
 from headwater.fluvio.errorcode import ErrorCode, TransformFailure, code
+from headwater.server.refused import RefusedError
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.builtin import find_builtin
 from headwater.transforms.chain import UNKNOWN, Chain, Rejection, Step
@@ -41,19 +43,11 @@ _MOST_STAGES = 32
 MOST_LOOKED_BACK = 100_000
 
 
-class RefusedError(HeadwaterError):
-    """A request is answered with an error code."""
-
-    def __init__(self, answer: ErrorCode) -> None:
-        super().__init__(answer.sentence)
-        self.code = answer
-
-
 class Modules:
     """The SmartModules of a data directory, for clients."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, directory: Path) -> None:
+        self._library = Library(directory)
         # The library serves one thread at a time.
         self._lock = asyncio.Lock()
 

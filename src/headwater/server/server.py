@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -19,9 +19,10 @@ from headwater.log import Log
 from headwater.server import describe
 from headwater.server.connection import Apis, Connection, Shared
 from headwater.server.controller import Controller
-from headwater.server.modules import Modules
 from headwater.server.unit import Unit
-from headwater.transforms.library import Library
+
+if TYPE_CHECKING:
+    from headwater.server.modules import Modules
 
 # Fluvio's own ports.
 SC_PORT, SPU_PORT = 9003, 9005
@@ -63,9 +64,9 @@ class Server:
         self._listen = listen or Listen()
         self.shared = Shared()
         self._tasks: set[asyncio.Task[None]] = set()
-        modules = Modules(Library(log.directory))
-        self._unit = Unit(log, modules)
-        self._controller = Controller(log, modules, self._address)
+        self._modules: Modules | None = None
+        self._unit = Unit(log, self._get_modules)
+        self._controller = Controller(log, self._get_modules, self._address)
         self.sc_port = self.spu_port = 0
 
     async def __aenter__(self) -> Self:
@@ -87,6 +88,14 @@ class Server:
         """The address that a Fluvio profile names."""
         host = self._listen.advertise or self._listen.host
         return f"[{host}]:{self.sc_port}" if ":" in host else f"{host}:{self.sc_port}"
+
+    def _get_modules(self) -> Modules:
+        """Return the SmartModules: the machine for them takes long to load, and most servers need none."""
+        if self._modules is None:
+            from headwater.server.modules import Modules  # noqa: PLC0415 - only modules pay for the import
+
+            self._modules = Modules(self._log.directory)
+        return self._modules
 
     def _address(self) -> objects.Spu:
         listen = self._listen

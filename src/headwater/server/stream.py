@@ -7,7 +7,7 @@ more: so a slow client costs one reply of memory, however far behind it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from headwater.core.errors import HeadwaterError, TopicNotFoundError
@@ -21,9 +21,10 @@ from headwater.fluvio.records import PartitionFetched, StreamFetch, StreamFetche
 from headwater.fluvio.wire import encode
 from headwater.log import Log, TopicInfo
 from headwater.server.connection import Connection
-from headwater.server.modules import MOST_LOOKED_BACK, Modules, RefusedError, passed
+from headwater.server.refused import RefusedError
 
 if TYPE_CHECKING:
+    from headwater.server.modules import Modules
     from headwater.transforms.chain import Chain
 
 
@@ -31,7 +32,14 @@ class Stream:
     """One stream. `run` sends until the connection ends, the topic is deleted, or an error code has gone out."""
 
     def __init__(
-        self, connection: Connection, header: Header, request: StreamFetch, *, number: int, log: Log, modules: Modules
+        self,
+        connection: Connection,
+        header: Header,
+        request: StreamFetch,
+        *,
+        number: int,
+        log: Log,
+        modules: Callable[[], Modules],
     ) -> None:
         self.number = number
         self.topic = request.topic
@@ -87,7 +95,9 @@ class Stream:
             raise RefusedError(code("Other", said))
         if not request.modules:
             return None
-        chain = await self._modules.chain(request.modules)
+        from headwater.server.modules import MOST_LOOKED_BACK  # noqa: PLC0415 - only modules pay for the import
+
+        chain = await self._modules().chain(request.modules)
         topic = await self._log.topic(info.name)
         for index, lookback in chain.lookbacks:
             most = min(lookback.last or MOST_LOOKED_BACK, MOST_LOOKED_BACK)
@@ -132,6 +142,8 @@ class Stream:
     async def _passed(
         self, chain: Chain, batches: Sequence[StoredBatch], position: int
     ) -> tuple[list[StoredBatch], ErrorCode]:
+        from headwater.server.modules import passed  # noqa: PLC0415 - only modules pay for the import
+
         records = [record for batch in batches for record in decode_records(batch.data, partition=self.partition)]
         outcome = await asyncio.to_thread(passed, chain, [it for it in records if it.offset >= position])
         return encode_stored(outcome.records), outcome.code

@@ -6,9 +6,11 @@ Batches go into the log as they come and out of it as they are; only a request w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from headwater.core.errors import HeadwaterError, TopicNotFoundError
 from headwater.core.record import Record
@@ -23,9 +25,12 @@ from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Append, ConsumerOffset, Log
 from headwater.server.connection import Apis, Connection
 from headwater.server.describe import CONSUMER_TOPIC
-from headwater.server.modules import Modules, RefusedError, passed
+from headwater.server.refused import RefusedError
 from headwater.server.stream import Stream
-from headwater.transforms.chain import Chain
+
+if TYPE_CHECKING:
+    from headwater.server.modules import Modules
+    from headwater.transforms.chain import Chain
 
 RANGES = {
     spu.PRODUCE: (7, 25),
@@ -47,7 +52,7 @@ _LONGEST_WAIT = 30.0
 class Unit:
     """The SPU that there is: it leads every partition."""
 
-    def __init__(self, log: Log, modules: Modules) -> None:
+    def __init__(self, log: Log, modules: Callable[[], Modules]) -> None:
         self._log = log
         self._modules = modules
         self._numbers = count(1)
@@ -71,7 +76,7 @@ class Unit:
         chain: Chain | None = None
         if request.modules:
             try:
-                chain = await self._modules.chain(request.modules)
+                chain = await self._modules().chain(request.modules)
             except RefusedError as error:
                 refused = error.code
         # Everything is submitted before the next request is read, so that records keep their order.
@@ -110,6 +115,8 @@ class Unit:
             return as_code(error)
 
     def _transformed(self, chain: Chain, batches: list[EncodedBatch]) -> list[EncodedBatch]:
+        from headwater.server.modules import passed  # noqa: PLC0415 - only modules pay for the import
+
         records = [record for batch in batches for record in decode_records(batch.data)]
         if not records:
             return batches
@@ -125,7 +132,19 @@ class Unit:
             spu.TopicOffsets(topic.topic, tuple(self._offsets(topic.topic, number) for number in topic.partitions))
             for topic in request.topics
         ]
+        if request.consumer is not None:
+            topics = [self._from_consumer(topic, request.consumer, await self._log.kept_offsets()) for topic in topics]
         return (encode(spu.Offsets(tuple(topics)), header.version),)
+
+    @staticmethod
+    def _from_consumer(topic: spu.TopicOffsets, consumer: str, kept: Iterable[ConsumerOffset]) -> spu.TopicOffsets:
+        """Return offsets that begin behind what a consumer has read: what version 23 understands by naming one."""
+        read = {it.partition: it.offset + 1 for it in kept if (it.consumer, it.topic) == (consumer, topic.topic)}
+        partitions = [
+            msgspec.structs.replace(it, start=min(max(it.start, read.get(it.partition, it.start)), it.end))
+            for it in topic.partitions
+        ]
+        return spu.TopicOffsets(topic.topic, tuple(partitions))
 
     def _offsets(self, topic: str, partition: int) -> spu.PartitionOffsets:
         if topic == CONSUMER_TOPIC and partition == 0:
