@@ -25,26 +25,19 @@ from headwater.core.errors import (
     TopicNotFoundError,
 )
 from headwater.core.exchange import Exchange
-from headwater.core.topic import Receipt, TopicSpec
+from headwater.core.topic import Receipt
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
 from headwater.log.failure import translate
-from headwater.log.schema import fetch
+from headwater.log.transaction import State, Transaction
 from headwater.log.values import Append, TopicInfo
 
 # One commit takes at most this much, so that nobody waits long for the fsync of others.
 _MOST_ITEMS = 4096
 _MOST_BYTES = 32 * 1024 * 1024
-# Ledger entries kept of each connector, and deleted in groups of this many.
-KEPT_ENTRIES = 100
-_EVICT_FROM = 256
 # Notes wait at most this long for a commit to ride with (seconds), and at most this many wait.
 _NOTE_PAUSE = 1.0
 _MOST_NOTES = 20_000
 _NEVER = float("inf")
-_ENTRY = msgspec.json.Encoder()
-# apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
-# one step. The sizes are few, so that the statements stay prepared.
-_GROUPS = (64, 16, 4, 1)
 
 Work = Callable[["Transaction"], Any]
 # Takes the result of work, or the HeadwaterError that it failed with.
@@ -58,86 +51,6 @@ class Item(msgspec.Struct):
     work: Append | Work
     receive: Receive
     size: int
-
-
-class Transaction:
-    """What work may use in a transaction: the connection, and the state that is rolled back with it."""
-
-    __slots__ = ("batches", "checkpoints", "connection", "entries", "state", "touched")
-
-    def __init__(self, connection: apsw.Connection, state: State) -> None:
-        self.connection = connection
-        self.state = state
-        self.batches: list[tuple[object, ...]] = []
-        self.checkpoints: dict[str, bytes] = {}
-        self.entries: list[tuple[object, ...]] = []
-        self.touched: set[int] = set()
-
-    def flush(self) -> None:
-        """Write the rows that have gathered."""
-        insert_rows(self.connection, "batch (topic, partition, base_offset, count, max_timestamp, data)", self.batches)
-        insert_rows(self.connection, "checkpoint (connector, data)", list(self.checkpoints.items()), replace=True)
-        insert_rows(self.connection, "ledger", self.entries)
-        self.batches, self.checkpoints, self.entries = [], {}, []
-
-
-class State:
-    """What the writer knows by heart: topics, next offsets, the ledger's sequence. Read anew after a failure."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        decode = msgspec.json.Decoder(TopicSpec).decode
-        rows = fetch(connection, "SELECT id, name, created, spec FROM topic")
-        self.topics = {name: TopicInfo(name, id_, created, decode(spec)) for id_, name, created, spec in rows}
-        self.next: dict[tuple[int, int], int] = {}
-        self.turns: dict[int, int] = {}
-        self.kept: dict[str, deque[int]] = {}
-        self.evicted: list[int] = []
-        self.sequence = 0
-        for seq, connector in fetch(connection, "SELECT seq, connector FROM ledger ORDER BY seq"):
-            self.kept.setdefault(connector, deque()).append(seq)
-            self.sequence = seq
-
-    def next_offset(self, topic: int, partition: int) -> int:
-        """Return the offset that the next record of a partition gets."""
-        known = self.next.get((topic, partition))
-        if known is None:
-            rows = fetch(
-                self._connection,
-                "SELECT max(ifnull((SELECT next FROM span WHERE topic=?1 AND partition=?2), 0), "
-                "ifnull((SELECT base_offset + count FROM batch WHERE topic=?1 AND partition=?2 "
-                "ORDER BY base_offset DESC LIMIT 1), 0))",
-                (topic, partition),
-            )
-            known = int(rows[0][0])
-            self.next[topic, partition] = known
-        return known
-
-    def enter(self, entry: Exchange) -> tuple[object, ...]:
-        """Return the row of a ledger entry, and mark the connector's oldest for deletion when it has too many."""
-        self.sequence += 1
-        kept = self.kept.get(entry.connector)
-        if kept is None:
-            kept = self.kept[entry.connector] = deque()
-        kept.append(self.sequence)
-        if len(kept) > KEPT_ENTRIES:
-            self.evicted.append(kept.popleft())
-        return (self.sequence, entry.connector, _ENTRY.encode(entry))
-
-
-def insert_rows(
-    connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]], *, replace: bool = False
-) -> None:
-    """Insert rows with as few steps as possible. `table` may name columns."""
-    start = 0
-    verb = "INSERT OR REPLACE" if replace else "INSERT"
-    for group in _GROUPS:
-        while len(rows) - start >= group:
-            chunk = rows[start : start + group]
-            one = f"({','.join('?' * len(chunk[0]))})"
-            sql = f"{verb} INTO {table} VALUES {','.join([one] * group)}"
-            connection.execute(sql, [value for row in chunk for value in row])
-            start += group
 
 
 class Writer:
@@ -236,8 +149,7 @@ class Writer:
                     outcomes.append((item.receive, self._do(transaction, item.work)))
                 except HeadwaterError as error:
                     outcomes.append((item.receive, error))
-            transaction.flush()
-            self._evict()
+            transaction.finish()
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: whoever waits must hear of anything
             failure: LogError
@@ -257,13 +169,6 @@ class Writer:
         # Other work may read or delete what this transaction has gathered.
         transaction.flush()
         return work(transaction)
-
-    def _evict(self) -> None:
-        evicted = self._state.evicted
-        while len(evicted) >= _EVICT_FROM:
-            chunk, self._state.evicted = evicted[:_EVICT_FROM], evicted[_EVICT_FROM:]
-            self._connection.execute(f"DELETE FROM ledger WHERE seq IN ({','.join('?' * _EVICT_FROM)})", chunk)  # noqa: S608 - only question marks
-            evicted = self._state.evicted
 
     def _roll_back(self) -> None:
         """Undo the transaction, in the file and in memory. A failing disk may refuse even that: try again."""
@@ -329,8 +234,11 @@ def _gather(
     state = transaction.state
     base = following = state.next_offset(info.id, partition)
     for batch in batches:
+        state.batch += 1
+        transaction.places.append((info.id, partition, following, state.batch))
         transaction.batches.append(
             (
+                state.batch,
                 info.id,
                 partition,
                 following,
@@ -345,4 +253,4 @@ def _gather(
     return base, following
 
 
-__all__ = ["KEPT_ENTRIES", "LogError", "Transaction", "Work", "Writer"]
+__all__ = ["LogError", "Transaction", "Work", "Writer"]
