@@ -23,7 +23,7 @@ from headwater.fetch.failure import failure
 from headwater.fetch.handle import Handle
 from headwater.fetch.lane import CAPACITY, Lane, Sockets
 from headwater.fetch.limits import raise_file_limit
-from headwater.fetch.redirect import follow
+from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.trust import ca_bundle
 
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
@@ -154,7 +154,7 @@ class CurlFetcher:
         for lane in self._lanes:
             if lane.load < CAPACITY:
                 return lane
-        self._lanes.append(Lane(self._on_ended, self._sockets))
+        self._lanes.append(Lane(self._finish, self._fail, self._sockets))
         return self._lanes[-1]
 
     def _handle_for(self, request: Request) -> Handle:
@@ -162,12 +162,6 @@ class CurlFetcher:
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
         return handle or Handle(self._trusted, self._sockets.on_new)
-
-    def _on_ended(self, curl: pycurl.Curl, code: int, said: str) -> None:
-        if code:
-            self._fail(curl, code, said)
-        else:
-            self._finish(curl)
 
     def _stop(self, transfer: _Transfer) -> None:
         """Cut the connection of an exchange, or take it out of the queue."""
@@ -211,11 +205,12 @@ class CurlFetcher:
         transfer = self._flying[curl]
         handle = transfer.handle
         assert handle is not None
-        outcome: Response | FetchError | None
+        outcome: Response | FetchError
         following: Request | None = None
         try:
             outcome = handle.response(monotonic() - transfer.started, transfer.followed)
-            following = follow(transfer.request, outcome, followed=transfer.followed)
+            if outcome.status in REDIRECTS:
+                following = follow(transfer.request, outcome, followed=transfer.followed)
         except FetchError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging

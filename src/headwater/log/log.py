@@ -81,6 +81,7 @@ class Log:
         """Commit what is queued, end the writer, give the directory back."""
         self._retaining.cancel()
         self._reader.close()
+        self._writer.refuse()
         await asyncio.shield(asyncio.to_thread(self._writer.close))
         self._lock.release()
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
 
 import apsw
 import msgspec
 
-from headwater.core.exchange import Exchange
 from headwater.core.topic import TopicSpec
 from headwater.log.schema import fetch, stored_span
 from headwater.log.values import TopicInfo
@@ -22,10 +21,24 @@ KEPT_ENTRIES = 100
 _EVICT_FROM = 256
 # So many rows that only stand at the ends of tables are folded together.
 _FOLD_FROM = 8192
-_ENTRY = msgspec.json.Encoder()
 # apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
 # one step. The sizes are few, so that the statements stay prepared.
-_GROUPS = (64, 16, 4, 1)
+_GROUPS = (256, 64, 16, 4, 1)
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Where rows go: a table, or columns of it, of which each row has `width` values."""
+
+    table: str
+    width: int
+    verb: str = "INSERT"
+
+
+_BATCH = Rows("batch", 7)
+_RECENT = Rows("recent", 4)
+_MARK = Rows("mark (connector, data)", 2)
+_LEDGER = Rows("ledger", 3)
+_CHECKPOINT = Rows("checkpoint (connector, data)", 2, "INSERT OR REPLACE")
 
 
 class Transaction:
@@ -36,22 +49,23 @@ class Transaction:
     def __init__(self, connection: apsw.Connection, state: State) -> None:
         self.connection = connection
         self.state = state
-        self.batches: list[tuple[object, ...]] = []
-        self.places: list[tuple[object, ...]] = []
+        # Rows, value after value: so they are bound.
+        self.batches: list[int | bytes] = []
+        self.places: list[int] = []
+        self.entries: list[int | str | bytes] = []
         self.checkpoints: dict[str, bytes] = {}
-        self.entries: list[tuple[object, ...]] = []
         self.touched: set[int] = set()
 
     def flush(self) -> None:
         """Write the rows that have gathered."""
         connection, state = self.connection, self.state
-        insert_rows(connection, "batch", self.batches)
-        insert_rows(connection, "recent", self.places)
-        insert_rows(connection, "mark (connector, data)", list(self.checkpoints.items()))
-        insert_rows(connection, "ledger", self.entries)
+        insert_rows(connection, _BATCH, self.batches)
+        insert_rows(connection, _RECENT, self.places)
+        insert_rows(connection, _MARK, [value for row in self.checkpoints.items() for value in row])
+        insert_rows(connection, _LEDGER, self.entries)
         state.marks.update(self.checkpoints)
-        state.unfolded += len(self.places) + len(self.checkpoints)
-        self.batches, self.places, self.checkpoints, self.entries = [], [], {}, []
+        state.unfolded += len(self.places) // _RECENT.width + len(self.checkpoints)
+        self.batches, self.places, self.entries, self.checkpoints = [], [], [], {}
 
     def finish(self) -> None:
         """Write what has gathered, and tidy up when enough has come together."""
@@ -92,16 +106,16 @@ class State:
             self.next[topic, partition] = known
         return known
 
-    def enter(self, entry: Exchange) -> tuple[object, ...]:
-        """Return the row of a ledger entry, and mark the connector's oldest for deletion when it has too many."""
+    def enter(self, connector: str) -> int:
+        """Return the number of a connector's next ledger entry; mark its oldest for deletion when it has too many."""
         self.sequence += 1
-        kept = self.kept.get(entry.connector)
+        kept = self.kept.get(connector)
         if kept is None:
-            kept = self.kept[entry.connector] = deque()
+            kept = self.kept[connector] = deque()
         kept.append(self.sequence)
         if len(kept) > KEPT_ENTRIES:
             self.evicted.append(kept.popleft())
-        return (self.sequence, entry.connector, _ENTRY.encode(entry))
+        return self.sequence
 
     def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector, None when it has none."""
@@ -114,7 +128,7 @@ class State:
     def fold(self) -> None:
         """Bring rows from the ends of tables to where they belong."""
         self._connection.execute("INSERT INTO place SELECT * FROM recent; DELETE FROM recent; DELETE FROM mark")
-        insert_rows(self._connection, "checkpoint (connector, data)", sorted(self.marks.items()), replace=True)
+        insert_rows(self._connection, _CHECKPOINT, [value for row in sorted(self.marks.items()) for value in row])
         self.marks.clear()
         self.unfolded = 0
 
@@ -125,16 +139,18 @@ class State:
             self._connection.execute(f"DELETE FROM ledger WHERE seq IN ({','.join('?' * _EVICT_FROM)})", chunk)  # noqa: S608 - only question marks
 
 
-def insert_rows(
-    connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]], *, replace: bool = False
-) -> None:
-    """Insert rows with as few steps as possible. `table` may name columns."""
-    start = 0
-    verb = "INSERT OR REPLACE" if replace else "INSERT"
+def insert_rows(connection: apsw.Connection, rows: Rows, values: Sequence[int | str | bytes]) -> None:
+    """Insert rows, given value after value, with as few steps as possible."""
+    start, left = 0, len(values) // rows.width
     for group in _GROUPS:
-        while len(rows) - start >= group:
-            chunk = rows[start : start + group]
-            one = f"({','.join('?' * len(chunk[0]))})"
-            sql = f"{verb} INTO {table} VALUES {','.join([one] * group)}"
-            connection.execute(sql, [value for row in chunk for value in row])
-            start += group
+        while left >= group:
+            end = start + group * rows.width
+            connection.execute(_statement(rows, group), values[start:end])
+            start = end
+            left -= group
+
+
+@cache
+def _statement(rows: Rows, group: int) -> str:
+    one = f"({','.join('?' * rows.width)})"
+    return f"{rows.verb} INTO {rows.table} VALUES {','.join([one] * group)}"

@@ -24,7 +24,7 @@ from headwater.core.errors import (
     PartitionNotFoundError,
     TopicNotFoundError,
 )
-from headwater.core.exchange import Exchange
+from headwater.core.exchange import Exchange, encode_exchange, with_place
 from headwater.core.topic import Receipt
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
 from headwater.log.failure import translate
@@ -38,6 +38,9 @@ _MOST_BYTES = 32 * 1024 * 1024
 _NOTE_PAUSE = 1.0
 _MOST_NOTES = 20_000
 _NEVER = float("inf")
+# What may wait for others at all waits twice as long as the last commit took, so that no more than a third of the time
+# goes into committing; but no longer than this (seconds).
+_SHARE, _LONGEST_LINGER = 2.0, 0.05
 
 Work = Callable[["Transaction"], Any]
 # Takes the result of work, or the HeadwaterError that it failed with.
@@ -71,6 +74,8 @@ class Writer:
         self._closing = False
         # When the next commit is due (monotonic seconds): the earliest deadline of what is queued.
         self._deadline = _NEVER
+        # How long a commit is worth waiting for, from how long the last one took (seconds).
+        self._pause = 0.0
         self._state = State(connection)
         self._thread = threading.Thread(target=self._run, name="headwater-log", daemon=True)
         self._thread.start()
@@ -81,34 +86,43 @@ class Writer:
         return self._state.topics
 
     def submit(self, work: Append | Work, receive: Receive, size: int = 0, linger: float = 0.0) -> None:
-        """Queue work; its outcome is delivered with `receive`. Raises LogClosedError after close.
+        """Queue work; its outcome is delivered with `receive`. Raises LogClosedError after `refuse`.
 
-        `linger` is for how many seconds it may wait for others to share its commit.
+        Called in one thread, always the same.
+
+        `linger` is for how many seconds it may wait for others to share its commit; 0 is not at all.
         """
-        deadline = monotonic() + linger
-        with self._ready:
-            if self._closing:
-                raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
-            self._items.append(Item(work, receive, size))
-            if deadline < self._deadline:
-                # Otherwise the thread is at work, or wakes early enough by itself: waking it costs both threads.
-                self._deadline = deadline
-                self._ready.notify()
+        if self._closing:
+            raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
+        # Without the lock, which a thousand appends would take a thousand times: the thread forgets its deadline before
+        # it takes what is queued, so who sees a deadline here has queued in time for it.
+        self._items.append(Item(work, receive, size))
+        deadline = monotonic() + (max(linger, self._pause) if linger else 0.0)
+        if deadline < self._deadline:
+            self._wake(deadline)
 
     def note(self, entry: Exchange) -> None:
         """Queue a ledger entry that nobody waits for; the oldest are dropped when the disk takes none for long."""
+        self._notes.append(entry)
+        deadline = monotonic() + _NOTE_PAUSE
+        if deadline < self._deadline:
+            self._wake(deadline)
+
+    def _wake(self, deadline: float) -> None:
+        """Let the thread commit at `deadline`, unless it does so earlier by itself: waking it costs both threads."""
         with self._ready:
-            self._notes.append(entry)
-            deadline = monotonic() + _NOTE_PAUSE
             if deadline < self._deadline:
                 self._deadline = deadline
                 self._ready.notify()
 
-    def close(self) -> None:
-        """Write what is queued, then end the thread and close the file. Blocks."""
+    def refuse(self) -> None:
+        """Take no more work. Called in the thread that submits, so that nothing comes in between."""
+        self._closing = True
         with self._ready:
-            self._closing = True
             self._ready.notify()
+
+    def close(self) -> None:
+        """Write what is queued, after `refuse`, then end the thread and close the file. Blocks."""
         self._thread.join()
         self._connection.close()
 
@@ -116,7 +130,9 @@ class Writer:
         while True:
             items, notes = self._take()
             if items or notes:
+                began = monotonic()
                 self._commit(items, notes)
+                self._pause = min(_SHARE * (monotonic() - began), _LONGEST_LINGER)
             elif self._closing:
                 return
 
@@ -125,16 +141,19 @@ class Writer:
         with self._ready:
             while not self._closing and (left := self._deadline - monotonic()) > 0:
                 self._ready.wait(min(left, threading.TIMEOUT_MAX))
+            self._deadline = _NEVER
             items: list[Item] = []
             size = 0
             while self._items and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
                 item = self._items.popleft()
                 size += item.size
                 items.append(item)
-            notes = list(self._notes)
-            self._notes.clear()
-            # What is left is more than one commit holds: it has waited already.
-            self._deadline = 0.0 if self._items else _NEVER
+            notes = []
+            while self._notes:
+                notes.append(self._notes.popleft())
+            if len(items) == _MOST_ITEMS or size >= _MOST_BYTES:
+                # What is left is more than one commit holds, if it is not new: it has waited already.
+                self._deadline = 0.0
         return items, notes
 
     def _commit(self, items: Iterable[Item], notes: Iterable[Exchange]) -> None:
@@ -143,7 +162,8 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             # A connector waits for its append, so what it noted is older than an append taken at the same time.
-            transaction.entries += [self._state.enter(note) for note in notes]
+            for note in notes:
+                enter(transaction, note.connector, encode_exchange(note))
             for item in items:
                 try:
                     outcomes.append((item.receive, self._do(transaction, item.work)))
@@ -204,9 +224,14 @@ def append(transaction: Transaction, work: Append) -> Receipt:
     if work.checkpoint is not None:
         transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
     if work.exchange is not None:
-        entry = msgspec.structs.replace(work.exchange, partition=partition, offset=base)
-        transaction.entries.append(state.enter(entry))
+        exchange = work.exchange
+        enter(transaction, exchange.connector, with_place(encode_exchange(exchange), partition, base))
     return Receipt(partition, base, following - base)
+
+
+def enter(transaction: Transaction, connector: str, entry: bytes) -> None:
+    """Gather the row of an encoded ledger entry."""
+    transaction.entries += (transaction.state.enter(connector), connector, entry)
 
 
 def _topic(state: State, name: str) -> TopicInfo:
@@ -234,19 +259,10 @@ def _gather(
     state = transaction.state
     base = following = state.next_offset(info.id, partition)
     for batch in batches:
-        state.batch += 1
-        transaction.places.append((info.id, partition, following, state.batch))
-        transaction.batches.append(
-            (
-                state.batch,
-                info.id,
-                partition,
-                following,
-                batch.count,
-                batch.max_timestamp,
-                with_base_offset(batch.data, following),
-            )
-        )
+        state.batch = number = state.batch + 1
+        transaction.places += (info.id, partition, following, number)
+        data = with_base_offset(batch.data, following)
+        transaction.batches += (number, info.id, partition, following, batch.count, batch.max_timestamp, data)
         following += batch.count
     state.next[info.id, partition] = following
     transaction.touched.add(info.id)

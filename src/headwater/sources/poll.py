@@ -42,7 +42,7 @@ class Poll:
 
     def request(self, checkpoint: Checkpoint) -> Request:
         """Return the request of the next attempt: the configured one, with the validators of its last answer."""
-        if not self.conditional(checkpoint):
+        if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
             return self._request
         headers = list(self._request.headers)
         if checkpoint.etag is not None:
