@@ -17,7 +17,7 @@ class Decision(StrEnum):
     SKIPPED = "skipped"  # its time came while another was at work; the next entry tells of it
 
 
-class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
+class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One line of the ledger: one scheduled poll with all its attempts.
 
     Times are ms since the Unix epoch, `duration` is microseconds from the first request to the decision. `status` is

@@ -22,7 +22,7 @@ from headwater.sources.poll import Poll
 from headwater.transforms.chain import Chain, Rejection
 
 
-class Harvest(msgspec.Struct, frozen=True):
+class Harvest(msgspec.Struct, frozen=True, gc=False):
     """What an accepted response leaves: `append` commits `checkpoint` and `exchange`; transforms refused `rejections`.
 
     `at` is when it was reaped, ms since the Unix epoch.

@@ -7,6 +7,7 @@ decided in `redirect` and `failure`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from functools import partial
 from time import monotonic
@@ -29,6 +30,8 @@ from headwater.fetch.trust import ca_bundle
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
 _IDLE_HANDLES = 1024
+# Where libcurl looks for proxies of http and https.
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class _Transfer:
@@ -63,6 +66,7 @@ class CurlFetcher:
     def __init__(self, *, most_in_flight: int | None = None, trusted: str | None = None) -> None:
         self._most = most_in_flight or max(16, min(_MOST_IN_FLIGHT, raise_file_limit() // 2))
         self._trusted = trusted or ca_bundle()
+        self._proxies = any(os.environ.get(name) for name in _PROXY_VARIABLES)
         self._flying: dict[pycurl.Curl, _Transfer] = {}
         self._queue: deque[_Transfer] = deque()
         # By the identity of the request that each was set up for last; the longest unused first.
@@ -161,7 +165,7 @@ class CurlFetcher:
         handle = self._idle.pop(id(request), None)
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
-        return handle or Handle(self._trusted, self._sockets.on_new)
+        return handle or Handle(self._trusted, self._sockets.on_new, proxies=self._proxies)
 
     def _stop(self, transfer: _Transfer) -> None:
         """Cut the connection of an exchange, or take it out of the queue."""

@@ -30,7 +30,7 @@ class ConsumerOffset(msgspec.Struct, frozen=True):
     modified: int
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
 
     `beside` are batches for other topics, which commit with the rest; each goes to one partition of its topic.

@@ -48,7 +48,7 @@ Receive = Callable[[Any], None]
 Outcome = tuple[Receive, Any]
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """One thing to do in a transaction: an append or other work, and who receives its result."""
 
     work: Append | Work
