@@ -341,7 +341,8 @@ class Connector:
         counters.records += exchange.records
         counters.rejected += exchange.rejected
         counters.last_record = harvest.at
-        self._good()
+        if counters.failing_since is not None:
+            self._good()
 
     # What all three share.
 
@@ -484,8 +485,6 @@ class Connector:
             )
 
     def _good(self) -> None:
-        if self._counters.failing_since is None:
-            return
         change = self._health.good(self._clock.monotonic())
         if change is not None:
             self._counters.failing_since = None

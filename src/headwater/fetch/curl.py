@@ -22,7 +22,7 @@ from headwater.core.http import Deliver, Request, Response
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
 from headwater.fetch.handle import Handle
-from headwater.fetch.lane import CAPACITY, Lane, Sockets
+from headwater.fetch.lane import CAPACITY, Lane
 from headwater.fetch.limits import raise_file_limit
 from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.trust import ca_bundle
@@ -72,7 +72,7 @@ class CurlFetcher:
         # By the identity of the request that each was set up for last; the longest unused first.
         self._idle: dict[int, Handle] = {}
         self._lanes: list[Lane] = []
-        self._sockets = Sockets()
+        self._last: Lane | None = None
         self._awaited: set[asyncio.Future[Response | FetchError]] = set()
 
     async def __aenter__(self) -> Self:
@@ -96,6 +96,7 @@ class CurlFetcher:
         for lane in self._lanes:
             lane.close()
         self._lanes.clear()
+        self._last = None
 
     def begin(self, request: Request, deliver: Deliver) -> Cancellable:
         """Begin one exchange. See `headwater.core.http.Fetcher`."""
@@ -154,18 +155,27 @@ class CurlFetcher:
         lane.add(handle.curl)
 
     def _lane(self) -> Lane:
-        """Return the first lane that has room, so that few exchanges share few connections."""
-        for lane in self._lanes:
-            if lane.load < CAPACITY:
-                return lane
-        self._lanes.append(Lane(self._finish, self._fail, self._sockets))
+        """Return the lane of the last exchange, or else the first that has room, so that few share few connections."""
+        if self._last is not None and self._last.load < CAPACITY:
+            return self._last
+        self._last = next((lane for lane in self._lanes if lane.load < CAPACITY), None) or self._another_lane()
+        return self._last
+
+    def _another_lane(self) -> Lane:
+        self._lanes.append(Lane(self._finish, self._fail))
         return self._lanes[-1]
+
+    def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
+        """Tell the lanes, so that a handle need not be told of its lane for each exchange: new sockets are rare."""
+        for lane in self._lanes:
+            lane.forget(descriptor)
+        return pycurl.SOCKOPT_OK
 
     def _handle_for(self, request: Request) -> Handle:
         handle = self._idle.pop(id(request), None)
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
-        return handle or Handle(self._trusted, self._sockets.on_new, proxies=self._proxies)
+        return handle or Handle(self._trusted, self._on_new_socket, proxies=self._proxies)
 
     def _stop(self, transfer: _Transfer) -> None:
         """Cut the connection of an exchange, or take it out of the queue."""

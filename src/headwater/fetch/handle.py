@@ -35,7 +35,7 @@ class Handle:
         "_lines",
         "_on_socket",
         "_proxies",
-        "_timeout",
+        "_seconds",
         "_trusted",
         "body",
         "curl",
@@ -48,7 +48,7 @@ class Handle:
         self._trusted = trusted
         self._proxies = proxies
         self._on_socket = on_socket
-        self._timeout = 0
+        self._seconds = 0.0
         # The lines before the body of the last response, and what they say.
         self._lines: list[bytes] = []
         self._head: tuple[int, str, Headers] = (0, "", ())
@@ -70,15 +70,14 @@ class Handle:
             self.request = None
             self._configure(request)
             self.request = request
-        timeout = max(1, int(seconds * 1000))
-        if timeout != self._timeout:
-            self.curl.setopt(pycurl.TIMEOUT_MS, timeout)
-            self._timeout = timeout
+        if seconds != self._seconds:
+            self.curl.setopt(pycurl.TIMEOUT_MS, max(1, int(seconds * 1000)))
+            self._seconds = seconds
 
     def _configure(self, request: Request) -> None:
         setopt = self.curl.setopt
         self.curl.reset()
-        self._timeout = 0
+        self._seconds = 0.0
         setopt(pycurl.URL, request.url)
         setopt(pycurl.NOSIGNAL, 1)
         setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
