@@ -13,11 +13,12 @@ from pathlib import Path
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError
+from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import HeadwaterError, LogError, TopicExistsError
 from headwater.core.http import Fetcher
 from headwater.core.names import is_name
+from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, Surroundings, schedule_of
 from headwater.engine.counters import Figures
 from headwater.engine.schedule import spread_offset
@@ -202,7 +203,21 @@ def topic_spec(config: ConnectorConfig) -> TopicSpec:
         retention=topic.retention_time,
         max_partition_bytes=topic.max_partition_size,
         compression=topic.compression,
+        segment_bytes=topic.segment_size,
+        replication=topic.replication,
+        ignore_rack=topic.ignore_rack_assignment,
+        deduplication=deduplication_of(topic),
     )
+
+
+def deduplication_of(topic: TopicOptions) -> Deduplication | None:
+    """Return how a topic is to drop repeats, None when it is not."""
+    drops = topic.deduplication
+    if drops is None:
+        return None
+    transform = drops.filter.transform
+    parameters = {name: text.reveal() for name, text in transform.with_.items()}
+    return Deduplication(transform.uses, drops.bounds.count, drops.bounds.age, parameters)
 
 
 def first_offset(config: ConnectorConfig, siblings: int) -> float:

@@ -25,8 +25,10 @@ from headwater.core.errors import (
     TopicNotFoundError,
 )
 from headwater.core.exchange import Exchange
-from headwater.core.topic import Receipt, TopicSpec
+from headwater.core.topic import Deduplication, Receipt, TopicSpec
+from headwater.core.window import Window
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
+from headwater.log.distinct import distinct, window_of
 from headwater.log.failure import translate
 from headwater.log.schema import fetch
 from headwater.log.values import Append, TopicInfo
@@ -89,6 +91,7 @@ class State:
         self.topics = {name: TopicInfo(name, id_, created, decode(spec)) for id_, name, created, spec in rows}
         self.next: dict[tuple[int, int], int] = {}
         self.turns: dict[int, int] = {}
+        self.windows: dict[tuple[int, int], Window] = {}
         self.kept: dict[str, deque[int]] = {}
         self.evicted: list[int] = []
         self.sequence = 0
@@ -110,6 +113,14 @@ class State:
             known = int(rows[0][0])
             self.next[topic, partition] = known
         return known
+
+    def window(self, info: TopicInfo, deduplication: Deduplication, partition: int) -> Window:
+        """Return the window in which a partition tells repeats. What this transaction has gathered must be written."""
+        place = (info.id, partition)
+        window = self.windows.get(place)
+        if window is None:
+            window = self.windows[place] = window_of(self._connection, deduplication, place)
+        return window
 
     def enter(self, entry: Exchange) -> tuple[object, ...]:
         """Return the row of a ledger entry, and mark the connector's oldest for deletion when it has too many."""
@@ -325,6 +336,10 @@ def _gather(
 ) -> tuple[int, int]:
     """Gather the rows of batches. Return the offset of the first record and of the one behind the last."""
     state = transaction.state
+    if info.spec.deduplication is not None:
+        if (info.id, partition) not in state.windows:
+            transaction.flush()
+        batches = distinct(state.window(info, info.spec.deduplication, partition), batches)
     base = following = state.next_offset(info.id, partition)
     for batch in batches:
         transaction.batches.append(

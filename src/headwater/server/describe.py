@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from headwater.core.errors import TopicError
 from headwater.core.topic import DEFAULT_RETENTION, Deduplication, TopicSpec
+from headwater.core.window import MOST_REMEMBERED
 from headwater.fluvio import objects
 from headwater.fluvio.objects import Algorithm
 from headwater.log import TopicInfo
+from headwater.log.distinct import MODULE, is_known
 
 # Fluvio numbers the first SPU of a cluster so.
 SPU_ID = 5001
@@ -34,7 +36,9 @@ def topic_spec(spec: objects.TopicSpec) -> TopicSpec:
                 raise TopicError(f"partitions must be 0, 1, 2 and so on, each on SPU {SPU_ID}, which is all there is")
     storage = spec.storage or objects.Storage()
     drops = spec.deduplication
-    return TopicSpec(
+    if drops is not None and not 1 <= drops.bounds.count <= MOST_REMEMBERED:
+        raise TopicError(f"deduplication remembers 1 to {MOST_REMEMBERED} records, not {drops.bounds.count}")
+    made = TopicSpec(
         partitions=spec.partitions,
         retention=DEFAULT_RETENTION if spec.cleanup is None else timedelta(seconds=spec.cleanup.seconds),
         max_partition_bytes=storage.max_partition_size,
@@ -45,6 +49,9 @@ def topic_spec(spec: objects.TopicSpec) -> TopicSpec:
         else Deduplication(drops.transform.uses, drops.bounds.count, drops.bounds.age, drops.transform.with_),
         system=spec.system,
     )
+    if made.deduplication is not None and not is_known(made.deduplication):
+        raise TopicError(f"deduplication is done by {MODULE} here, not by {made.deduplication.uses}")
+    return made
 
 
 def wire_spec(spec: TopicSpec) -> objects.TopicSpec:
