@@ -91,10 +91,17 @@ class Log:
         cancelling it does not undo the append. Raises LogClosedError.
         """
         future: asyncio.Future[Receipt] = self._loop.create_future()
+        self.store(append, partial(_resolve, future))
+        return future
+
+    def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
+        """Queue an append as `submit` does; call back with its receipt, or with the error, once it is decided.
+
+        The call comes in the event loop, one for each append and in their order, and must not raise.
+        """
         batches = append.batches
         size = len(batches[0].data) if len(batches) == 1 else sum(len(batch.data) for batch in batches)
-        self._writer.submit(append, future, size, append.linger)
-        return future
+        self._writer.submit(append, receive, size, append.linger)
 
     def note(self, exchange: Exchange) -> None:
         """Enter an exchange that left no records into the ledger, with one of the next commits."""
@@ -176,6 +183,15 @@ class Log:
         """
         return await self._do(lambda transaction: stored_checkpoint(transaction.connection, connector))
 
+    async def last(self, topic: str, most: int) -> list[StoredRecord]:
+        """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""
+        reading = await self.topic(topic)
+        found = []
+        for partition in range(reading.info.spec.partitions):
+            found += await reading.read(Offset.end(most), partition=partition, limit=most)
+        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+        return found[-most:]
+
     async def ledger(self, connector: str | None = None, limit: int = 100) -> list[Exchange]:
         """Return the last entries of the ledger, newest last."""
         return self._reader.ledger(connector, limit)
@@ -187,26 +203,21 @@ class Log:
 
     async def _do(self, work: Callable[[Transaction], _Result]) -> _Result:
         future: asyncio.Future[_Result] = self._loop.create_future()
-        self._writer.submit(work, future)
+        self._writer.submit(work, partial(_resolve, future))
         return await future
 
     def _committed(self, outcomes: list[Outcome], touched: set[int]) -> None:
         """Take the outcomes of a commit over to the event loop, once for all. Called in the writer thread."""
         try:
-            self._loop.call_soon_threadsafe(self._resolve, outcomes, touched)
+            self._loop.call_soon_threadsafe(self._deliver, outcomes, touched)
         except RuntimeError:
             # The loop has closed before the log: nobody waits any more.
             return
 
-    def _resolve(self, outcomes: Sequence[tuple[Any, Any]], touched: set[int]) -> None:
-        for waiter, result in outcomes:
-            if waiter.done():
-                continue
-            if isinstance(result, HeadwaterError):
-                waiter.set_exception(result)
-            else:
-                waiter.set_result(result)
-        for topic in touched:
+    def _deliver(self, outcomes: list[Outcome], touched: set[int]) -> None:
+        for receive, result in outcomes:
+            receive(result)
+        for topic in touched if self._followers else ():
             followers = self._followers.pop(topic, None)
             if followers is not None:
                 followers.wake()
@@ -222,6 +233,15 @@ class Log:
     def reader(self) -> LogReader:
         """The log's own reader, for the event loop's thread."""
         return self._reader
+
+
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
+    if future.done():
+        return
+    if isinstance(result, HeadwaterError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 class Topic:

@@ -49,14 +49,16 @@ _ENTRY = msgspec.json.Encoder()
 _GROUPS = (64, 16, 4, 1)
 
 Work = Callable[["Transaction"], Any]
-Outcome = tuple[object, Any]
+# Takes the result of work, or the HeadwaterError that it failed with.
+Receive = Callable[[Any], None]
+Outcome = tuple[Receive, Any]
 
 
 class Item(msgspec.Struct):
-    """One thing to do in a transaction: an append or other work, and who waits for it."""
+    """One thing to do in a transaction: an append or other work, and who receives its result."""
 
     work: Append | Work
-    waiter: object
+    receive: Receive
     size: int
 
 
@@ -176,8 +178,8 @@ class Writer:
         """The topics as of the last commit or a little later; for reading only."""
         return self._state.topics
 
-    def submit(self, work: Append | Work, waiter: object, size: int = 0, linger: float = 0.0) -> None:
-        """Queue work; its outcome is delivered with `waiter`. Raises LogClosedError after close.
+    def submit(self, work: Append | Work, receive: Receive, size: int = 0, linger: float = 0.0) -> None:
+        """Queue work; its outcome is delivered with `receive`. Raises LogClosedError after close.
 
         `linger` is for how many seconds it may wait for others to share its commit.
         """
@@ -185,7 +187,7 @@ class Writer:
         with self._ready:
             if self._closing:
                 raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
-            self._items.append(Item(work, waiter, size))
+            self._items.append(Item(work, receive, size))
             if deadline < self._deadline:
                 # Otherwise the thread is at work, or wakes early enough by itself: waking it costs both threads.
                 self._deadline = deadline
@@ -242,9 +244,9 @@ class Writer:
             transaction.entries += [self._state.enter(note) for note in notes]
             for item in items:
                 try:
-                    outcomes.append((item.waiter, self._do(transaction, item.work)))
+                    outcomes.append((item.receive, self._do(transaction, item.work)))
                 except HeadwaterError as error:
-                    outcomes.append((item.waiter, error))
+                    outcomes.append((item.receive, error))
             transaction.flush()
             self._evict()
             self._connection.execute("COMMIT")
@@ -256,7 +258,7 @@ class Writer:
                 said = f"{self._path}: the commit failed: {error!r}"
                 failure = LogIOError(said, hint="this is a defect: please report it")
             self._roll_back()
-            self._deliver([(item.waiter, failure) for item in items], set())
+            self._deliver([(item.receive, failure) for item in items], set())
         else:
             self._deliver(outcomes, transaction.touched)
 
