@@ -254,9 +254,7 @@ def _message(kind: type[Message], version: int) -> Codec:
 def _union(arguments: tuple[Any, ...], version: int) -> Codec:
     if type(None) in arguments:
         rest = tuple(argument for argument in arguments if argument is not type(None))
-        # A choice of one still has its tag.
-        plain = len(rest) == 1 and getattr(rest[0], "TAG", -1) < 0
-        return _option(codec_of(rest[0], version) if plain else _choice(rest, version))
+        return _option(codec_of(rest[0], version) if len(rest) == 1 else _choice(rest, version))
     return _choice(arguments, version)
 
 
