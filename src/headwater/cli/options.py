@@ -30,7 +30,7 @@ data_dir = click.option(
 )
 
 
-# Gives the text as it was typed, None without the option: `headwater.fluvio.profilefile.chosen` says what it means.
+# Gives the text as it was typed, None without the option: `headwater.profile.file.chosen` says what it means.
 profile_option = click.option(
     "--profile",
     metavar="NAME",

@@ -11,9 +11,10 @@ import yaml
 
 from headwater.cli.options import default_data_dir, print_table
 from headwater.core.errors import ProfileError
-from headwater.fluvio import profileedit
-from headwater.fluvio.choice import VARIABLE
-from headwater.fluvio.profile import (
+from headwater.profile import edit
+from headwater.profile.choice import VARIABLE
+from headwater.profile.file import chosen, config_path, read, save, shown
+from headwater.profile.model import (
     LOCAL,
     PREFIX,
     ClusterProfile,
@@ -25,9 +26,8 @@ from headwater.fluvio.profile import (
     label,
     parse_endpoint,
 )
-from headwater.fluvio.profilefile import chosen, config_path, read, save, shown
-from headwater.fluvio.profiletext import FluvioConfig
-from headwater.fluvio.tls import client_context, inlined
+from headwater.profile.text import FluvioConfig
+from headwater.profile.tls import client_context, inlined
 
 _COLUMNS = (" ", "PROFILE", "CLUSTER", "ADDRESS", "TLS")
 _NOT_LOCAL = f"'{PREFIX}{LOCAL}' is the one of Fluvio's file"
@@ -89,7 +89,7 @@ def switch(name: str) -> None:
     text = read(path)
     own = fluvio_name(name)
     if text is not None:
-        save(path, profileedit.switch(text, own, shown(path)))
+        save(path, edit.switch(text, own, shown(path)))
     elif own is not None:
         raise _missing(path, own)
     if own is None:
@@ -142,9 +142,9 @@ def add(
     profile = ClusterProfile(own, address, own, use_spu_local_address, tls)
     before = read(path) or ""
     done = "replaced" if own in FluvioConfig.parse(before, shown(path)).profiles else "added"
-    text = profileedit.add(before, profile, shown(path), replace=replace)
+    text = edit.add(before, profile, shown(path), replace=replace)
     if not no_switch:
-        text = profileedit.switch(text, own, shown(path))
+        text = edit.switch(text, own, shown(path))
     save(path, text, private=inline)
     told = f"profile {label(own)} {done} (Fluvio at {address})"
     if no_switch:
@@ -165,7 +165,7 @@ def delete(name: str) -> None:
     if text is None:
         raise _missing(path, own)
     was_current = FluvioConfig.parse(text, shown(path)).current == own
-    save(path, profileedit.delete(text, own, shown(path)))
+    save(path, edit.delete(text, own, shown(path)))
     none = "; it was the current one, and now commands talk to the embedded log" if was_current else ""
     click.echo(f"profile {label(own)} deleted{none}")
 

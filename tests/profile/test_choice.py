@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.choice import Choice, choose
+from headwater.profile.choice import Choice, choose
 
 FILE = "~/.fluvio/config"
 TWO = """\

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.choice import FILE_VARIABLE, Choice, choose
+from headwater.profile.choice import FILE_VARIABLE, Choice, choose
 
 # Far more than any number of profiles with certificates; what is larger is some other file.
 MOST_BYTES: Final = 4 * 1024 * 1024

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.fluvio.profile import (
+from headwater.profile.model import (
     ClusterProfile,
     Policy,
     Tls,

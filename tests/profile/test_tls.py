@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profile import Policy, Tls
-from headwater.fluvio.tls import client_context, inlined, server_name
+from headwater.profile.model import Policy, Tls
+from headwater.profile.tls import client_context, inlined, server_name
 
 DOMAIN = "fluvio.test"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profilefile import MOST_BYTES, chosen, config_path, read, save, shown
+from headwater.profile.file import MOST_BYTES, chosen, config_path, read, save, shown
 
 CLOUD = 'current_profile = "cloud"\n[profile.cloud]\ncluster = "cloud"\n[cluster.cloud]\nendpoint = "host:9003"\n'
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profile import (
+from headwater.profile.model import (
     LOCAL,
     ClusterProfile,
     Policy,

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profile import ClusterProfile, Policy, Tls
-from headwater.fluvio.profileedit import add, delete, switch
-from headwater.fluvio.profiletext import FluvioConfig
+from headwater.profile.edit import add, delete, switch
+from headwater.profile.model import ClusterProfile, Policy, Tls
+from headwater.profile.text import FluvioConfig
 
 FILE = "~/.fluvio/config"
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIE/+==\n-----END PRIVATE KEY-----\n"

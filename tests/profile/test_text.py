@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profile import ClusterProfile, Policy, Tls
-from headwater.fluvio.profiletext import FluvioConfig, read_toml
+from headwater.profile.model import ClusterProfile, Policy, Tls
+from headwater.profile.text import FluvioConfig, read_toml
 
 FILE = "~/.fluvio/config"
 SECRET = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profile import LOCAL, ClusterProfile, fluvio_name, label
-from headwater.fluvio.profiletext import FluvioConfig
+from headwater.profile.model import LOCAL, ClusterProfile, fluvio_name, label
+from headwater.profile.text import FluvioConfig
 
 VARIABLE: Final = "HEADWATER_PROFILE"
 FILE_VARIABLE: Final = "FLV_PROFILE_PATH"

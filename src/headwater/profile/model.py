@@ -1,6 +1,6 @@
 """Owns a profile of Fluvio as a value: its names, how its cluster is reached, and how the connection is protected.
 
-Pure. Does not know of the file that profiles stand in (profiletext.py), nor which one is meant (choice.py).
+Pure. Does not know of the file that profiles stand in (text.py), nor which one is meant (choice.py).
 """
 
 from __future__ import annotations

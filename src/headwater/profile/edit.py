@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from headwater.core.errors import ProfileError
-from headwater.fluvio.profile import ClusterProfile, Policy, Tls
-from headwater.fluvio.profiletext import FluvioConfig, read_toml
+from headwater.profile.model import ClusterProfile, Policy, Tls
+from headwater.profile.text import FluvioConfig, read_toml
 
 Path: TypeAlias = tuple[str, ...]
 Values: TypeAlias = dict[str, Any]

@@ -17,7 +17,7 @@ import msgspec
 
 from headwater.core.errors import ProfileError
 from headwater.core.secret import Text
-from headwater.fluvio.profile import Policy, Tls
+from headwater.profile.model import Policy, Tls
 
 # Bytes of one file: a thousand certificates.
 MOST_BYTES: Final = 2 * 1024 * 1024
