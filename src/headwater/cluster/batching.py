@@ -22,10 +22,12 @@ RECORD_OVERHEAD = 32
 MOST_RECORD_BYTES = MOST_BATCH_BYTES - HEADER_BYTES - RECORD_OVERHEAD
 
 
-def record_bytes(record: Record) -> int:
-    """Return how many bytes of a batch a record needs at most."""
-    key = record.key
-    return len(record.value) + RECORD_OVERHEAD + (0 if key is None else len(key))
+def sizes_of(records: Iterable[Record]) -> list[int]:
+    """Return how many bytes of a batch each record needs at most."""
+    return [
+        len(record.value) + (RECORD_OVERHEAD if record.key is None else RECORD_OVERHEAD + len(record.key))
+        for record in records
+    ]
 
 
 class Turns:
@@ -129,15 +131,17 @@ class Pile:
         self._batch_bytes = batch_bytes
         self.batches: deque[Batch] = deque()
 
-    def add(self, records: Sequence[Record], sending: Sending, due: float, deadline: float) -> int:
-        """Put records into batches, the last one first as far as it has room; return how many bytes came along."""
+    def add(self, records: Sequence[Record], sending: Sending, due: float, deadline: float) -> None:
+        """Put records into batches, the last one first as far as it has room."""
         batch = self.batches[-1] if self.batches else None
-        added = start = 0
+        start = 0
         if batch is not None and batch.full:
             batch = None
         first = 0 if batch is None else len(batch.records)
         for index, record in enumerate(records):
-            size = record_bytes(record)
+            # As sizes_of() says: a list of them costs more than adding them up again.
+            key = record.key
+            size = len(record.value) + (RECORD_OVERHEAD if key is None else RECORD_OVERHEAD + len(key))
             if batch is not None and batch.size + size > self._batch_bytes:
                 # A larger record has a batch of its own.
                 batch.full = True
@@ -148,11 +152,9 @@ class Pile:
                 self.batches.append(batch)
                 first, start = 0, index
             batch.size += size
-            added += size
         if batch is not None:
             batch.full = batch.size >= self._batch_bytes
             self._share(batch, sending, first, records[start:])
-        return added
 
     @staticmethod
     def _share(batch: Batch, sending: Sending, first: int, records: Sequence[Record]) -> None:

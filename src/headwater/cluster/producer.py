@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from headwater.cluster.append import acks_of
-from headwater.cluster.batching import MOST_RECORD_BYTES, RECORD_OVERHEAD, Sending, Turns, record_bytes
+from headwater.cluster.batching import MOST_RECORD_BYTES, RECORD_OVERHEAD, Sending, Turns, sizes_of
 from headwater.cluster.cluster import Cluster
 from headwater.cluster.lanes import Freight, Lanes
 from headwater.cluster.room import Room
@@ -136,7 +136,7 @@ class Producer:
         """Return how many bytes records need, unless one is too large for this topic."""
         if self._closed is not None:
             raise self._closed
-        sizes = [record_bytes(record) for record in records]
+        sizes = sizes_of(records)
         largest = max(sizes, default=0) - RECORD_OVERHEAD
         if largest > self._most_record:
             raise RecordTooLargeError(
