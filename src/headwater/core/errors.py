@@ -41,6 +41,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
         ├── LogReadOnlyError            the directory or its disk is read-only        retry
         ├── LogIOError                  the disk failed                               retry
         ├── LogCorruptError             the file is damaged, or not a log
+        ├── LogServerGoneError          the server that has it open is away           retry
         └── LogClosedError              used after close
 """
 
@@ -309,3 +310,9 @@ class LogCorruptError(LogError):
 
 class LogClosedError(LogError):
     """The log was used after it was closed."""
+
+
+class LogServerGoneError(LogError):
+    """The server that has the log open does not answer. It is asked again when it is back."""
+
+    retryable = True

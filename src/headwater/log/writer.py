@@ -292,34 +292,38 @@ class Writer:
 def append(transaction: Transaction, work: Append) -> Receipt:
     """Assign offsets to the batches of one append, and gather its rows. Raises TopicError."""
     state = transaction.state
-    info = _topic(state, work.topic)
-    partitions = info.spec.partitions
-    partition = work.partition
-    if partition is None:
-        partition = _turn(state, info)
-    elif not 0 <= partition < partitions:
-        raise PartitionNotFoundError(
-            f"partition not found: {work.topic}-{partition}",
-            hint=f"topic {work.topic} has partitions 0 to {partitions - 1}",
-        )
-    # All topics are looked up before anything is gathered: an append is whole or not at all.
-    others = [(_topic(state, name), batches) for name, batches in work.beside] if work.beside else ()
-    base, following = _gather(transaction, info, partition, work.batches)
-    for other, batches in others:
-        _gather(transaction, other, _turn(state, other), batches)
+    entry = work.exchange
+    receipt = Receipt(0, 0, 0)
+    if work.topic is not None:
+        info, partition = _place(state, work.topic, work.partition)
+        # All places are looked up before anything is gathered: an append is whole or not at all.
+        others = [(_place(state, it.topic, it.partition), it.batches) for it in work.beside] if work.beside else ()
+        base, following = _gather(transaction, info, partition, work.batches)
+        for (other, number), batches in others:
+            _gather(transaction, other, number, batches)
+        receipt = Receipt(partition, base, following - base)
+        if entry is not None:
+            entry = msgspec.structs.replace(entry, partition=partition, offset=base)
     if work.checkpoint is not None:
         transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
-    if work.exchange is not None:
-        entry = msgspec.structs.replace(work.exchange, partition=partition, offset=base)
+    if entry is not None:
         transaction.entries.append(state.enter(entry))
-    return Receipt(partition, base, following - base)
+    return receipt
 
 
-def _topic(state: State, name: str) -> TopicInfo:
+def _place(state: State, name: str, partition: int | None) -> tuple[TopicInfo, int]:
+    """Return a topic and one of its partitions: the one that is named, else the one whose turn it is."""
     info = state.topics.get(name)
     if info is None:
         raise TopicNotFoundError(f"topic not found: {name}", hint="'headwater topic list' shows those there are")
-    return info
+    if partition is None:
+        return info, _turn(state, info)
+    if not 0 <= partition < info.spec.partitions:
+        raise PartitionNotFoundError(
+            f"partition not found: {name}-{partition}",
+            hint=f"topic {name} has partitions 0 to {info.spec.partitions - 1}",
+        )
+    return info, partition
 
 
 def _turn(state: State, info: TopicInfo) -> int:

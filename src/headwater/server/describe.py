@@ -10,7 +10,6 @@ from headwater.core.window import MOST_REMEMBERED
 from headwater.fluvio import objects
 from headwater.fluvio.topicspec import core_spec, wire_spec
 from headwater.log import TopicInfo
-from headwater.log.distinct import MODULE, is_known
 
 # Fluvio numbers the first SPU of a cluster so.
 SPU_ID = 5001
@@ -36,8 +35,6 @@ def topic_spec(spec: objects.TopicSpec) -> TopicSpec:
     drops = made.deduplication
     if drops is not None and not 1 <= drops.count <= MOST_REMEMBERED:
         raise TopicError(f"deduplication remembers 1 to {MOST_REMEMBERED} records, not {drops.count}")
-    if drops is not None and not is_known(drops):
-        raise TopicError(f"deduplication is done by {MODULE} here, not by {drops.uses}")
     return made
 
 
