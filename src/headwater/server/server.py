@@ -69,7 +69,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._modules: Modules | None = None
         self._local = Local(log)
-        self._unit = Unit(log, self._get_modules)
+        self.unit = Unit(log, self._get_modules)
         self._controller = Controller(log, self._get_modules, self._address)
         self.sc_port = self.spu_port = 0
 
@@ -77,7 +77,7 @@ class Server:
         listen = self._listen
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._end_connections)
-            self.spu_port = await self._open(undo, self._unit.apis, listen.spu_port, SPU_PORT)
+            self.spu_port = await self._open(undo, self.unit.apis, listen.spu_port, SPU_PORT)
             self.sc_port = await self._open(undo, self._controller.apis, listen.sc_port, SC_PORT)
             await self._open_local(undo)
             self._undo = undo.pop_all()
