@@ -133,6 +133,10 @@ class Log:
         """Return a future that is done when a topic has been made, deleted or changed after this call."""
         return self._watchers.add()
 
+    def tell_of_topics(self) -> None:
+        """Have everybody who waits for changes of topics look."""
+        self._watchers.wake()
+
     async def keep_offset(self, offset: ConsumerOffset) -> None:
         """Remember how far a consumer has got. Raises TopicNotFoundError or LogError."""
         await self._do(partial(consumers.keep, offset=offset))

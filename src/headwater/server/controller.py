@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from headwater.core.errors import HeadwaterError, TopicError, TopicExistsError, TopicNameError, TopicNotFoundError
@@ -27,6 +29,8 @@ RANGES = {
     admin.UPDATE: (15, 19),
 }
 _MOST_WATCHES = 64
+# How long the reply to a change waits for watches to tell of it (seconds).
+_TELLING = 0.2
 
 
 class Controller:
@@ -36,6 +40,8 @@ class Controller:
         self._log = log
         self._modules = modules
         self._address = address
+        # One for each watch: set while it has told its client all that there is.
+        self._caught_up: set[asyncio.Event] = set()
         self.apis = Apis(
             {
                 admin.CREATE: self._create,
@@ -60,7 +66,21 @@ class Controller:
                 raise RefusedError(code("InvalidCreateRequest"))
         except HeadwaterError as error:
             return self._refused(name, error, header.version, f"{request.label} cannot be created here")
+        await self._all_told()
         return (encode(admin.Status(name), header.version),)
+
+    async def _all_told(self) -> None:
+        """Wait until every watch has told its client of a change, but not long for a slow one.
+
+        Then a stock client that creates a topic and produces to it at once, over another connection, knows it already.
+        """
+        events = list(self._caught_up)
+        for event in events:
+            event.clear()
+        self._log.tell_of_topics()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TELLING):
+                await asyncio.gather(*(event.wait() for event in events))
 
     async def _create_topic(self, name: str, spec: objects.TopicSpec, *, dry_run: bool) -> None:
         check_topic_name(name)
@@ -169,6 +189,15 @@ class Controller:
 
     async def _tell(self, header: Header, label: str, connection: Connection) -> None:
         """Tell a client all objects of a kind, then every change of them."""
+        caught_up = asyncio.Event()
+        self._caught_up.add(caught_up)
+        try:
+            await self._tell_changes(header, label, connection, caught_up)
+        finally:
+            self._caught_up.discard(caught_up)
+            caught_up.set()
+
+    async def _tell_changes(self, header: Header, label: str, connection: Connection, caught_up: asyncio.Event) -> None:
         epoch = 1
         changed = self._log.topics_changed()
         known = await self._watched(label)
@@ -176,6 +205,7 @@ class Controller:
         while True:
             await connection.send(header, (admin.encode_update(label, update, header.version),))
             while True:
+                caught_up.set()
                 await changed
                 changed = self._log.topics_changed()
                 now = await self._watched(label)
