@@ -98,7 +98,8 @@ class Producer:
             self._closed = ClusterUnreachableError(f"the producer of topic {self.topic} was closed", "closed")
             self._room.close(self._closed)
             self._lanes.end(self._closed)
-            await self._group.__aexit__(kind, error, trace)
+            # Without the caller's error, which the group would wrap into one of its own.
+            await self._group.__aexit__(None, None, None)
             # What was under way has been put back meanwhile.
             self._lanes.end(self._closed)
 
