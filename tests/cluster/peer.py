@@ -16,16 +16,18 @@ from headwater.cluster import Target
 from headwater.cluster.versions import SC_VERSIONS, SPU_VERSIONS
 from headwater.fluvio import admin, objects, records
 from headwater.fluvio.batch import decode_header, with_base_offset
-from headwater.fluvio.errorcode import OK, ErrorCode, code
+from headwater.fluvio.errorcode import OK, ErrorCode, Replica, code
 from headwater.fluvio.frame import (
     API_VERSIONS,
     ApiVersionsReply,
     Header,
     Ranges,
     announced,
-    decode_header as decode_request_header,
     frame_length,
     reply,
+)
+from headwater.fluvio.frame import (
+    decode_header as decode_request_header,
 )
 from headwater.fluvio.wire import Reader, decode, encode
 
@@ -249,19 +251,21 @@ class ScriptedCluster:
         elif header.api == admin.LIST:
             filters = decode(admin.Filters, reader, version)
             found = [
-                it for it in self.objects(label) if not filters.names or any(part in it.name for part in filters.names)
+                it
+                for it in self.objects_of(label)
+                if not filters.names or any(part in it.name for part in filters.names)
             ]
             line.send(header.correlation, admin.encode_objects(label, tuple(found), version))
         else:
             self.watchers.append((line, header, label))
-            update = admin.Update(1, (), self.objects(label))
+            update = admin.Update(1, (), self.objects_of(label))
             line.send(header.correlation, admin.encode_update(label, update, version))
 
     def announce(self, *changes: admin.Changed) -> None:
         """Tell watches what there is, or what has changed."""
         for line, header, label in self.watchers if self.tell else ():
-            mine = tuple(change for change in changes if change.object.LABEL == label)
-            update = admin.Update(2, mine, () if changes else self.objects(label))
+            mine = tuple(change for change in changes if label == change.object.LABEL)
+            update = admin.Update(2, mine, () if changes else self.objects_of(label))
             if not line.writer.transport.is_closing() and (mine or not changes):
                 line.send(header.correlation, admin.encode_update(label, update, header.version))
 
@@ -269,7 +273,7 @@ class ScriptedCluster:
         """Return who leads a partition."""
         return self.leaders.get((topic, partition), self.spus[partition % len(self.spus)])
 
-    def objects(self, label: str) -> tuple[objects.Object, ...]:
+    def objects_of(self, label: str) -> tuple[objects.Object, ...]:
         """Return the objects of a kind."""
         if label == "Topic":
             status = objects.TopicStatus(objects.TopicResolution.PROVISIONED)
@@ -361,7 +365,8 @@ class ScriptedCluster:
             return
         while True:
             async with self._grown:
-                await self._grown.wait_for(lambda: self.end(request.topic, request.partition) > position)
+                while self.end(request.topic, request.partition) <= position:
+                    await self._grown.wait()
             self.fetched(asked, request, session, self._bytes(request, position))
             position = await updates.get()
 
@@ -412,7 +417,7 @@ class ScriptedCluster:
 
     async def _list_kept(self, asked: Asked, reader: Reader) -> None:
         found = tuple(
-            records.ConsumerOffset(consumer, records.Replica(topic, number), offset, 1)
+            records.ConsumerOffset(consumer, Replica(topic, number), offset, 1)
             for (consumer, topic, number), offset in self.kept.items()
         )
         body = encode(records.ConsumerOffsets(OK, found), asked.header.version)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_any_pieces(bodies: list[bytes], cuts: list[int]) -> None:
     """However the bytes are cut, the same frames come out."""
     data = b"".join(b"".join(reply(number, [body])) for number, body in enumerate(bodies))
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[begin:end] for begin, end in pairwise(edges)]
     expected = [number.to_bytes(4) + body for number, body in enumerate(bodies)]
     assert frames_of(Assembly(), pieces) == expected
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cluster.peer import FIRST_SPU, ScriptedCluster, answer, close, cut, raw, says, silent
 
+from cluster.peer import FIRST_SPU, ScriptedCluster, answer, close, cut, raw, says, silent
 from headwater.cluster import Cluster, ClusterTopic
 from headwater.cluster import cluster as cluster_module
 from headwater.cluster.failure import refused, unreachable
@@ -122,7 +122,7 @@ async def test_patience_ends() -> None:
     async with ScriptedCluster() as peer, Cluster(peer.target(), clock=clock, chance=lambda: 1) as cluster:
         peer.shut(0)
         task = asyncio.ensure_future(cluster.topics())
-        pauses = []
+        pauses: list[float] = []
         while sum(pauses) < 30:
             pauses.append(await clock.next_wake())
         with pytest.raises(ClusterUnreachableError, match="connection refused"):
@@ -153,7 +153,7 @@ async def test_a_watch_of_another_kind() -> None:
     """Objects of another kind than the watched one are not Fluvio's protocol."""
     async with ScriptedCluster() as peer:
         body = encode_update("SPU", Update(1, (), ()), 19)
-        topic = encode_update("Topic", Update(1, (), peer.objects("Topic")), 19)
+        topic = encode_update("Topic", Update(1, (), peer.objects_of("Topic")), 19)
         peer.script(0, WATCH, answer(topic), answer(body))
         with pytest.raises(ClusterProtocolError, match="another kind"):
             await Cluster(peer.target()).__aenter__()
@@ -179,7 +179,7 @@ async def test_too_old() -> None:
 @pytest.mark.parametrize("version", [10, 11, 15, 19])
 async def test_older_clusters(version: int) -> None:
     """Everything works in the versions of clusters from 0.10 on."""
-    versions = {api: (1, version) for api in SC_VERSIONS} | {API_VERSIONS: (0, 2)}
+    versions = dict.fromkeys(SC_VERSIONS, (1, version)) | {API_VERSIONS: (0, 2)}
     async with ScriptedCluster(sc_versions=versions) as peer, Cluster(peer.target()) as cluster:
         await cluster.create_topic("new", TopicSpec(partitions=2))
         assert [it.name for it in await cluster.topics()] == ["new", "t"]
@@ -219,7 +219,7 @@ async def test_modules_that_are_none(packed: bytes, says_so: str, monkeypatch: p
 async def test_a_list_of_something_else() -> None:
     """Objects that were not asked for are dropped."""
     async with ScriptedCluster() as peer, Cluster(peer.target()) as cluster:
-        peer.script(0, LIST, answer(encode_objects("Topic", peer.objects("Topic"), 19)))
+        peer.script(0, LIST, answer(encode_objects("Topic", peer.objects_of("Topic"), 19)))
         assert await cluster.modules() == []
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cluster.peer import FIRST_SPU, Asked, ScriptedCluster, answer, close, cut, says, silent
 
+from cluster.peer import FIRST_SPU, Asked, ScriptedCluster, answer, close, cut, says, silent
 from headwater.cluster import Cluster, Producer
 from headwater.core.errors import (
     BatchError,
@@ -58,8 +58,8 @@ async def test_send() -> None:
         assert await producer.send([Record(b"v", key=b"k", timestamp=5), Record(b"w", key=b"")]) == [Receipt(0, 3, 2)]
         assert await producer.send([]) == []
         assert values(peer) == [b"0", b"1", b"2", b"v", b"w"]
-        last = decode_records(peer.log["t", 0][-1])
-        assert [(it.key, it.timestamp) for it in last][0] == (b"k", 5)
+        first = decode_records(peer.log["t", 0][-1])[0]
+        assert (first.key, first.timestamp) == (b"k", 5)
         assert [it.key for data in peer.log["t", 0][:1] for it in decode_records(data)] == [None] * 3
         request = produced(peer.requests(PRODUCE)[0])
         assert (request.acks, request.timeout, request.transaction) == (1, 15_000, None)
@@ -164,10 +164,13 @@ async def test_a_lost_answer_is_a_repeat() -> None:
 
 async def test_an_answer_that_never_comes() -> None:
     """After the time for an answer the request is made again, on another connection."""
-    async with ScriptedCluster() as peer, Cluster(peer.target(request_timeout=SOON), chance=lambda: 0) as cluster:
-        async with Producer(cluster, "t") as producer:
-            peer.script(FIRST_SPU, PRODUCE, silent)
-            assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target(request_timeout=SOON), chance=lambda: 0) as cluster,
+        Producer(cluster, "t") as producer,
+    ):
+        peer.script(FIRST_SPU, PRODUCE, silent)
+        assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -204,20 +207,23 @@ async def test_one_partition_of_a_request_is_refused() -> None:
 async def test_the_deadline() -> None:
     """A cluster that is gone is tried until the records have had their time, and the pauses grow."""
     clock = VirtualClock()
-    async with ScriptedCluster() as peer, Cluster(peer.target(), clock=clock, chance=lambda: 1) as cluster:
-        async with Producer(cluster, "t", timeout=timedelta(seconds=2)) as producer:
-            peer.shut(FIRST_SPU)
-            sent = producer.submit(some(1))
-            pauses = []
-            while not sent.done():
-                pauses.append(await clock.next_wake())
-                await asyncio.sleep(0)
-                await _settled(sent, clock)
-            with pytest.raises(ClusterUnreachableError, match="SPU 5001 at .*: connection refused"):
-                await sent
-            assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 0.45])
-            await peer.listen(FIRST_SPU)
-            assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target(), clock=clock, chance=lambda: 1) as cluster,
+        Producer(cluster, "t", timeout=timedelta(seconds=2)) as producer,
+    ):
+        peer.shut(FIRST_SPU)
+        sent = producer.submit(some(1))
+        pauses = []
+        while not sent.done():
+            pauses.append(await clock.next_wake())
+            await asyncio.sleep(0)
+            await _settled(sent, clock)
+        with pytest.raises(ClusterUnreachableError, match=r"SPU 5001 at .*: connection refused"):
+            await sent
+        assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 0.45])
+        await peer.listen(FIRST_SPU)
+        assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
 
 
 async def _settled(sent: asyncio.Future[Any], clock: VirtualClock) -> None:
@@ -229,18 +235,21 @@ async def _settled(sent: asyncio.Future[Any], clock: VirtualClock) -> None:
 
 async def test_a_leader_that_moved() -> None:
     """What the old leader does not take goes to the new one, before what comes later."""
-    async with ScriptedCluster(spus=2) as peer, Cluster(peer.target(), chance=lambda: 0) as cluster:
-        async with Producer(cluster, "t") as producer:
-            assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
-            peer.tell = False
-            peer.leaders["t", 0] = FIRST_SPU + 1
-            sent = [producer.submit(some(1, number)) for number in range(1, 4)]
-            await peer.wait_for(PRODUCE, 2)
-            peer.tell = True
-            peer.announce()
-            assert [await it for it in sent] == [[Receipt(0, number, 1)] for number in range(1, 4)]
-            assert peer.requests(PRODUCE)[-1].side == FIRST_SPU + 1
-            assert values(peer) == [b"0", b"1", b"2", b"3"]
+    async with (
+        ScriptedCluster(spus=2) as peer,
+        Cluster(peer.target(), chance=lambda: 0) as cluster,
+        Producer(cluster, "t") as producer,
+    ):
+        assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
+        peer.tell = False
+        peer.leaders["t", 0] = FIRST_SPU + 1
+        sent = [producer.submit(some(1, number)) for number in range(1, 4)]
+        await peer.wait_for(PRODUCE, 2)
+        peer.tell = True
+        peer.announce()
+        assert [await it for it in sent] == [[Receipt(0, number, 1)] for number in range(1, 4)]
+        assert peer.requests(PRODUCE)[-1].side == FIRST_SPU + 1
+        assert values(peer) == [b"0", b"1", b"2", b"3"]
 
 
 async def test_nobody_leads_yet() -> None:
@@ -263,72 +272,86 @@ async def test_the_sc_is_gone_while_nobody_leads() -> None:
     clock = VirtualClock()
     async with ScriptedCluster() as peer:
         peer.leaders["t", 0] = 0
-        async with Cluster(peer.target(), clock=clock) as cluster:
-            async with Producer(cluster, "t", timeout=timedelta(seconds=1)) as producer:
-                peer.shut(0)
-                sent = producer.submit(some(1))
-                while not sent.done():
-                    await clock.next_wake()
-                    await _settled(sent, clock)
-                with pytest.raises(ClusterUnreachableError, match="the SC at"):
-                    await sent
+        async with (
+            Cluster(peer.target(), clock=clock) as cluster,
+            Producer(cluster, "t", timeout=timedelta(seconds=1)) as producer,
+        ):
+            peer.shut(0)
+            sent = producer.submit(some(1))
+            while not sent.done():
+                await clock.next_wake()
+                await _settled(sent, clock)
+            with pytest.raises(ClusterUnreachableError, match="the SC at"):
+                await sent
 
 
 async def test_a_topic_that_is_deleted() -> None:
     """Records for a topic that is gone are not kept waiting."""
-    async with ScriptedCluster() as peer, Cluster(peer.target(), chance=lambda: 0) as cluster:
-        async with Producer(cluster, "t") as producer:
-            gone = [Changed(True, it) for it in (*peer.objects("Partition"), *peer.objects("Topic"))]
-            peer.topics.clear()
-            peer.announce(*gone)
-            await cluster.topics()
-            with pytest.raises(TopicNotFoundError, match="topic not found: t"):
-                await producer.send(some(1))
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target(), chance=lambda: 0) as cluster,
+        Producer(cluster, "t") as producer,
+    ):
+        gone = [Changed(True, it) for it in (*peer.objects_of("Partition"), *peer.objects_of("Topic"))]
+        peer.topics.clear()
+        peer.announce(*gone)
+        await cluster.topics()
+        with pytest.raises(TopicNotFoundError, match="topic not found: t"):
+            await producer.send(some(1))
 
 
 async def test_throttle() -> None:
     """A cluster that asks for a pause gets it, but not for ever."""
     clock = VirtualClock()
-    async with ScriptedCluster() as peer, Cluster(peer.target(), clock=clock) as cluster:
-        async with Producer(cluster, "t") as producer:
-            peer.throttle = 1500
-            assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
-            later = producer.submit(some(1, 1))
-            assert await clock.sleeping() == 1.5
-            assert len(peer.requests(PRODUCE)) == 1
-            peer.throttle = 0x7FFFFFFF
-            clock.advance(1.5)
-            assert await later == [Receipt(0, 1, 1)]
-            assert await clock.next_wake() == 60
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target(), clock=clock) as cluster,
+        Producer(cluster, "t") as producer,
+    ):
+        peer.throttle = 1500
+        assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
+        later = producer.submit(some(1, 1))
+        assert await clock.sleeping() == 1.5
+        assert len(peer.requests(PRODUCE)) == 1
+        peer.throttle = 0x7FFFFFFF
+        clock.advance(1.5)
+        assert await later == [Receipt(0, 1, 1)]
+        assert await clock.next_wake() == 60
 
 
 async def test_back_pressure() -> None:
     """Who sends more than may be under way waits, in the order of coming."""
-    async with ScriptedCluster() as peer, Cluster(peer.target()) as cluster:
-        async with Producer(cluster, "t", queue_bytes=100) as producer:
-            peer.script(FIRST_SPU, PRODUCE, silent)
-            tasks = [asyncio.ensure_future(producer.send([Record(bytes(50))])) for _ in range(6)]
-            await peer.wait_for(PRODUCE)
-            assert producer._room.taken == 2 * 82
-            tasks[2].cancel()
-            peer.drop(FIRST_SPU)
-            done = [await it for it in (*tasks[:2], *tasks[3:])]
-            assert done == [[Receipt(0, number, 1)] for number in range(5)]
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target()) as cluster,
+        Producer(cluster, "t", queue_bytes=100) as producer,
+    ):
+        peer.script(FIRST_SPU, PRODUCE, silent)
+        tasks = [asyncio.ensure_future(producer.send([Record(bytes(50))])) for _ in range(6)]
+        await peer.wait_for(PRODUCE)
+        assert producer._room.taken == 2 * 82
+        tasks[2].cancel()
+        peer.drop(FIRST_SPU)
+        done = [await it for it in (*tasks[:2], *tasks[3:])]
+        assert done == [[Receipt(0, number, 1)] for number in range(5)]
 
 
 async def test_cancelled_just_as_there_is_room() -> None:
     """Room that was given to who has gone is given on."""
-    async with ScriptedCluster() as peer, Cluster(peer.target()) as cluster:
-        async with Producer(cluster, "t", queue_bytes=10) as producer:
-            producer._room.force(10)
-            task = asyncio.ensure_future(producer.send(some(1)))
-            await asyncio.sleep(0)
-            producer._room.release(10)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert producer._room.taken == 0
-            assert peer.requests(PRODUCE) == []
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target()) as cluster,
+        Producer(cluster, "t", queue_bytes=10) as producer,
+    ):
+        producer._room.force(10)
+        task = asyncio.ensure_future(producer.send(some(1)))
+        await asyncio.sleep(0)
+        producer._room.release(10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert producer._room.taken == 0
+        assert peer.requests(PRODUCE) == []
 
 
 async def test_a_cancelled_call_takes_nothing_back() -> None:
@@ -355,12 +378,16 @@ async def test_leaving_by_an_error() -> None:
     async with ScriptedCluster() as peer, Cluster(peer.target()) as cluster:
         peer.script(FIRST_SPU, PRODUCE, silent)
         sent: list[asyncio.Future[Any]] = []
-        with pytest.raises(KeyError):
+
+        async def leave() -> None:
             async with Producer(cluster, "t", queue_bytes=10, batch_size=100) as producer:
-                sent += [asyncio.ensure_future(producer.send(some(1))) for _ in range(2)]
+                sent.extend(asyncio.ensure_future(producer.send(some(1))) for _ in range(2))
                 await peer.wait_for(PRODUCE)
                 sent.append(producer.submit(some(1), partition=0))
                 raise KeyError
+
+        with pytest.raises(KeyError):
+            await leave()
         for it in sent:
             with pytest.raises(ClusterUnreachableError, match="was closed"):
                 await it
