@@ -189,7 +189,20 @@ def test_help_is_there_for_every_command(headwater: CommandLine) -> None:
     listed = headwater.good("--help")
     names = [line.split()[0] for line in listed.partition("Commands:\n")[2].splitlines() if line.startswith("  ")][:-1]
     assert {
-        *("run", "http", "consume", "produce", "topic", "smartmodule", "test", "lint", "ledger", "schema", "demo")
+        *(
+            "run",
+            "http",
+            "consume",
+            "produce",
+            "topic",
+            "profile",
+            "smartmodule",
+            "test",
+            "lint",
+            "ledger",
+            "schema",
+            "demo",
+        )
     } == set(names)
     for name in names:
         assert headwater.good(name, "--help").startswith(f"Usage: headwater {name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_text
+from headwater.core.callback import Cancellable
 from headwater.core.checkpoint import decode_checkpoint
 from headwater.core.errors import LogFullError
 from headwater.core.exchange import Decision, Exchange
-from headwater.core.http import Request, Response
+from headwater.core.http import Deliver, Request
 from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.batch import decode_header
@@ -425,14 +426,14 @@ async def test_what_nobody_thought_of_stops_one_connector_for_a_while(tmp_path: 
     """A defect in one connector is told with its trace; it starts again after a pause, and the others never notice."""
     async with bench(tmp_path) as it:
         it.server.route("/x", counting())
-        real, calls = it.fetcher.fetch, iter(range(100))
+        real, calls = it.fetcher.begin, iter(range(100))
 
-        def broken(request: Request) -> Awaitable[Response]:
+        def broken(request: Request, deliver: Deliver) -> Cancellable:
             if "odd" in request.url and next(calls) == 0:
                 raise RuntimeError("a defect")
-            return real(request)
+            return real(request, deliver)
 
-        it.fetcher.fetch = broken  # type: ignore[method-assign, assignment]
+        it.fetcher.begin = broken  # type: ignore[method-assign]
         with capture_logs() as lines:
             async with it.running(it.config("/x?odd", "odd"), it.config("/x", "even")):
                 assert await it.clock.sleeping(2) == pytest.approx(0.75)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from structlog.testing import capture_logs
 from engine.test_connector import Bench, bench, ledger
 from headwater.config import InvalidConfigError
 from headwater.core.checkpoint import decode_checkpoint
-from headwater.core.errors import LogFullError
+from headwater.core.errors import HeadwaterError, LogFullError
 from headwater.core.exchange import Decision
 from headwater.core.record import Record
+from headwater.log import Append, Receipt
 from headwater.testing import Answer, Received
 from headwater.transforms.store import Entry, Store
 from transforms import guests
@@ -212,14 +214,15 @@ async def test_a_full_disk_neither_loses_nor_doubles(tmp_path: Path, monkeypatch
     more = SPLIT + "  - uses: count\n"
     async with bench(tmp_path) as it:
         it.server.route("/x", bodies(["x", "!"], ["x"]))
-        submit, failures = it.log.submit, iter([True, True])
+        real, failures = it.log.store, iter([True, True])
 
-        def failing(append: Any) -> Any:
+        def failing(append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
             if next(failures, False):
-                raise LogFullError("no space")
-            return submit(append)
+                asyncio.get_running_loop().call_soon(receive, LogFullError("no space"))
+            else:
+                real(append, receive)
 
-        monkeypatch.setattr(it.log, "submit", failing)
+        monkeypatch.setattr(it.log, "store", failing)
         async with it.running(it.config(more=more)):
             for _ in range(3):
                 await it.clock.next_wake()

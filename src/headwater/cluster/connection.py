@@ -47,15 +47,21 @@ _LAST_NUMBER = 0x7FFFFFFF
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A server: what messages call it, where it is dialled, the name of its certificate, what we speak with it."""
+    """A server: what messages call it, where it is dialled, the name of its certificate, what we speak with it.
+
+    With a `path` it is dialled there, on a socket of this machine.
+    """
 
     name: str
     host: str
     port: int
     server_name: str | None
     versions: Ranges
+    path: str = ""
 
     def __str__(self) -> str:
+        if self.path:
+            return self.name
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.name} at {host}:{self.port}"
 
@@ -107,9 +113,12 @@ class Connection(asyncio.Protocol):
         name = (endpoint.server_name or endpoint.host) if target.tls is not None else None
         try:
             async with asyncio.timeout(target.connect_timeout.total_seconds()):
-                await connection._loop.create_connection(
-                    lambda: connection, endpoint.host, endpoint.port, ssl=target.tls, server_hostname=name
-                )
+                if endpoint.path:
+                    await connection._loop.create_unix_connection(lambda: connection, endpoint.path)
+                else:
+                    await connection._loop.create_connection(
+                        lambda: connection, endpoint.host, endpoint.port, ssl=target.tls, server_hostname=name
+                    )
                 await connection._greet()
         except (OSError, UnicodeError) as error:
             # A name of a host that cannot be one is an error of encoding.
@@ -229,6 +238,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport. Called by the event loop."""
         self._transport = cast("asyncio.Transport", transport)
+        if self.endpoint.path:
+            return
         carrier: Any = transport.get_extra_info("socket")
         carrier.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE:

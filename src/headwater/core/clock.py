@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
+
+from headwater.core.callback import Cancellable, settle
 
 # uvloop rounds timers to the nearest millisecond; half of one more makes sure that none is early (seconds).
 _ROUNDING = 0.0005
@@ -21,63 +25,81 @@ class Clock(Protocol):
         """Return milliseconds since the Unix epoch."""
         ...
 
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> Cancellable:
+        """Call back once `monotonic()` has reached `deadline`, never from within this call. It must not raise."""
+        ...
+
     async def sleep_until(self, deadline: float) -> None:
         """Wait until `monotonic()` has reached `deadline`. Cancellable."""
         ...
 
 
 class SystemClock:
-    """The real time: one timer of the event loop for each sleeper.
+    """The real time, over timers of the running event loop.
 
     An event loop's own time stands still while it works and may count in milliseconds, so it is not what lateness is
     measured with.
 
-    `slack` (seconds) lets sleepers wake together: at the next multiple of it, never before their deadline. Thousands of
-    sleepers that wake one by one cost twice the processor time of those that wake in groups.
+    `slack` (seconds) lets callbacks share timers: they come at the next multiple of it, never before their deadline.
+    Thousands that come one by one cost twice the processor time of those that come in groups.
     """
 
     __slots__ = ("_groups", "_slack")
 
+    # As it is: a method of ours around it would cost more than the time itself.
+    monotonic = staticmethod(time.monotonic)
+
     def __init__(self, slack: float = 0.0) -> None:
         self._slack = slack
-        self._groups: dict[int, list[asyncio.Future[None]]] = {}
-
-    def monotonic(self) -> float:
-        """Return the system's monotonic time."""
-        return time.monotonic()
+        self._groups: dict[int, list[_Shared]] = {}
 
     def time_ms(self) -> int:
         """Return the wall clock's time."""
         return time.time_ns() // 1_000_000
 
+    def call_at(self, deadline: float, callback: Callable[[], None]) -> Cancellable:
+        """Call back on a timer; a deadline that has passed is the next turn of the event loop."""
+        if self._slack:
+            return self._share(deadline, callback)
+        delay = deadline - time.monotonic()
+        loop = asyncio.get_running_loop()
+        return loop.call_later(delay + _ROUNDING, callback) if delay > 0 else loop.call_soon(callback)
+
+    def _share(self, deadline: float, callback: Callable[[], None]) -> Cancellable:
+        timer = _Shared(callback)
+        number = int(deadline / self._slack) + 1
+        group = self._groups.get(number)
+        if group is None:
+            group = self._groups[number] = []
+            delay = number * self._slack - time.monotonic()
+            asyncio.get_running_loop().call_later(max(0.0, delay + _ROUNDING), self._call, number)
+        group.append(timer)
+        return timer
+
+    def _call(self, number: int) -> None:
+        for timer in self._groups.pop(number):
+            if timer.callback is not None:
+                timer.callback()
+
     async def sleep_until(self, deadline: float) -> None:
         """Wait on one timer; a deadline that has passed returns at once."""
-        delay = deadline - time.monotonic()
-        if delay <= 0:
+        if deadline <= time.monotonic():
             return
-        loop = asyncio.get_running_loop()
-        reached: asyncio.Future[None] = loop.create_future()
-        if self._slack:
-            # Whoever wakes at the same multiple shares one timer.
-            number = int(deadline / self._slack) + 1
-            group = self._groups.get(number)
-            if group is None:
-                group = self._groups[number] = []
-                loop.call_later(delay + number * self._slack - deadline + _ROUNDING, self._wake, number)
-            group.append(reached)
-            await reached
-            return
-        timer = loop.call_later(delay + _ROUNDING, _reach, reached)
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_at(deadline, partial(settle, reached, None))
         try:
             await reached
         finally:
             timer.cancel()
 
-    def _wake(self, number: int) -> None:
-        for reached in self._groups.pop(number):
-            _reach(reached)
 
+class _Shared:
+    """One of the callbacks that share a timer."""
 
-def _reach(reached: asyncio.Future[None]) -> None:
-    if not reached.done():
-        reached.set_result(None)
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None

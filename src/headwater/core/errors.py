@@ -5,6 +5,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     HeadwaterError
     ├── ConfigError                 fix the file: holds every problem with its position          exit 3
     ├── UnavailableError            asked for something this version cannot do yet               exit 3
+    ├── ProfileError                no such profile, a broken file of them, or unfit certificates   exit 3
     ├── FetchError                  an exchange failed before there was a whole response
     │   ├── DnsError                    the name does not resolve                     retry
     │   ├── ConnectError                refused, unreachable, no route                retry
@@ -40,6 +41,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
         ├── LogReadOnlyError            the directory or its disk is read-only        retry
         ├── LogIOError                  the disk failed                               retry
         ├── LogCorruptError             the file is damaged, or not a log
+        ├── LogServerGoneError          the server that has it open is away           retry
         └── LogClosedError              used after close
 """
 
@@ -76,6 +78,12 @@ class ConfigError(HeadwaterError):
 
 class UnavailableError(HeadwaterError):
     """The configuration asks for something that this version does not do."""
+
+    exit_code = 3
+
+
+class ProfileError(HeadwaterError):
+    """Which log or cluster is meant cannot be told: no such profile, a broken file, certificates that do not fit."""
 
     exit_code = 3
 
@@ -302,3 +310,9 @@ class LogCorruptError(LogError):
 
 class LogClosedError(LogError):
     """The log was used after it was closed."""
+
+
+class LogServerGoneError(LogError):
+    """The server that has the log open does not answer. It is asked again when it is back."""
+
+    retryable = True

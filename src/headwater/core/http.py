@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
+
+from headwater.core.callback import Cancellable
+from headwater.core.errors import FetchError
 
 # What stays in a URL as it is (RFC 3986), the sign of what is encoded already included.
 _URL = "!#$%&'()*+,/:;=?@[]~"
@@ -61,14 +64,18 @@ class Response(msgspec.Struct, frozen=True):
         return value
 
 
+# What is called once with what an exchange came to: the whole response, whatever its status, or a FetchError.
+Deliver = Callable[[Response | FetchError], None]
+
+
 class Fetcher(Protocol):
     """Whatever performs exchanges. The engine knows only this."""
 
-    def fetch(self, request: Request) -> Awaitable[Response]:
-        """Perform one exchange, redirects included, and return the whole response whatever its status.
+    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+        """Begin one exchange, redirects included, and call `deliver` with the outcome: later, never from within.
 
-        Raises a FetchError of the tree. Cancelling the awaitable cuts the connection. Never hangs: `total_timeout`
-        bounds it.
+        It calls in the event loop, and must not raise. Cancelling what is returned cuts the connection. Nothing hangs:
+        `total_timeout` bounds it.
         """
         ...
 

@@ -1,49 +1,62 @@
 """Owns one connector at work: wait for the tick, exchange, judge, append, again. Decides nothing itself.
 
-What to send and what an answer means is the source's; when to poll is the schedule's; what is worth a log line is
-health's.
+What to send and what an answer means is the source's; when to poll is the schedule's; what an answer leaves is the
+harvester's; what is worth a log line is health's.
+
+A poll that goes well is three callbacks: its time, its answer, its receipt. Futures and the wake-ups of a task would
+cost more than all else in it. Whatever has to wait besides - another attempt, a transform, a log that refuses - is
+handed to the task of the connector, which finishes that poll and lets the callbacks go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
 
 from headwater.config import ConnectorConfig
-from headwater.core.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from headwater.core.callback import Cancellable, settle
+from headwater.core.checkpoint import Checkpoint, decode_checkpoint
 from headwater.core.clock import Clock
-from headwater.core.errors import FetchError, LogError
+from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Response
-from headwater.core.record import Record
 from headwater.core.units import format_duration
 from headwater.engine.counters import Counters, Figures
-from headwater.engine.deadletter import dead_letter, told
+from headwater.engine.deadletter import told
+from headwater.engine.harvest import Harvest, Harvester
 from headwater.engine.health import Change, Health
+from headwater.engine.lookback import begin
 from headwater.engine.schedule import Cron, Every, Schedule, Tick
-from headwater.fluvio.batch import EncodedBatch, encode_batches
+from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
-from headwater.log import Append, Log, Offset, Receipt
+from headwater.log import Append, Receipt
 from headwater.sources.judge import Action, Attempt, Verdict
 from headwater.sources.poll import Poll
 from headwater.sources.retry import back_off
-from headwater.transforms.abi import Lookback
 from headwater.transforms.chain import Chain, Rejection
 
 # A wall clock can be set while a cron waits: look at it at least this often (seconds).
 _LONGEST_NAP = 30.0
 # Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
 _LARGE = 256 * 1024
-# A lookback by age alone must end somewhere.
-_MOST_LOOKED_BACK = 100_000
 _APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 
-_DECISIONS = {Action.EMPTY: Decision.EMPTY, Action.UNCHANGED: Decision.UNCHANGED, Action.FAIL: Decision.FAILED}
+_DECISIONS = {
+    Action.STORE: Decision.ACCEPTED,
+    Action.EMPTY: Decision.EMPTY,
+    Action.UNCHANGED: Decision.UNCHANGED,
+    Action.RETRY: Decision.FAILED,
+    Action.FAIL: Decision.FAILED,
+}
+
+# What finishes a poll that callbacks could not finish.
+Rest = Callable[[], Awaitable[None]]
 
 logger = structlog.get_logger("headwater.connector")
 
@@ -52,20 +65,11 @@ logger = structlog.get_logger("headwater.connector")
 class Surroundings:
     """What every connector of an engine shares. `chance` returns a random number in [0, 1)."""
 
-    log: Log
+    target: Target
     fetcher: Fetcher
     clock: Clock
     chance: Callable[[], float]
     figures: Figures
-
-
-class _RefusedError(Exception):
-    """A transform refused a record, and the poll fails for it."""
-
-    def __init__(self, reason: str, count: int) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.count = count
 
 
 def schedule_of(config: ConnectorConfig, offset: float = 0.0) -> Schedule:
@@ -79,21 +83,34 @@ class Connector:
     """One connector. `run` polls until it is cancelled, or until `stop` was called and no exchange is under way."""
 
     __slots__ = (
+        "_attempts",
+        "_begun",
         "_chain",
         "_checkpoint",
-        "_compression",
+        "_clock",
         "_counters",
+        "_duration",
+        "_fetcher",
+        "_handed",
+        "_harvest",
+        "_harvester",
         "_health",
-        "_linger",
+        "_lag",
         "_mask",
         "_name",
         "_passing",
+        "_pending",
         "_poll",
+        "_requests",
         "_schedule",
+        "_scheduled",
         "_shared",
         "_skipped",
+        "_started",
         "_stopping",
+        "_target",
         "_task",
+        "_tick",
         "_topic",
         "_waiting",
         "_why",
@@ -106,27 +123,41 @@ class Connector:
         shared: Surroundings,
         schedule: Schedule,
         compression: Compression = Compression.NONE,
+        *,
         chain: Chain | None = None,
+        partitions: int = 1,
     ) -> None:
         self.config = config
-        self._compression = compression
         self._name = config.name
         self._topic = config.topic.name
         self._mask = config.masker.mask if config.masker else str
-        self._linger = config.producer.linger.total_seconds()
         self._shared = shared
+        self._target = shared.target
+        self._fetcher = shared.fetcher
+        self._clock = shared.clock
+        self._requests = shared.figures.requests
+        self._lag = shared.figures.lag
         self._schedule = schedule
         self._poll = Poll(config)
         self._checkpoint = Checkpoint()
         self._chain = chain
+        self._harvester = Harvester(config, self._poll, compression, chain, mask=self._told, partitions=partitions)
         self._health = Health()
         self._passing = Health()
         self._counters: Counters = shared.figures.of(config.name)
         self._skipped = 0
         self._why = ""
         self._stopping = False
-        self._waiting = False
         self._task: asyncio.Task[None] | None = None
+        # The poll under way: its tick, when it began (on three scales), how long it took to be decided, what it left.
+        self._tick = Tick(0.0)
+        self._begun = 0.0
+        self._started = self._scheduled = self._duration = self._attempts = 0
+        self._harvest: Harvest | None = None
+        # What the next callback waits for, whether that is only time, and who takes over when callbacks cannot go on.
+        self._pending: Cancellable | None = None
+        self._waiting = False
+        self._handed: asyncio.Future[Rest | None]
 
     def stop(self) -> None:
         """Ask the connector to end: at once when it only waits, else after the exchange that is under way."""
@@ -137,216 +168,303 @@ class Connector:
     async def run(self) -> None:
         """Poll for ever. Raises LogError: unless retryable, the log is beyond repair. Other trouble is counted."""
         self._task = asyncio.current_task()
-        shared = self._shared
-        stored = await shared.log.checkpoint(self._name)
+        stored = await self._target.checkpoint(self._name)
         if stored is not None:
             self._checkpoint = decode_checkpoint(stored)
         if self._chain is not None:
-            await self._begin(self._chain)
-        tick = self._schedule.first(self._now())
+            await begin(self._chain, self._checkpoint.transforms, self._target, self._topic, self._clock.time_ms())
+        self._tick = self._schedule.first(self._now())
         while not self._stopping:
-            await (self._reach(tick) if self._schedule.wall else self._wait(tick.at))
-            following = self._schedule.after(tick.at, tick.at)
-            hold = await self._exchange(tick, following)
-            now = self._now() + hold
-            if following.at <= now:
-                following = self._schedule.after(tick.at, now)
-                self._skip(tick, following, hold)
-            tick = following
+            rest = await self._go_on()
+            if rest is not None:
+                await rest()
+
+    async def _go_on(self) -> Rest | None:
+        """Let callbacks poll; return what finishes the first poll that they cannot finish, or None at the stop."""
+        self._handed = asyncio.get_running_loop().create_future()
+        try:
+            self._await_tick()
+            return await self._handed
+        finally:
+            self._waiting = False
+            if self._pending is not None:
+                self._pending.cancel()
+                self._pending = None
 
     def _now(self) -> float:
         """Return the time on the schedule's scale, in seconds."""
-        clock = self._shared.clock
-        return clock.time_ms() / 1000 if self._schedule.wall else clock.monotonic()
+        return self._clock.time_ms() / 1000 if self._schedule.wall else self._clock.monotonic()
 
-    async def _wait(self, deadline: float) -> None:
-        """Wait until a monotonic time. Only here may `stop` cancel the connector."""
-        if self._stopping:
-            raise asyncio.CancelledError
+    # The first callback: time.
+
+    def _await_tick(self) -> None:
+        """Wait for the tick. Then `stop` may cancel the connector."""
+        at = self._tick.at
+        if self._schedule.wall:
+            at = self._clock.monotonic() + min(at - self._clock.time_ms() / 1000, _LONGEST_NAP)
         self._waiting = True
+        self._pending = self._clock.call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
         try:
-            await self._shared.clock.sleep_until(deadline)
-        finally:
-            self._waiting = False
+            if self._schedule.wall and self._tick.at > self._clock.time_ms() / 1000:
+                self._await_tick()
+            else:
+                self._waiting = False
+                self._begin()
+        except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
+            self._crash(error)
 
-    async def _reach(self, tick: Tick) -> None:
-        """Wait for a tick of the wall clock, which may be set meanwhile."""
-        clock = self._shared.clock
-        while (left := tick.at - clock.time_ms() / 1000) > 0:
-            await self._wait(clock.monotonic() + min(left, _LONGEST_NAP))
+    def _begin(self) -> None:
+        clock = self._clock
+        self._begun = begun = clock.monotonic()
+        self._started = started = clock.time_ms()
+        late = (started / 1000 if self._schedule.wall else begun) - self._tick.at
+        self._scheduled = started - round(late * 1000)
+        self._lag.observe(max(0.0, late))
+        self._attempts = 1
+        self._counters.attempts += 1
+        self._pending = self._fetcher.begin(self._poll.request(self._checkpoint), self._on_answer)
 
-    async def _exchange(self, tick: Tick, following: Tick) -> float:
-        """Perform one scheduled poll with all its attempts. Return for how many seconds the server wants quiet.
+    # The second callback: the answer.
 
-        `following` is the tick before which attempts must begin.
-        """
-        clock = self._shared.clock
-        begun = clock.monotonic()
-        started = clock.time_ms()
-        late = (started / 1000 if self._schedule.wall else begun) - tick.at
-        scheduled = started - round(late * 1000)
-        self._shared.figures.lag.observe(max(0.0, late))
-        number = 0
-        while True:
-            number += 1
-            outcome = await self._attempt()
-            verdict = self._judge(outcome, number, following.at - self._now())
-            if verdict.action is not Action.RETRY or self._stopping:
-                break
-            await self._wait(clock.monotonic() + verdict.wait)
+    def _on_answer(self, outcome: Response | FetchError) -> None:
+        try:
+            self._pending = None
+            self._answered(outcome)
+        except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
+            self._crash(error)
+
+    def _answered(self, outcome: Response | FetchError) -> None:
+        verdict = self._judge(outcome)
+        if verdict.action is Action.STORE and isinstance(outcome, Response):
+            if self._chain is None and len(outcome.body) < _LARGE:
+                self._harvest = harvest = self._reap(outcome, verdict, self._clock.time_ms())
+                self._target.store(harvest.append, self._on_receipt)
+            else:
+                self._hand_over(partial(self._store, outcome, verdict))
+        elif verdict.action is Action.RETRY and not self._stopping:
+            self._hand_over(partial(self._try_again, outcome, verdict))
+        else:
+            self._follow(self._conclude(outcome, verdict))
+
+    def _judge(self, outcome: Response | FetchError) -> Verdict:
+        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+        if isinstance(outcome, Response):
+            self._counters.bytes += outcome.received
+            self._requests.observe(outcome.elapsed)
+            verdict = self._poll.accept(outcome, self._checkpoint)
+            if verdict is not None:
+                return verdict
+        following = self._schedule.after(self._tick.at, self._tick.at)
+        circumstances = Attempt(
+            number=self._attempts,
+            now=self._clock.time_ms() / 1000,
+            left=following.at - self._now(),
+            chance=self._shared.chance(),
+            conditional=self._poll.conditional(self._checkpoint),
+        )
+        return self._poll.judge(outcome, circumstances, self._checkpoint)
+
+    def _reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
+        """Return what an accepted response leaves at `now`."""
+        records = self._poll.records(response)
+        exchange = self._entry(response, verdict, len(records))
+        return self._harvester.harvest(records, response, self._checkpoint, exchange, now=now)
+
+    def _entry(self, outcome: Response | FetchError, verdict: Verdict, records: int = 0) -> Exchange:
+        """Return the ledger entry of the poll under way."""
         response = outcome if isinstance(outcome, Response) else None
-        told = reason = self._told(verdict.reason)
+        reason = self._told(verdict.reason)
         if self._skipped:
-            reason = f"{told}; {self._skipped} before it skipped: {self._why}"
-        exchange = Exchange(
-            connector=self._name,
-            scheduled=scheduled,
-            started=started,
-            duration=round((clock.monotonic() - begun) * 1_000_000),
-            decision=_DECISIONS.get(verdict.action, Decision.FAILED),
-            reason=reason,
-            status=None if response is None else response.status,
-            bytes=0 if response is None else response.received,
-            attempts=number,
+            reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
+        return Exchange(
+            self._name,
+            self._scheduled,
+            self._started,
+            self._duration,
+            _DECISIONS[verdict.action],
+            reason,
+            None if response is None else response.status,
+            0 if response is None else response.received,
+            self._attempts,
+            records,
+            self._topic if verdict.action is Action.STORE else None,
             skipped=self._skipped,
         )
-        self._skipped = 0
-        if verdict.action is Action.STORE and response is not None:
-            try:
-                await self._store(response, exchange)
-            except _RefusedError as error:
-                self._note(msgspec.structs.replace(exchange, reason=error.reason, rejected=error.count))
-                self._bad("transform", error.reason, "on_error: fail is why the poll failed")
-                return 0.0
-            self._good()
-        else:
-            self._note(exchange)
-            if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
-                self._bad(verdict.slug, told, outcome.hint if isinstance(outcome, FetchError) else "")
-                return verdict.wait if verdict.action is Action.FAIL else 0.0
-            self._good()
-        return 0.0
-
-    def _note(self, exchange: Exchange) -> None:
-        self._shared.log.note(exchange)
-        self._counters.decisions[exchange.decision] += 1
 
     def _told(self, reason: str) -> str:
         """Return a reason as it may be stored and shown: masked, and encodable whatever a server put into it."""
         masked = self._mask(reason)
         return masked if masked.isascii() else masked.encode("utf-8", "replace").decode()
 
-    async def _attempt(self) -> Response | FetchError:
-        shared, counters = self._shared, self._counters
-        counters.attempts += 1
+    def _conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
+        """Enter a poll that leaves no record into the ledger; return for how many seconds the server wants quiet."""
+        self._note(self._entry(outcome, verdict))
+        if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
+            hint = outcome.hint if isinstance(outcome, FetchError) else ""
+            self._bad(verdict.slug, self._told(verdict.reason), hint)
+            return verdict.wait if verdict.action is Action.FAIL else 0.0
+        self._good()
+        return 0.0
+
+    def _note(self, exchange: Exchange) -> None:
+        self._skipped = 0
+        self._target.note(exchange)
+        self._counters.decisions[exchange.decision] += 1
+
+    # The third callback: the receipt.
+
+    def _on_receipt(self, outcome: Receipt | HeadwaterError) -> None:
+        if self._handed.done():
+            # Cancelled meanwhile. What was stored is stored: the next run begins with its checkpoint.
+            return
         try:
-            response = await shared.fetcher.fetch(self._poll.request(self._checkpoint))
-        except FetchError as error:
-            return error
-        counters.bytes += response.received
-        shared.figures.requests.observe(response.elapsed)
-        return response
+            assert self._harvest is not None
+            if isinstance(outcome, Receipt):
+                self._stored(self._harvest)
+                self._follow(0.0)
+            else:
+                self._hand_over(partial(self._store_again, self._harvest, outcome))
+        except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
+            self._crash(error)
 
-    def _judge(self, outcome: Response | FetchError, number: int, left: float) -> Verdict:
-        circumstances = Attempt(
-            number=number,
-            now=self._shared.clock.time_ms() / 1000,
-            left=left,
-            chance=self._shared.chance(),
-            conditional=self._poll.conditional(self._checkpoint),
-        )
-        return self._poll.judge(outcome, circumstances, self._checkpoint)
+    def _stored(self, harvest: Harvest) -> None:
+        """Count what is in the log now."""
+        self._skipped = 0
+        self._checkpoint = harvest.checkpoint
+        counters, exchange = self._counters, harvest.exchange
+        counters.decisions[Decision.ACCEPTED] += 1
+        counters.records += exchange.records
+        counters.rejected += exchange.rejected
+        counters.last_record = harvest.at
+        self._good()
 
-    async def _store(self, response: Response, exchange: Exchange) -> None:
-        """Append the records of a response together with the checkpoint and the ledger entry, in one step.
+    # What all three share.
 
-        Raises _RefusedError when a transform refused a record and the poll is to fail then.
-        """
-        now = self._shared.clock.time_ms()
-        if self._chain is None and len(response.body) < _LARGE:
-            append, checkpoint, rejections = self._append_of(response, exchange, now)
+    def _follow(self, hold: float) -> None:
+        """End the poll under way and wait for the next, after `hold` seconds at the earliest."""
+        self._advance(hold)
+        if self._stopping:
+            self._hand_over(None)
         else:
-            append, checkpoint, rejections = await asyncio.to_thread(self._append_of, response, exchange, now)
-        if rejections and self.config.on_error == "fail" and self._chain is not None:
+            self._await_tick()
+
+    def _advance(self, hold: float = 0.0) -> None:
+        """Go to the next tick. Count those in between that did not become a poll, and keep the reason for its entry."""
+        tick = self._tick
+        now = self._now()
+        self._tick = following = self._schedule.after(tick.at, max(now + hold, tick.at))
+        if following.missed:
+            self._counters.decisions[Decision.SKIPPED] += following.missed
+            self._skipped = following.missed
+            if hold:
+                self._why = f"the server asked to be left alone for {hold:g} s"
+            else:
+                self._why = f"the one before took {now - tick.at:.3g} s, longer than its interval"
+
+    def _hand_over(self, rest: Rest | None) -> None:
+        settle(self._handed, rest)
+
+    def _crash(self, error: Exception) -> None:
+        if not self._handed.done():
+            self._handed.set_exception(error)
+
+    # What only the task does, since it waits.
+
+    async def _wait(self, deadline: float) -> None:
+        """Wait until a monotonic time. Meanwhile `stop` may cancel the connector."""
+        if self._stopping:
+            raise asyncio.CancelledError
+        self._waiting = True
+        try:
+            await self._clock.sleep_until(deadline)
+        finally:
+            self._waiting = False
+
+    async def _try_again(self, outcome: Response | FetchError, verdict: Verdict) -> None:
+        """Finish a poll whose first attempt is worth another."""
+        while verdict.action is Action.RETRY and not self._stopping:
+            await self._wait(self._clock.monotonic() + verdict.wait)
+            outcome = await self._attempt()
+            verdict = self._judge(outcome)
+        if verdict.action is Action.STORE and isinstance(outcome, Response):
+            await self._store(outcome, verdict)
+        else:
+            self._advance(self._conclude(outcome, verdict))
+
+    async def _attempt(self) -> Response | FetchError:
+        self._attempts += 1
+        self._counters.attempts += 1
+        answered: asyncio.Future[Response | FetchError] = asyncio.get_running_loop().create_future()
+        exchange = self._fetcher.begin(self._poll.request(self._checkpoint), partial(settle, answered))
+        try:
+            return await answered
+        finally:
+            exchange.cancel()
+
+    async def _store(self, response: Response, verdict: Verdict) -> None:
+        """Finish a poll whose records are worked on in a thread, or that was retried."""
+        now = self._clock.time_ms()
+        if self._chain is None and len(response.body) < _LARGE:
+            harvest = self._reap(response, verdict, now)
+        else:
+            harvest = await asyncio.to_thread(self._reap, response, verdict, now)
+        if harvest.rejections and self.config.on_error == "fail":
+            await self._refuse(harvest)
+        else:
+            await self._append(harvest)
+            if self._chain is not None:
+                self._passed(harvest.rejections)
+        self._advance()
+
+    async def _refuse(self, harvest: Harvest) -> None:
+        """Let a poll fail because a transform refused some of its records: nothing of it is stored."""
+        if self._chain is not None:
             # What the transforms remember of this poll must be forgotten with it.
             await asyncio.to_thread(self._chain.begin, self._checkpoint.transforms)
-            raise _RefusedError(self._told(told(rejections, whither="refused")), len(rejections))
-        await self._append(append)
-        self._checkpoint = checkpoint
-        self._counters.decisions[Decision.ACCEPTED] += 1
-        self._counters.records += append.exchange.records if append.exchange else 0
-        self._counters.rejected += len(rejections)
-        self._counters.last_record = now
-        if self._chain is not None:
-            self._passed(rejections)
+        reason = self._told(told(harvest.rejections, whither="refused"))
+        entry = harvest.exchange
+        self._note(msgspec.structs.replace(entry, decision=Decision.FAILED, reason=reason, topic=None, records=0))
+        self._bad("transform", reason, "on_error: fail is why the poll failed")
 
-    def _append_of(
-        self, response: Response, exchange: Exchange, now: int
-    ) -> tuple[Append, Checkpoint, Sequence[Rejection]]:
-        given: Sequence[Record] = self._poll.records(response)
-        records = given
-        rejections: Sequence[Rejection] = ()
-        beside: tuple[tuple[str, Sequence[EncodedBatch]], ...] = ()
-        reason = exchange.reason
-        if self._chain is not None:
-            passed = self._chain.run(given, base_timestamp=now)
-            records, rejections = passed.records, passed.rejections
-        checkpoint = self._poll.advance(self._checkpoint, response, scheduled=exchange.scheduled, records=len(records))
-        if self._chain is not None:
-            checkpoint = msgspec.structs.replace(checkpoint, transforms=self._chain.state)
-            topic = self.config.dead_letters
-            if rejections:
-                reason = f"{reason}; {self._told(told(rejections, whither=f'to {topic}' if topic else 'left out'))}"
-                if topic:
-                    beside = ((topic, self._dead_letters(rejections, given, now)),)
-            elif not records:
-                reason = f"{reason}; no record passed the transforms"
-        append = Append(
-            topic=self._topic,
-            batches=encode_batches(records, now, self._compression),
-            checkpoint=(self._name, encode_checkpoint(checkpoint)),
-            exchange=msgspec.structs.replace(
-                exchange,
-                decision=Decision.ACCEPTED,
-                topic=self._topic,
-                records=len(records),
-                rejected=len(rejections),
-                reason=reason,
-            ),
-            linger=self._linger,
-            beside=beside,
-        )
-        return append, checkpoint, rejections
+    async def _store_again(self, harvest: Harvest, refusal: HeadwaterError) -> None:
+        """Finish a poll whose append was refused."""
+        await self._append(harvest, refusal)
+        self._advance()
 
-    def _dead_letters(self, rejections: Sequence[Rejection], given: Sequence[Record], now: int) -> list[EncodedBatch]:
-        letters = [
-            dead_letter(it, given, connector=self._name, topic=self._topic, now_ms=now, mask=self._told)
-            for it in rejections
-        ]
-        return encode_batches(letters, now)
+    async def _append(self, harvest: Harvest, refusal: HeadwaterError | None = None) -> None:
+        """Append, waiting as long as the log's trouble may pass: the records stay in memory and nothing is polled.
 
-    async def _begin(self, chain: Chain) -> None:
-        """Make the transforms ready: their state as of the checkpoint, and earlier records for those that look back."""
-        await asyncio.to_thread(chain.begin, self._checkpoint.transforms)
-        for index, lookback in chain.lookbacks:
-            earlier = await self._earlier(lookback)
-            if earlier:
-                await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+        `refusal` is what the first try ended with. Cancelling is safe at any moment: records and checkpoint commit
+        together or not at all.
+        """
+        failures = 0
+        while True:
+            outcome = refusal or await self._receipt(harvest.append)
+            if isinstance(outcome, Receipt):
+                break
+            if not isinstance(outcome, LogError | ClusterError) or not outcome.retryable:
+                raise outcome
+            refusal = None
+            failures += 1
+            self._bad("log" if isinstance(outcome, LogError) else "cluster", outcome.message, outcome.hint)
+            pause = back_off(
+                failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
+            )
+            await self._wait(self._clock.monotonic() + pause)
+        self._stored(harvest)
 
-    async def _earlier(self, lookback: Lookback) -> list[Record]:
-        """Return the last records of the topic that a lookback asks for, oldest first, of all partitions by time."""
-        topic = await self._shared.log.topic(self._topic)
-        most = min(lookback.last or _MOST_LOOKED_BACK, _MOST_LOOKED_BACK)
-        found = []
-        for partition in range(topic.info.spec.partitions):
-            found += await topic.read(Offset.end(most), partition=partition, limit=most)
-        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-        since = 0 if lookback.age is None else self._shared.clock.time_ms() - lookback.age * 1000
-        return [Record(it.value, it.key, it.timestamp) for it in found[-most:] if it.timestamp >= since]
+    async def _receipt(self, append: Append) -> Receipt | HeadwaterError:
+        decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
+        self._target.store(append, partial(settle, decided))
+        return await decided
+
+    # What is worth a line.
 
     def _passed(self, rejections: Sequence[Rejection]) -> None:
         """Say once that records are refused, and once that they pass again."""
-        now = self._shared.clock.monotonic()
+        now = self._clock.monotonic()
         if not rejections:
             if self._passing.good(now) is not None:
                 logger.info("transforms refuse nothing any more", connector=self._name)
@@ -362,46 +480,18 @@ class Connector:
                 action=self.config.dead_letters or "left out",
             )
 
-    async def _append(self, append: Append) -> Receipt:
-        """Append, waiting as long as the log's trouble may pass: the records stay in memory and nothing is polled.
-
-        Cancelling is safe at any moment: records and checkpoint commit together or not at all.
-        """
-        failures = 0
-        while True:
-            try:
-                receipt = await self._shared.log.submit(append)
-            except LogError as error:
-                if not error.retryable:
-                    raise
-                failures += 1
-                self._bad("log", error.message, error.hint)
-                pause = back_off(
-                    failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
-                )
-                await self._wait(self._shared.clock.monotonic() + pause)
-            else:
-                return receipt
-
-    def _skip(self, tick: Tick, following: Tick, hold: float) -> None:
-        """Count the ticks between two polls that did not become one, and keep the reason for the next entry."""
-        self._counters.decisions[Decision.SKIPPED] += following.missed
-        self._skipped = following.missed
-        if hold:
-            self._why = f"the server asked to be left alone for {hold:g} s"
-        else:
-            self._why = f"the one before took {self._now() - tick.at:.3g} s, longer than its interval"
-
     def _good(self) -> None:
-        change = self._health.good(self._shared.clock.monotonic())
+        if self._counters.failing_since is None:
+            return
+        change = self._health.good(self._clock.monotonic())
         if change is not None:
             self._counters.failing_since = None
             self._report(change)
 
     def _bad(self, slug: str, reason: str, hint: str) -> None:
         if self._counters.failing_since is None:
-            self._counters.failing_since = self._shared.clock.time_ms()
-        change = self._health.bad(slug, reason, self._shared.clock.monotonic())
+            self._counters.failing_since = self._clock.time_ms()
+        change = self._health.bad(slug, reason, self._clock.monotonic())
         if change is not None:
             self._report(change, hint)
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
 import pycurl
 
+from headwater.core.callback import Cancellable, settle
 from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError, ProtocolError
-from headwater.core.http import Request, Response
+from headwater.core.http import Deliver, Request, Response
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
 from headwater.fetch.handle import Handle
-from headwater.fetch.lane import CAPACITY, Lane
+from headwater.fetch.lane import CAPACITY, Lane, Sockets
 from headwater.fetch.limits import raise_file_limit
 from headwater.fetch.redirect import follow
 from headwater.fetch.trust import ca_bundle
@@ -32,16 +34,23 @@ _IDLE_HANDLES = 1024
 class _Transfer:
     """One exchange under way: a chain of requests, of which `request` is the present one."""
 
-    __slots__ = ("followed", "future", "handle", "lane", "request", "started", "timer")
+    __slots__ = ("_fetcher", "deliver", "ended", "followed", "handle", "lane", "request", "started", "timer")
 
-    def __init__(self, request: Request, future: asyncio.Future[Response]) -> None:
+    def __init__(self, fetcher: CurlFetcher, request: Request, deliver: Deliver) -> None:
+        self._fetcher = fetcher
         self.request = request
-        self.future = future
+        self.deliver = deliver
         self.started = monotonic()
         self.followed = 0
+        self.ended = False
         self.handle: Handle | None = None
         self.lane: Lane | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """Cut the exchange, unless it has ended."""
+        if not self.ended:
+            self._fetcher.cut(self)
 
 
 class CurlFetcher:
@@ -59,6 +68,8 @@ class CurlFetcher:
         # By the identity of the request that each was set up for last; the longest unused first.
         self._idle: dict[int, Handle] = {}
         self._lanes: list[Lane] = []
+        self._sockets = Sockets()
+        self._awaited: set[asyncio.Future[Response | FetchError]] = set()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -72,8 +83,9 @@ class CurlFetcher:
     async def close(self) -> None:
         """Cut every exchange that is under way and free all connections."""
         for transfer in [*self._flying.values(), *self._queue]:
-            self._cut(transfer)
-            transfer.future.cancel()
+            self._stop(transfer)
+        for future in self._awaited:
+            future.cancel()
         for handle in self._idle.values():
             handle.close()
         self._idle.clear()
@@ -81,44 +93,59 @@ class CurlFetcher:
             lane.close()
         self._lanes.clear()
 
-    async def fetch(self, request: Request) -> Response:
-        """Perform one exchange. See `headwater.core.http.Fetcher`."""
-        future: asyncio.Future[Response] = self._loop.create_future()
-        transfer = _Transfer(request, future)
+    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+        """Begin one exchange. See `headwater.core.http.Fetcher`."""
+        transfer = _Transfer(self, request, deliver)
         if len(self._flying) >= self._most:
             transfer.timer = self._loop.call_later(request.total_timeout, self._waited_too_long, transfer)
             self._queue.append(transfer)
         else:
             self._start(transfer, request.total_timeout)
+        return transfer
+
+    async def fetch(self, request: Request) -> Response:
+        """Perform one exchange and return its response, whatever its status. Raises a FetchError of the tree."""
+        answered: asyncio.Future[Response | FetchError] = self._loop.create_future()
+        self._awaited.add(answered)
+        transfer = self.begin(request, partial(settle, answered))
         try:
-            return await future
-        except asyncio.CancelledError:
-            self._cut(transfer)
-            self._start_waiting()
-            raise
+            outcome = await answered
+        finally:
+            self._awaited.discard(answered)
+            transfer.cancel()
+        if isinstance(outcome, FetchError):
+            raise outcome
+        return outcome
+
+    def cut(self, transfer: _Transfer) -> None:
+        """End an exchange that nobody waits for any more, and begin one that waits for its place."""
+        self._stop(transfer)
+        self._start_waiting()
 
     def _waited_too_long(self, transfer: _Transfer) -> None:
         self._queue.remove(transfer)
         request = transfer.request
-        if not transfer.future.done():
-            transfer.future.set_exception(
-                ConnectTimeoutError(
-                    f"{request.method} {request.shown_url}: {self._most} exchanges were under way all the time",
-                    hint="poll less often, shorten `timeout`, or allow more open files (ulimit -n)",
-                )
-            )
+        self._deliver(
+            transfer,
+            ConnectTimeoutError(
+                f"{request.method} {request.shown_url}: {self._most} exchanges were under way all the time",
+                hint="poll less often, shorten `timeout`, or allow more open files (ulimit -n)",
+            ),
+        )
 
     def _start(self, transfer: _Transfer, seconds: float) -> None:
-        handle, lane = self._handle_for(transfer.request), self._lane()
+        request = transfer.request
+        handle = self._handle_for(request)
         try:
-            handle.prepare(transfer.request, seconds, lane.on_new_socket)
+            handle.prepare(request, seconds)
         except (pycurl.error, UnicodeEncodeError, ValueError) as error:
             handle.close()
             code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
-            self._deliver(transfer, failure(code, str(error), transfer.request, sent=False))
+            # Not from here: whoever began the exchange does not even know of it yet.
+            self._loop.call_soon(self._deliver, transfer, failure(code, str(error), request, sent=False))
             return
         transfer.handle = handle
-        transfer.lane = lane
+        transfer.lane = lane = self._lane()
         self._flying[handle.curl] = transfer
         lane.add(handle.curl)
 
@@ -127,14 +154,14 @@ class CurlFetcher:
         for lane in self._lanes:
             if lane.load < CAPACITY:
                 return lane
-        self._lanes.append(Lane(self._on_ended))
+        self._lanes.append(Lane(self._on_ended, self._sockets))
         return self._lanes[-1]
 
     def _handle_for(self, request: Request) -> Handle:
         handle = self._idle.pop(id(request), None)
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
-        return handle or Handle(self._trusted)
+        return handle or Handle(self._trusted, self._sockets.on_new)
 
     def _on_ended(self, curl: pycurl.Curl, code: int, said: str) -> None:
         if code:
@@ -142,8 +169,9 @@ class CurlFetcher:
         else:
             self._finish(curl)
 
-    def _cut(self, transfer: _Transfer) -> None:
-        """End an exchange that nobody waits for any more: cut its connection, or take it out of the queue."""
+    def _stop(self, transfer: _Transfer) -> None:
+        """Cut the connection of an exchange, or take it out of the queue."""
+        transfer.ended = True
         if transfer.timer is not None:
             transfer.timer.cancel()
         if transfer.handle is not None:
@@ -165,8 +193,7 @@ class CurlFetcher:
             if transfer.timer is not None:
                 transfer.timer.cancel()
                 transfer.timer = None
-            if not transfer.future.done():
-                self._start(transfer, self._left(transfer))
+            self._start(transfer, self._left(transfer))
 
     @staticmethod
     def _left(transfer: _Transfer) -> float:
@@ -225,11 +252,10 @@ class CurlFetcher:
 
     @staticmethod
     def _deliver(transfer: _Transfer, outcome: Response | FetchError) -> None:
-        if transfer.future.done():
+        if transfer.ended:
             return
-        if isinstance(outcome, FetchError):
+        transfer.ended = True
+        if transfer.followed and isinstance(outcome, FetchError):
             # An earlier hop of a redirect has seen the request, wherever the last one failed.
-            outcome.sent = outcome.sent or transfer.followed > 0
-            transfer.future.set_exception(outcome)
-        else:
-            transfer.future.set_result(outcome)
+            outcome.sent = True
+        transfer.deliver(outcome)

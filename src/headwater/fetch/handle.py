@@ -24,24 +24,29 @@ _remembered: dict[bytes, tuple[str, str]] = {}
 
 
 class Handle:
-    """An easy handle. `size` counts the bytes of the body so far, after decompression."""
+    """An easy handle. `size` counts the bytes of the body so far, after decompression.
 
-    __slots__ = ("_on_socket", "_timeout", "_trusted", "body", "curl", "headers", "request", "size")
+    `trusted` is the file of certificate authorities; `on_socket` hears of each new socket.
+    """
 
-    def __init__(self, trusted: str) -> None:
+    __slots__ = ("_head", "_lines", "_on_socket", "_timeout", "_trusted", "body", "curl", "headers", "request", "size")
+
+    def __init__(self, trusted: str, on_socket: NewSocket) -> None:
         self._trusted = trusted
-        self._on_socket: NewSocket | None = None
+        self._on_socket = on_socket
         self._timeout = 0
+        # The lines before the body of the last response, and what they say.
+        self._lines: list[bytes] = []
+        self._head: tuple[int, str, Headers] = (0, "", ())
         self.curl = pycurl.Curl()
         self.request: Request | None = None
         self.headers: list[bytes] = []
         self.body: list[bytes] = []
         self.size = 0
 
-    def prepare(self, request: Request, seconds: float, on_socket: NewSocket) -> None:
-        """Set the handle up for a request that may take so long; `on_socket` hears of each new socket.
+    def prepare(self, request: Request, seconds: float) -> None:
+        """Set the handle up for a request that may take so long. Raises pycurl.error or UnicodeEncodeError.
 
-        Raises pycurl.error or UnicodeEncodeError.
         The request it was set up for before costs nothing: polls of one connector differ only in their answers.
         """
         self.headers.clear()
@@ -51,9 +56,6 @@ class Handle:
             self.request = None
             self._configure(request)
             self.request = request
-        if on_socket != self._on_socket:
-            self.curl.setopt(pycurl.SOCKOPTFUNCTION, on_socket)
-            self._on_socket = on_socket
         timeout = max(1, int(seconds * 1000))
         if timeout != self._timeout:
             self.curl.setopt(pycurl.TIMEOUT_MS, timeout)
@@ -63,7 +65,6 @@ class Handle:
         setopt = self.curl.setopt
         self.curl.reset()
         self._timeout = 0
-        self._on_socket = None
         setopt(pycurl.URL, request.url)
         setopt(pycurl.NOSIGNAL, 1)
         setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -88,6 +89,7 @@ class Handle:
         # libcurl itself bounds the bytes of all headers, so the lines may gather without a look at each.
         setopt(pycurl.HEADERFUNCTION, self.headers.append)
         setopt(pycurl.WRITEFUNCTION, self._take_body)
+        setopt(pycurl.SOCKOPTFUNCTION, self._on_socket)
 
     def _take_body(self, chunk: bytes) -> int:
         self.size += len(chunk)
@@ -100,8 +102,26 @@ class Handle:
 
     def response(self, elapsed: float, redirects: int) -> Response:
         """Return the response that has come in. Raises ProtocolError when it makes no sense."""
-        request, lines = self.request, self.headers
+        request = self.request
         assert request is not None
+        if self.headers != self._lines or not self.headers:
+            self._head = self._read_head(request)
+            self._lines = self.headers.copy()
+        status, version, headers = self._head
+        return Response(
+            status,
+            version,
+            headers,
+            self.body[0] if len(self.body) == 1 else b"".join(self.body),
+            request.url,
+            elapsed,
+            int(self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T)),
+            redirects,
+        )
+
+    def _read_head(self, request: Request) -> tuple[int, str, Headers]:
+        """Return status, version and headers."""
+        lines = self.headers
         if not lines:
             raise ProtocolError(f"{request.method} {request.shown_url}: the answer has no status line")
         first = 0
@@ -116,16 +136,7 @@ class Handle:
             raise ProtocolError(f"{request.method} {request.shown_url}: the answer has {len(lines)} headers")
         if not rest[:3].isdigit():
             raise ProtocolError(f"{request.method} {request.shown_url}: the status line makes no sense")
-        return Response(
-            status=int(rest[:3]),
-            version=_VERSIONS.get(version) or version.decode("latin-1"),
-            headers=parse_headers(lines[first + 1 :]),
-            body=self.body[0] if len(self.body) == 1 else b"".join(self.body),
-            url=request.url,
-            elapsed=elapsed,
-            received=int(self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T)),
-            redirects=redirects,
-        )
+        return int(rest[:3]), _VERSIONS.get(version) or version.decode("latin-1"), parse_headers(lines[first + 1 :])
 
     def close(self) -> None:
         """Free the handle."""

@@ -37,6 +37,25 @@ _ACTIONS = {
 Ended = Callable[[pycurl.Curl, int, str], None]
 
 
+class Sockets:
+    """What the lanes of one fetcher know of their sockets: what each is watched for, and which are parked.
+
+    A parked one belongs to an idle connection: it stays registered, for it is nearly always wanted for the next poll.
+    """
+
+    __slots__ = ("parked", "watched")
+
+    def __init__(self) -> None:
+        self.watched: dict[int, int] = {}
+        self.parked: set[int] = set()
+
+    def on_new(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
+        """Forget what was known of an earlier socket of the same number; the kernel forgot it when it was closed."""
+        self.watched.pop(descriptor, None)
+        self.parked.discard(descriptor)
+        return pycurl.SOCKOPT_OK
+
+
 class Lane:
     """A multi handle in the running event loop. `load` counts the transfers under way."""
 
@@ -53,12 +72,12 @@ class Lane:
         "load",
     )
 
-    def __init__(self, ended: Ended) -> None:
+    def __init__(self, ended: Ended, sockets: Sockets) -> None:
         self.load = 0
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._watched: dict[int, int] = {}
-        self._parked: set[int] = set()
+        self._watched = sockets.watched
+        self._parked = sockets.parked
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._kick: asyncio.Handle | None = None
@@ -89,17 +108,8 @@ class Lane:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
-    def on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
-        """Forget what was known of an earlier socket of the same number; the kernel forgot it when it was closed."""
-        self._watched.pop(descriptor, None)
-        self._parked.discard(descriptor)
-        return pycurl.SOCKOPT_OK
-
     def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
-        """Watch a socket for libcurl.
-
-        One that it wants no more is only parked, for it nearly always wants it again for the next poll.
-        """
+        """Watch a socket for libcurl, or park it."""
         if what == pycurl.POLL_REMOVE:
             self._parked.add(descriptor)
             return

@@ -25,8 +25,10 @@ from headwater.core.errors import (
     TopicNotFoundError,
 )
 from headwater.core.exchange import Exchange
-from headwater.core.topic import Receipt, TopicSpec
+from headwater.core.topic import Deduplication, Receipt, TopicSpec
+from headwater.core.window import Window
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
+from headwater.log.distinct import distinct, window_of
 from headwater.log.failure import translate
 from headwater.log.schema import fetch
 from headwater.log.values import Append, TopicInfo
@@ -47,14 +49,16 @@ _ENTRY = msgspec.json.Encoder()
 _GROUPS = (64, 16, 4, 1)
 
 Work = Callable[["Transaction"], Any]
-Outcome = tuple[object, Any]
+# Takes the result of work, or the HeadwaterError that it failed with.
+Receive = Callable[[Any], None]
+Outcome = tuple[Receive, Any]
 
 
 class Item(msgspec.Struct):
-    """One thing to do in a transaction: an append or other work, and who waits for it."""
+    """One thing to do in a transaction: an append or other work, and who receives its result."""
 
     work: Append | Work
-    waiter: object
+    receive: Receive
     size: int
 
 
@@ -89,6 +93,7 @@ class State:
         self.topics = {name: TopicInfo(name, id_, created, decode(spec)) for id_, name, created, spec in rows}
         self.next: dict[tuple[int, int], int] = {}
         self.turns: dict[int, int] = {}
+        self.windows: dict[tuple[int, int], Window] = {}
         self.kept: dict[str, deque[int]] = {}
         self.evicted: list[int] = []
         self.sequence = 0
@@ -110,6 +115,14 @@ class State:
             known = int(rows[0][0])
             self.next[topic, partition] = known
         return known
+
+    def window(self, info: TopicInfo, deduplication: Deduplication, partition: int) -> Window:
+        """Return the window in which a partition tells repeats. What this transaction has gathered must be written."""
+        place = (info.id, partition)
+        window = self.windows.get(place)
+        if window is None:
+            window = self.windows[place] = window_of(self._connection, deduplication, place)
+        return window
 
     def enter(self, entry: Exchange) -> tuple[object, ...]:
         """Return the row of a ledger entry, and mark the connector's oldest for deletion when it has too many."""
@@ -165,8 +178,8 @@ class Writer:
         """The topics as of the last commit or a little later; for reading only."""
         return self._state.topics
 
-    def submit(self, work: Append | Work, waiter: object, size: int = 0, linger: float = 0.0) -> None:
-        """Queue work; its outcome is delivered with `waiter`. Raises LogClosedError after close.
+    def submit(self, work: Append | Work, receive: Receive, size: int = 0, linger: float = 0.0) -> None:
+        """Queue work; its outcome is delivered with `receive`. Raises LogClosedError after close.
 
         `linger` is for how many seconds it may wait for others to share its commit.
         """
@@ -174,7 +187,7 @@ class Writer:
         with self._ready:
             if self._closing:
                 raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
-            self._items.append(Item(work, waiter, size))
+            self._items.append(Item(work, receive, size))
             if deadline < self._deadline:
                 # Otherwise the thread is at work, or wakes early enough by itself: waking it costs both threads.
                 self._deadline = deadline
@@ -231,9 +244,9 @@ class Writer:
             transaction.entries += [self._state.enter(note) for note in notes]
             for item in items:
                 try:
-                    outcomes.append((item.waiter, self._do(transaction, item.work)))
+                    outcomes.append((item.receive, self._do(transaction, item.work)))
                 except HeadwaterError as error:
-                    outcomes.append((item.waiter, error))
+                    outcomes.append((item.receive, error))
             transaction.flush()
             self._evict()
             self._connection.execute("COMMIT")
@@ -245,7 +258,7 @@ class Writer:
                 said = f"{self._path}: the commit failed: {error!r}"
                 failure = LogIOError(said, hint="this is a defect: please report it")
             self._roll_back()
-            self._deliver([(item.waiter, failure) for item in items], set())
+            self._deliver([(item.receive, failure) for item in items], set())
         else:
             self._deliver(outcomes, transaction.touched)
 
@@ -279,34 +292,38 @@ class Writer:
 def append(transaction: Transaction, work: Append) -> Receipt:
     """Assign offsets to the batches of one append, and gather its rows. Raises TopicError."""
     state = transaction.state
-    info = _topic(state, work.topic)
-    partitions = info.spec.partitions
-    partition = work.partition
-    if partition is None:
-        partition = _turn(state, info)
-    elif not 0 <= partition < partitions:
-        raise PartitionNotFoundError(
-            f"partition not found: {work.topic}-{partition}",
-            hint=f"topic {work.topic} has partitions 0 to {partitions - 1}",
-        )
-    # All topics are looked up before anything is gathered: an append is whole or not at all.
-    others = [(_topic(state, name), batches) for name, batches in work.beside] if work.beside else ()
-    base, following = _gather(transaction, info, partition, work.batches)
-    for other, batches in others:
-        _gather(transaction, other, _turn(state, other), batches)
+    entry = work.exchange
+    receipt = Receipt(0, 0, 0)
+    if work.topic is not None:
+        info, partition = _place(state, work.topic, work.partition)
+        # All places are looked up before anything is gathered: an append is whole or not at all.
+        others = [(_place(state, it.topic, it.partition), it.batches) for it in work.beside] if work.beside else ()
+        base, following = _gather(transaction, info, partition, work.batches)
+        for (other, number), batches in others:
+            _gather(transaction, other, number, batches)
+        receipt = Receipt(partition, base, following - base)
+        if entry is not None:
+            entry = msgspec.structs.replace(entry, partition=partition, offset=base)
     if work.checkpoint is not None:
         transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
-    if work.exchange is not None:
-        entry = msgspec.structs.replace(work.exchange, partition=partition, offset=base)
+    if entry is not None:
         transaction.entries.append(state.enter(entry))
-    return Receipt(partition, base, following - base)
+    return receipt
 
 
-def _topic(state: State, name: str) -> TopicInfo:
+def _place(state: State, name: str, partition: int | None) -> tuple[TopicInfo, int]:
+    """Return a topic and one of its partitions: the one that is named, else the one whose turn it is."""
     info = state.topics.get(name)
     if info is None:
         raise TopicNotFoundError(f"topic not found: {name}", hint="'headwater topic list' shows those there are")
-    return info
+    if partition is None:
+        return info, _turn(state, info)
+    if not 0 <= partition < info.spec.partitions:
+        raise PartitionNotFoundError(
+            f"partition not found: {name}-{partition}",
+            hint=f"topic {name} has partitions 0 to {info.spec.partitions - 1}",
+        )
+    return info, partition
 
 
 def _turn(state: State, info: TopicInfo) -> int:
@@ -325,6 +342,10 @@ def _gather(
 ) -> tuple[int, int]:
     """Gather the rows of batches. Return the offset of the first record and of the one behind the last."""
     state = transaction.state
+    if info.spec.deduplication is not None:
+        if (info.id, partition) not in state.windows:
+            transaction.flush()
+        batches = distinct(state.window(info, info.spec.deduplication, partition), batches)
     base = following = state.next_offset(info.id, partition)
     for batch in batches:
         transaction.batches.append(

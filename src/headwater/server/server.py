@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from headwater.log import Log
 from headwater.server import describe
 from headwater.server.connection import Apis, Connection, Shared
 from headwater.server.controller import Controller
+from headwater.server.dialogue import SOCKET_NAME
+from headwater.server.local import Local, SocketPlace
 from headwater.server.unit import Unit
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class Server:
         self.shared = Shared()
         self._tasks: set[asyncio.Task[None]] = set()
         self._modules: Modules | None = None
+        self._local = Local(log)
         self._unit = Unit(log, self._get_modules)
         self._controller = Controller(log, self._get_modules, self._address)
         self.sc_port = self.spu_port = 0
@@ -75,6 +79,7 @@ class Server:
             undo.push_async_callback(self._end_connections)
             self.spu_port = await self._open(undo, self._unit.apis, listen.spu_port, SPU_PORT)
             self.sc_port = await self._open(undo, self._controller.apis, listen.sc_port, SC_PORT)
+            await self._open_local(undo)
             self._undo = undo.pop_all()
         return self
 
@@ -113,7 +118,24 @@ class Server:
         bound: int = server.sockets[0].getsockname()[1]
         return bound
 
+    async def _open_local(self, undo: AsyncExitStack) -> None:
+        """Listen on the socket in the data directory: whoever holds its lock owns what stands there."""
+        with SocketPlace(self._log.directory) as path:
+            try:
+                _clear(path)
+                server = await asyncio.start_unix_server(self._serving(self._local.apis), path, limit=_BUFFER)
+                _keep_private(path)
+            except OSError as error:
+                raise ServerError(f"cannot listen in {self._log.directory}: {error.strerror or error}") from error
+        undo.push_async_callback(_closed, server)
+        undo.callback((self._log.directory / SOCKET_NAME).unlink, missing_ok=True)
+
     async def _start(self, apis: Apis, port: int) -> asyncio.Server:
+        return await asyncio.start_server(
+            self._serving(apis), self._listen.host, port, limit=_BUFFER, ssl=self._listen.tls, backlog=1024
+        )
+
+    def _serving(self, apis: Apis) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if len(self.shared.connections) >= _MOST_CONNECTIONS:
                 writer.transport.abort()
@@ -125,9 +147,7 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await Connection(reader, writer, apis, self.shared).run()
 
-        return await asyncio.start_server(
-            serve, self._listen.host, port, limit=_BUFFER, ssl=self._listen.tls, backlog=1024
-        )
+        return serve
 
     def _failed(self, port: int, error: OSError) -> ServerError:
         hint = "choose another with --sc-port and --spu-port" if error.errno == errno.EADDRINUSE else "check --listen"
@@ -138,6 +158,14 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _clear(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def _keep_private(path: str) -> None:
+    Path(path).chmod(0o600)
 
 
 async def _closed(server: asyncio.Server) -> None:

@@ -92,14 +92,14 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
     if isinstance(outcome, FetchError):
         repeatable = outcome.retryable and (not outcome.sent or policy.method in _SAFE_TO_REPEAT)
         return _again(str(outcome), outcome.slug, attempt, policy, repeatable=repeatable)
+    verdict = accept(outcome, policy, usual_type=usual_type)
+    if verdict is not None:
+        return verdict
     status = outcome.status
     if status == 304:
         if attempt.conditional:
             return Verdict(Action.UNCHANGED, "304 Not Modified: unchanged since the last record")
         return Verdict(Action.FAIL, "304 Not Modified, but no validator was sent", "status")
-    for low, high in policy.accepted:
-        if low <= status <= high:
-            return _accept(outcome, policy, usual_type)
     reason = f"{status} {phrase(status)}".rstrip()
     if status in _WITH_RETRY_AFTER:
         asked = retry_after(outcome.header("retry-after"), now=attempt.now)
@@ -112,8 +112,20 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
     return _again(reason, "status", attempt, policy, repeatable=repeatable)
 
 
+def accept(response: Response, policy: Policy, *, usual_type: str = "") -> Verdict | None:
+    """Decide what a response with an accepted status means, whatever the circumstances; None for any other status."""
+    if response.status != 304:
+        for low, high in policy.accepted:
+            if low <= response.status <= high:
+                return _accept(response, policy, usual_type)
+    return None
+
+
 def _accept(response: Response, policy: Policy, usual_type: str) -> Verdict:
     kind = media_type(response)
+    if kind == usual_type and not policy.content_types and response.body and response.status != 204:
+        # Most answers by far.
+        return _stored(response.status, len(response.body))
     status = f"{response.status} {phrase(response.status)}".rstrip()
     if policy.content_types:
         if kind not in policy.content_types:
@@ -127,7 +139,12 @@ def _accept(response: Response, policy: Policy, usual_type: str) -> Verdict:
         return Verdict(Action.FAIL, reason, "content-type")
     if response.status == 204 or (policy.body_only and not response.body):
         return Verdict(Action.EMPTY, f"{status}, without content: no record")
-    return Verdict(Action.STORE, f"{status}, {format_size(len(response.body))}")
+    return _stored(response.status, len(response.body))
+
+
+@lru_cache(maxsize=1024)  # answers repeat their sizes
+def _stored(status: int, size: int) -> Verdict:
+    return Verdict(Action.STORE, f"{status} {phrase(status)}".rstrip() + f", {format_size(size)}")
 
 
 def _as_asked(reason: str, wait: float, attempt: Attempt, policy: Policy) -> Verdict:

@@ -16,7 +16,7 @@ from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Request, Response, ascii_url
 from headwater.core.record import Record
 from headwater.core.secret import Text
-from headwater.sources.judge import Attempt, Policy, Verdict, judge, media_type
+from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
 from headwater.version import __version__
 
@@ -58,6 +58,11 @@ class Poll:
             and checkpoint.request == self._fingerprint
             and (checkpoint.etag is not None or checkpoint.last_modified is not None)
         )
+
+    def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
+        """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
+        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
+        return accept(response, self._policy, usual_type=usual)
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""

@@ -1,0 +1,158 @@
+"""Owns what an accepted response leaves: records through the transforms, the next checkpoint, the entry, in one append.
+
+Does not store it. It may run in a thread: whatever it reads stands still until the append is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from headwater.config import ConnectorConfig
+from headwater.core.checkpoint import Checkpoint, encode_checkpoint
+from headwater.core.exchange import Exchange
+from headwater.core.http import Response
+from headwater.core.record import Record
+from headwater.engine.deadletter import dead_letter, told
+from headwater.engine.identity import identified
+from headwater.fluvio.batch import EncodedBatch, encode_batches
+from headwater.fluvio.compression import Compression
+from headwater.fluvio.partition import grouped
+from headwater.log import Append, Beside
+from headwater.sources.poll import Poll
+from headwater.transforms.chain import Chain, Rejection
+
+
+@dataclass(slots=True)
+class Harvest:
+    """What an accepted response leaves: `append` commits `checkpoint` and `exchange`; transforms refused `rejections`.
+
+    `at` is when it was reaped, ms since the Unix epoch.
+    """
+
+    append: Append
+    checkpoint: Checkpoint
+    exchange: Exchange
+    at: int
+    rejections: Sequence[Rejection] = ()
+
+
+class Harvester:
+    """Turns the accepted responses of one connector into appends. `mask` makes a reason fit to be stored and shown."""
+
+    __slots__ = (
+        "_chain",
+        "_compression",
+        "_identify",
+        "_letters",
+        "_linger",
+        "_mask",
+        "_name",
+        "_partitions",
+        "_poll",
+        "_topic",
+    )
+
+    def __init__(
+        self,
+        config: ConnectorConfig,
+        poll: Poll,
+        compression: Compression,
+        chain: Chain | None,
+        *,
+        mask: Callable[[str], str],
+        partitions: int = 1,
+    ) -> None:
+        self._name = config.name
+        self._topic = config.topic.name
+        self._letters = config.dead_letters
+        self._linger = config.producer.linger.total_seconds()
+        self._poll = poll
+        self._compression = compression
+        self._chain = chain
+        self._mask = mask
+        self._partitions = partitions
+        self._identify = config.http.record_id
+
+    def harvest(
+        self, records: Sequence[Record], response: Response, before: Checkpoint, exchange: Exchange, *, now: int
+    ) -> Harvest:
+        """Return what the records of a response leave at `now` (ms since the Unix epoch).
+
+        `before` is the checkpoint of the poll before. `exchange` is the entry as it is without transforms.
+        """
+        if self._chain is not None:
+            return self._through(self._chain, records, response, before, exchange, now=now)
+        checkpoint = self._poll.advance(before, response, scheduled=exchange.scheduled, records=exchange.records)
+        return self._harvest(records, checkpoint, exchange, now=now)
+
+    def _harvest(
+        self,
+        records: Sequence[Record],
+        checkpoint: Checkpoint,
+        exchange: Exchange,
+        *,
+        now: int,
+        rejections: Sequence[Rejection] = (),
+        beside: Sequence[Beside] = (),
+    ) -> Harvest:
+        if self._identify:
+            records = identified(records, self._name, checkpoint.exchanges)
+        place: int | None = None
+        if self._partitions > 1:
+            groups = grouped(records, self._partitions)
+            place, records = next(iter(groups.items()))
+            beside = (
+                *(
+                    Beside(self._topic, encode_batches(group, now, self._compression), number)
+                    for number, group in groups.items()
+                    if number != place
+                ),
+                *beside,
+            )
+        append = Append(
+            self._topic,
+            encode_batches(records, now, self._compression),
+            place,
+            (self._name, encode_checkpoint(checkpoint)),
+            exchange,
+            self._linger,
+            beside,
+        )
+        return Harvest(append, checkpoint, exchange, now, rejections)
+
+    def _through(
+        self,
+        chain: Chain,
+        given: Sequence[Record],
+        response: Response,
+        before: Checkpoint,
+        exchange: Exchange,
+        *,
+        now: int,
+    ) -> Harvest:
+        """Return what passes the transforms, and the dead letters of what does not."""
+        passed = chain.run(given, base_timestamp=now)
+        records, rejections = passed.records, passed.rejections
+        checkpoint = self._poll.advance(before, response, scheduled=exchange.scheduled, records=len(records))
+        checkpoint = msgspec.structs.replace(checkpoint, transforms=chain.state)
+        reason = exchange.reason
+        beside: Sequence[Beside] = ()
+        if rejections:
+            whither = f"to {self._letters}" if self._letters else "left out"
+            reason = f"{reason}; {self._mask(told(rejections, whither=whither))}"
+            if self._letters:
+                beside = (Beside(self._letters, self._dead_letters(rejections, given, now)),)
+        elif not records:
+            reason = f"{reason}; no record passed the transforms"
+        exchange = msgspec.structs.replace(exchange, records=len(records), rejected=len(rejections), reason=reason)
+        return self._harvest(records, checkpoint, exchange, now=now, rejections=rejections, beside=beside)
+
+    def _dead_letters(self, rejections: Sequence[Rejection], given: Sequence[Record], now: int) -> list[EncodedBatch]:
+        letters = [
+            dead_letter(it, given, connector=self._name, topic=self._topic, now_ms=now, mask=self._mask)
+            for it in rejections
+        ]
+        return encode_batches(letters, now)

@@ -1,0 +1,132 @@
+"""Owns what the socket in the data directory does: the log itself, for processes of the same user on this machine.
+
+Only who may enter the directory reaches it, and such a process could open the log's file as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from headwater.core.errors import HeadwaterError
+from headwater.core.exchange import Exchange
+from headwater.core.topic import Receipt, TopicSpec
+from headwater.fluvio.batches import split_batches
+from headwater.fluvio.frame import MOST_FRAME, Header
+from headwater.fluvio.wire import Message, Reader, decode, encode
+from headwater.log import Append, Beside, Log
+from headwater.server import dialogue
+from headwater.server.connection import Apis, Connection
+
+_EXCHANGE = msgspec.json.Decoder(Exchange)
+_EXCHANGES = msgspec.json.Decoder(list[Exchange])
+_SPEC = msgspec.json.Decoder(TopicSpec)
+
+
+class Local:
+    """The log for other processes of this machine."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.apis = Apis(
+            {
+                dialogue.TOPICS: self._topics,
+                dialogue.CREATE_TOPIC: self._create_topic,
+                dialogue.DELETE_TOPIC: self._delete_topic,
+                dialogue.APPEND: self._append,
+                dialogue.NOTE: self._note,
+                dialogue.CHECKPOINT: self._checkpoint,
+            },
+            dialogue.RANGES,
+        )
+
+    async def _topics(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        return _said(dialogue.Topics(msgspec.json.encode(self._log.topics_now())))
+
+    async def _create_topic(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        request = decode(dialogue.CreateTopic, reader, header.version)
+        try:
+            info = await self._log.create_topic(request.name, _SPEC.decode(request.spec))
+        except HeadwaterError as error:
+            return _said(dialogue.Done(dialogue.failure(error)))
+        return _said(dialogue.Done(None, msgspec.json.encode(info)))
+
+    async def _delete_topic(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        request = decode(dialogue.DeleteTopic, reader, header.version)
+        try:
+            await self._log.delete_topic(request.name)
+        except HeadwaterError as error:
+            return _said(dialogue.Done(dialogue.failure(error)))
+        return _said(dialogue.Done())
+
+    async def _append(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes] | None:
+        request = decode(dialogue.AppendRequest, reader, header.version)
+        try:
+            checkpoint = request.checkpoint
+            append = Append(
+                topic=request.topic,
+                batches=split_batches(request.batches, most=MOST_FRAME),
+                partition=request.partition,
+                checkpoint=None if checkpoint is None else (checkpoint.connector, checkpoint.checkpoint),
+                exchange=None if request.exchange is None else _EXCHANGE.decode(request.exchange),
+                linger=request.linger / 1_000_000,
+                beside=tuple(
+                    Beside(it.topic, split_batches(it.batches, most=MOST_FRAME), it.partition) for it in request.beside
+                ),
+            )
+            # Submitted before the next request is read, so that appends keep their order.
+            receipt = self._log.submit(append)
+        except HeadwaterError as error:
+            return _said(dialogue.Appended(dialogue.failure(error)))
+        await connection.reply_later(header, _appended(receipt))
+        return None
+
+    async def _note(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+        for entry in _EXCHANGES.decode(decode(dialogue.Note, reader, header.version).entries):
+            self._log.note(entry)
+        return _said(dialogue.Nothing())
+
+    async def _checkpoint(self, header: Header, reader: Reader, connection: Connection) -> None:
+        request = decode(dialogue.CheckpointRequest, reader, header.version)
+
+        async def work() -> Iterable[bytes]:
+            try:
+                return _said(dialogue.CheckpointReply(None, await self._log.checkpoint(request.connector)))
+            except HeadwaterError as error:
+                return _said(dialogue.CheckpointReply(dialogue.failure(error), None))
+
+        await connection.reply_later(header, work())
+
+
+async def _appended(receipt: asyncio.Future[Receipt]) -> Iterable[bytes]:
+    try:
+        got = await receipt
+    except HeadwaterError as error:
+        return _said(dialogue.Appended(dialogue.failure(error)))
+    return _said(dialogue.Appended(None, got.partition, got.base_offset, got.count))
+
+
+def _said(message: Message) -> Iterable[bytes]:
+    return (encode(message, 1),)
+
+
+class SocketPlace:
+    """The path of the socket in a data directory, short enough for the kernel however deep the directory is.
+
+    A context manager: the path is good inside.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = -1
+
+    def __enter__(self) -> str:
+        self._file = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._file}/{dialogue.SOCKET_NAME}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
