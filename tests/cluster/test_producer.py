@@ -393,6 +393,35 @@ async def test_leaving_by_an_error() -> None:
                 await it
 
 
+async def test_a_mistake_in_a_lane() -> None:
+    """What nobody foresaw reaches those who wait, and those who come; nobody is left waiting."""
+    async with ScriptedCluster() as peer, Cluster(peer.target()) as cluster, Producer(cluster, "t") as producer:
+        sent = producer.submit([Record("text")])  # type: ignore[arg-type]
+        waiting = producer.submit(some(1))
+        for it in (sent, waiting):
+            with pytest.raises(TypeError):
+                await it
+        with pytest.raises(TypeError):
+            await producer.send(some(1))
+
+
+async def test_a_time_that_does_not_fit() -> None:
+    """A batch that cannot be encoded is an error of those who are in it, and of nobody else."""
+    bad = Record(b"v", timestamp=1 << 80)
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target()) as cluster,
+        Producer(cluster, "t", batch_size=100) as producer,
+    ):
+        sent = [producer.submit([it]) for it in (*some(1), bad, bad, *some(1, 1))]
+        assert [await sent[0], await sent[3]] == [[Receipt(0, 0, 1)], [Receipt(0, 1, 1)]]
+        for it in sent[1:3]:
+            with pytest.raises(BatchError, match="a time that does not fit"):
+                await it
+        with pytest.raises(BatchError):
+            await producer.send([bad, bad])
+
+
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 async def test_compression(codec: str) -> None:
     """Batches are compressed as the producer wants, or as the topic says."""
