@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headwater.core.errors import HeadwaterError, TopicError, TopicExistsError, TopicNameError, TopicNotFoundError
 from headwater.core.names import check_topic_name
 from headwater.fluvio import admin, objects
-from headwater.fluvio.errorcode import ErrorCode, as_code, code
+from headwater.fluvio.errorcode import ErrorCode, as_code, clipped, code
 from headwater.fluvio.frame import Header
 from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Log, TopicInfo
@@ -123,7 +123,7 @@ class Controller:
             message = error.message
             if isinstance(error, TopicNameError) and error.hint:
                 message = f"{message} ({error.hint})"
-        return (encode(admin.Status(name, answer, message), version),)
+        return (encode(admin.Status(name, answer, clipped(message)), version),)
 
     async def _list(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
         label = admin.decode_label(reader, header.version)
@@ -153,7 +153,11 @@ class Controller:
             for number in range(info.spec.partitions):
                 start, end = (0, 0)
                 if info.name != describe.CONSUMER_TOPIC:
-                    start, end = self._log.reader.offsets(info.name, number)
+                    try:
+                        start, end = self._log.reader.offsets(info.name, number)
+                    except TopicError:
+                        # It has just been deleted, or is just being made.
+                        continue
                 found.append(describe.partition(info, number, start, end, objects.UNKNOWN_SIZE))
         return found
 

@@ -17,7 +17,7 @@ from headwater.core.errors import SmartModuleError
 from headwater.core.record import Record, StoredRecord
 from headwater.fluvio import invocation as wire
 from headwater.fluvio import objects
-from headwater.fluvio.errorcode import ErrorCode, TransformFailure, code
+from headwater.fluvio.errorcode import ErrorCode, TransformFailure, clipped, code
 from headwater.server.refused import RefusedError
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.builtin import find_builtin
@@ -222,5 +222,5 @@ def _refusal(chain: Chain, rejection: Rejection, records: Sequence[StoredRecord]
     record = rejection.record
     hint = f"{rejection.name}: {rejection.reason}"
     return code(
-        "SmartModuleRuntimeError", TransformFailure(hint[:8192], offset, _NUMBERS[kind], record.key, record.value)
+        "SmartModuleRuntimeError", TransformFailure(clipped(hint), offset, _NUMBERS[kind], record.key, record.value)
     )

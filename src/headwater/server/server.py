@@ -18,7 +18,7 @@ from headwater.core.errors import ServerError
 from headwater.fluvio import objects
 from headwater.log import Log
 from headwater.server import describe
-from headwater.server.connection import Apis, Connection, Shared
+from headwater.server.connection import Apis, Connection, Limits, Shared
 from headwater.server.controller import Controller
 from headwater.server.dialogue import SOCKET_NAME
 from headwater.server.local import Local, SocketPlace
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # Fluvio's own ports.
 SC_PORT, SPU_PORT = 9003, 9005
-_MOST_CONNECTIONS = 4096
 _BUFFER = 1024 * 1024
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -62,10 +61,10 @@ class Server:
     `sc_port` and `spu_port` say where it listens once it is entered.
     """
 
-    def __init__(self, log: Log, listen: Listen | None = None) -> None:
+    def __init__(self, log: Log, listen: Listen | None = None, limits: Limits | None = None) -> None:
         self._log = log
         self._listen = listen or Listen()
-        self.shared = Shared()
+        self.shared = Shared(limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._modules: Modules | None = None
         self._local = Local(log)
@@ -137,7 +136,7 @@ class Server:
 
     def _serving(self, apis: Apis) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(self.shared.connections) >= _MOST_CONNECTIONS:
+            if len(self.shared.connections) >= self.shared.limits.connections:
                 writer.transport.abort()
                 return
             task = asyncio.current_task()
