@@ -64,13 +64,14 @@ class Limits:
     """For how long a client may keep the server waiting (seconds), and how many there may be.
 
     `hello`: until it says anything. `frame`: until a frame that has begun ends. `stall`: until the next piece of a
-    large frame is there. `take`: until it has taken what was sent.
+    large frame is there. `take`: until it has taken what was sent. `call`: while one call of its SmartModule runs.
     """
 
     hello: float = 30.0
     frame: float = 60.0
     stall: float = 10.0
     take: float = 300.0
+    call: float = 5.0
     connections: int = 4096
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from headwater.fluvio.errorcode import ErrorCode, as_code, clipped, code
 from headwater.fluvio.frame import Header
 from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Log, TopicInfo
+from headwater.log.waiters import Waiters
 from headwater.server import describe
 from headwater.server.connection import Apis, Connection
 from headwater.server.refused import RefusedError
@@ -36,6 +38,7 @@ class Controller:
         self._log = log
         self._modules = modules
         self._address = address
+        self._modules_changed = Waiters()
         self.apis = Apis(
             {
                 admin.CREATE: self._create,
@@ -56,6 +59,7 @@ class Controller:
             elif isinstance(request.spec, objects.ModuleSpec):
                 dry_run = request.common.dry_run
                 name = await self._modules().create(name, request.spec, now_ms=self._log.now_ms(), dry_run=dry_run)
+                self._modules_changed.wake()
             else:
                 raise RefusedError(code("InvalidCreateRequest"))
         except HeadwaterError as error:
@@ -85,6 +89,7 @@ class Controller:
                 await self._log.delete_topic(name)
             elif label == objects.Module.LABEL:
                 await self._modules().delete(name)
+                self._modules_changed.wake()
             else:
                 raise RefusedError(code("InvalidDeleteRequest"))
         except HeadwaterError as error:
@@ -174,14 +179,14 @@ class Controller:
     async def _tell(self, header: Header, label: str, connection: Connection) -> None:
         """Tell a client all objects of a kind, then every change of them."""
         epoch = 1
-        changed = self._log.topics_changed()
+        changed = self._changed(label)
         known = await self._watched(label)
         update = admin.Update(epoch, (), tuple(known.values()))
         while True:
             await connection.send(header, (admin.encode_update(label, update, header.version),))
             while True:
                 await changed
-                changed = self._log.topics_changed()
+                changed = self._changed(label)
                 now = await self._watched(label)
                 changes = [admin.Changed(deleted=True, object=known[name]) for name in known if name not in now]
                 changes += [
@@ -192,6 +197,9 @@ class Controller:
                     break
             epoch += 1
             update = admin.Update(epoch, tuple(changes), ())
+
+    def _changed(self, label: str) -> asyncio.Future[None]:
+        return self._modules_changed.add() if label == objects.Module.LABEL else self._log.topics_changed()
 
     async def _watched(self, label: str) -> dict[str, objects.Object]:
         found: Sequence[objects.Object] = ()

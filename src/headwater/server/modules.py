@@ -44,10 +44,11 @@ MOST_LOOKED_BACK = 100_000
 
 
 class Modules:
-    """The SmartModules of a data directory, for clients."""
+    """The SmartModules of a data directory, for clients. One call of one may take so many seconds."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, seconds: float) -> None:
         self._library = Library(directory)
+        self._limits = Limits(seconds=seconds)
         # The library serves one thread at a time.
         self._lock = asyncio.Lock()
 
@@ -67,8 +68,8 @@ class Modules:
                 raise RefusedError(code("SmartModuleInvalid", "joins are not available", name))
             if wanted is not None and module.kind is not wanted:
                 raise RefusedError(code("SmartModuleInvalidExports", f"it is a {module.kind}", wanted.value))
-            stage = module.stage(_parameters(invocation.parameters), Limits())
             try:
+                stage = module.stage(_parameters(invocation.parameters), self._limits)
                 stage.begin(_accumulator(invocation.kind))
             except SmartModuleError as error:
                 raise RefusedError(code("SmartModuleInitError", error.message)) from error
@@ -86,9 +87,9 @@ class Modules:
             entry = self._library.store.find(reference)
             if entry is not None:
                 return wasm.name, self._library.host.load(self._library.store.code(entry), wasm.name)
+            built_in: Loadable | None = None if reference.name in _NOT_FOR_CLIENTS else find_builtin(reference)
         except SmartModuleError as error:
             raise RefusedError(code("SmartModuleInvalid", error.message, wasm.name)) from error
-        built_in: Loadable | None = None if reference.name in _NOT_FOR_CLIENTS else find_builtin(reference)
         if built_in is None:
             raise RefusedError(code("SmartModuleNotFound", wasm.name))
         return wasm.name, built_in

@@ -98,7 +98,7 @@ class Server:
         if self._modules is None:
             from headwater.server.modules import Modules  # noqa: PLC0415 - only modules pay for the import
 
-            self._modules = Modules(self._log.directory)
+            self._modules = Modules(self._log.directory, self.shared.limits.call)
         return self._modules
 
     def _address(self) -> objects.Spu:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from headwater.core.errors import HeadwaterError, TopicNotFoundError
+from headwater.core.errors import HeadwaterError, SmartModuleError, TopicNotFoundError
 from headwater.core.record import Record
 from headwater.core.topic import Offset
 from headwater.fluvio.batch import StoredBatch, decode_records
@@ -105,8 +105,11 @@ class Stream:
             found = await topic.read(Offset.end(most), partition=self.partition, limit=most)
             since = 0 if lookback.age is None else self._log.now_ms() - lookback.age * 1000
             earlier = [Record(it.value, it.key, it.timestamp) for it in found if it.timestamp >= since]
-            if earlier:
-                await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+            try:
+                if earlier:
+                    await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+            except SmartModuleError as error:
+                raise RefusedError(code("SmartModuleLookBackError", error.message)) from error
         return chain
 
     async def _send_next(self, info: TopicInfo, position: int, chain: Chain | None) -> int:
