@@ -85,6 +85,15 @@ async def test_modules_are_told_to_watchers(tmp_path: Path) -> None:
         assert (gone.deleted, gone.object.name) == (True, "only-a")
 
 
+async def test_code_as_it_is(tmp_path: Path) -> None:
+    """Code may come without gzip too, as the client for Python sends it."""
+    async with serving(tmp_path, "cats") as it:
+        peer = await it.sc()
+        assert not (await peer.create("only-a", objects.ModuleSpec(None, None, 0, guests.plain_filter()))).code
+        (found,) = await peer.listed("SmartModule")
+        assert unzipped(found.spec.wasm) == guests.plain_filter()
+
+
 async def test_a_module_of_a_package(tmp_path: Path) -> None:
     """What the package says of itself is the name, kept over a restart; any form of the name finds it."""
     package = objects.Package("only-a", "me", "1.2.3", "0.1.0", "keeps a")
@@ -105,7 +114,8 @@ async def test_a_module_of_a_package(tmp_path: Path) -> None:
 BOMB = zlib.compressobj(9, wbits=31)
 _BOMB = BOMB.compress(bytes(MOST_CODE + 10_000_000)) + BOMB.flush()
 BAD_CODE = {
-    "not under gzip": guests.plain_filter(),
+    "not under gzip": b"x" + guests.plain_filter(),
+    "half, as it is": guests.plain_filter()[:200],
     "nothing": b"",
     "gzip of nothing": gzip.compress(b""),
     "garbage": gzip.compress(bytes(range(256)) * 100),

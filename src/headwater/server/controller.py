@@ -120,7 +120,9 @@ class Controller:
     def _refused(name: str, error: HeadwaterError, version: int, otherwise: str) -> Iterable[bytes]:
         answer: ErrorCode
         if isinstance(error, RefusedError):
-            answer, message = error.code, otherwise
+            answer = error.code
+            # What comes along with a code on the wire is not shown by every client; the message is.
+            message = otherwise if answer.name in {"InvalidCreateRequest", "InvalidDeleteRequest"} else answer.sentence
         elif isinstance(error, TopicError) and type(error) is TopicError:
             answer, message = code("TopicInvalidConfiguration"), error.message
         else:

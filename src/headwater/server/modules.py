@@ -39,6 +39,8 @@ _KINDS: dict[type[wire.ModuleKind], Kind] = {
 # The numbers by which an error names the kind of a module.
 _NUMBERS = {Kind.FILTER: 0, Kind.MAP: 1, Kind.ARRAY_MAP: 2, Kind.AGGREGATE: 3, Kind.FILTER_MAP: 4}
 _MOST_STAGES = 32
+# What WebAssembly begins with.
+_MAGIC = b"\0asm"
 # A lookback by age alone must end somewhere.
 MOST_LOOKED_BACK = 100_000
 
@@ -159,11 +161,14 @@ class Modules:
 
 def unzipped(data: bytes) -> bytes:
     """Return code from under gzip, of a bounded size. Raises SmartModuleError."""
-    unzip = zlib.decompressobj(wbits=31)
-    try:
-        wasm = unzip.decompress(data, MOST_CODE + 1)
-    except zlib.error as error:
-        raise SmartModuleError(f"its code is not under gzip: {error}") from error
+    if data.startswith(_MAGIC):
+        # The client for Python sends a new module as it is in the file.
+        wasm = data
+    else:
+        try:
+            wasm = zlib.decompressobj(wbits=31).decompress(data, MOST_CODE + 1)
+        except zlib.error as error:
+            raise SmartModuleError(f"its code is neither WebAssembly nor under gzip: {error}") from error
     if len(wasm) > MOST_CODE:
         raise SmartModuleError(f"it is larger than {MOST_CODE} bytes")
     return wasm
