@@ -10,6 +10,7 @@ import pytest
 
 from headwater.core.topic import Deduplication
 from headwater.core.topic import TopicSpec as OurSpec
+from headwater.core.window import MOST_REMEMBERED
 from headwater.fluvio import admin, objects
 from headwater.fluvio.errorcode import code
 from headwater.fluvio.objects import Algorithm, Assigned, Computed, PartitionMap, TopicSpec
@@ -90,7 +91,7 @@ async def test_what_a_topic_is_made_with(tmp_path: Path) -> None:
 
 async def test_extremes_of_a_topic(tmp_path: Path) -> None:
     """The largest numbers that the wire takes neither break the server nor the next start."""
-    drops = objects.Deduplication(objects.Bounds(2**64 - 1, timedelta.max), objects.Transform("x", {}))
+    drops = objects.Deduplication(objects.Bounds(MOST_REMEMBERED, timedelta.max), objects.Transform("x", {}))
     largest = TopicSpec(
         Computed(1, 1), objects.Retention(2**32 - 1), objects.Storage(2**32 - 1, 2**64 - 1), Algorithm.ANY, drops
     )
@@ -100,7 +101,7 @@ async def test_extremes_of_a_topic(tmp_path: Path) -> None:
     async with serving(tmp_path) as it:
         (topic,) = await (await it.sc()).listed("Topic")
         assert topic.spec.storage == largest.storage
-        assert topic.spec.deduplication.bounds.count == 2**64 - 1
+        assert topic.spec.deduplication.bounds == objects.Bounds(MOST_REMEMBERED, timedelta.max)
         assert (await (await it.sc()).create("dogs")).code == code("None")
 
 
@@ -117,6 +118,12 @@ REFUSED = [
     ("dogs", TopicSpec(Computed(0, 1)), "TopicInvalidConfiguration", "1 to 10000 partitions, not 0"),
     ("dogs", TopicSpec(Computed(2**32 - 1, 1)), "TopicInvalidConfiguration", "1 to 10000 partitions"),
     ("dogs", TopicSpec(Computed(1, 3)), "TopicInvalidConfiguration", "replication factor 3"),
+    (
+        "dogs",
+        TopicSpec(deduplication=objects.Deduplication(objects.Bounds(2**64 - 1), objects.Transform("x", {}))),
+        "TopicInvalidConfiguration",
+        "deduplication remembers 1 to",
+    ),
     ("dogs", TopicSpec(Assigned(())), "TopicInvalidConfiguration", "partitions"),
     ("dogs", TopicSpec(Assigned((PartitionMap(1, (5001,)),))), "TopicInvalidConfiguration", "0, 1, 2 and so on"),
     ("dogs", TopicSpec(Assigned((PartitionMap(0, (5002,)),))), "TopicInvalidConfiguration", "SPU 5001"),

@@ -144,6 +144,9 @@ class Connection:
         self._held = 0
         self._tasks: set[asyncio.Task[None]] = set()
         peer = writer.get_extra_info("peername")
+        met = writer.get_extra_info("sockname")
+        # The address of this machine that the client has dialled.
+        self.met: str = met[0] if isinstance(met, tuple) else ""
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local process"
 
     async def run(self) -> None:

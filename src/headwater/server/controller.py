@@ -32,9 +32,9 @@ _MOST_WATCHES = 64
 
 
 class Controller:
-    """The system controller. `address` returns the one SPU as clients are to find it."""
+    """The system controller. `address` returns the one SPU as a client finds it that has met us at some address."""
 
-    def __init__(self, log: Log, modules: Callable[[], Modules], address: Callable[[], objects.Spu]) -> None:
+    def __init__(self, log: Log, modules: Callable[[], Modules], address: Callable[[str], objects.Spu]) -> None:
         self._log = log
         self._modules = modules
         self._address = address
@@ -132,7 +132,7 @@ class Controller:
                 message = f"{message} ({error.hint})"
         return (encode(admin.Status(name, answer, clipped(message)), version),)
 
-    async def _list(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+    async def _list(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:
         label = admin.decode_label(reader, header.version)
         wanted = decode(admin.Filters, reader, header.version)
         found: Sequence[objects.Object]
@@ -145,7 +145,7 @@ class Controller:
         elif label == objects.Module.LABEL:
             found = await self._modules().listed(wanted.names, summary=wanted.summary)
         elif label == objects.Spu.LABEL:
-            found = [self._address()]
+            found = [self._address(connection.met)]
         else:
             # Kinds of objects that there are none of here.
             found = []
@@ -182,14 +182,14 @@ class Controller:
         """Tell a client all objects of a kind, then every change of them."""
         epoch = 1
         changed = self._changed(label)
-        known = await self._watched(label)
+        known = await self._watched(label, connection.met)
         update = admin.Update(epoch, (), tuple(known.values()))
         while True:
             await connection.send(header, (admin.encode_update(label, update, header.version),))
             while True:
                 await changed
                 changed = self._changed(label)
-                now = await self._watched(label)
+                now = await self._watched(label, connection.met)
                 changes = [admin.Changed(deleted=True, object=known[name]) for name in known if name not in now]
                 changes += [
                     admin.Changed(deleted=False, object=it) for name, it in now.items() if known.get(name) != it
@@ -203,7 +203,7 @@ class Controller:
     def _changed(self, label: str) -> asyncio.Future[None]:
         return self._modules_changed.add() if label == objects.Module.LABEL else self._log.topics_changed()
 
-    async def _watched(self, label: str) -> dict[str, objects.Object]:
+    async def _watched(self, label: str, met: str) -> dict[str, objects.Object]:
         found: Sequence[objects.Object] = ()
         if label == objects.Topic.LABEL:
             found = [describe.topic(info) for info in self._infos()]
@@ -215,7 +215,7 @@ class Controller:
                 for number in range(info.spec.partitions)
             ]
         elif label == objects.Spu.LABEL:
-            found = [self._address()]
+            found = [self._address(met)]
         elif label == objects.Module.LABEL:
             found = await self._modules().listed((), summary=True)
         return {it.name: it for it in found}
