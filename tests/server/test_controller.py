@@ -91,7 +91,7 @@ async def test_what_a_topic_is_made_with(tmp_path: Path) -> None:
 
 async def test_extremes_of_a_topic(tmp_path: Path) -> None:
     """The largest numbers that the wire takes neither break the server nor the next start."""
-    drops = objects.Deduplication(objects.Bounds(MOST_REMEMBERED, timedelta.max), objects.Transform("x", {}))
+    drops = objects.Deduplication(objects.Bounds(MOST_REMEMBERED, timedelta.max), objects.Transform("dedup-filter", {}))
     largest = TopicSpec(
         Computed(1, 1), objects.Retention(2**32 - 1), objects.Storage(2**32 - 1, 2**64 - 1), Algorithm.ANY, drops
     )
