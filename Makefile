@@ -54,7 +54,7 @@ coverage: $(STAMP) ## branch coverage of everything but the command line: at lea
 	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e -k 'not many_limits'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95 \
-		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*'
+		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*,src/headwater/cluster/*,src/headwater/profile/*,src/headwater/server/*'
 
 minimal: ## install without extras into a fresh environment, and run the main job there
 	@rm -rf .minimal-venv && $(PYTHON) -m venv .minimal-venv
@@ -66,7 +66,7 @@ minimal: ## install without extras into a fresh environment, and run the main jo
 docs: $(STAMP) ## write the reference page from the source
 	$(BIN)/python -m headwater.config.reference > docs/configuration.md
 
-bench: $(STAMP) ## measure; prints a table and writes bench/results.json
+bench: $(STAMP) $(STOCK) ## measure; prints a table and writes bench/results.json
 	$(BIN)/python -m bench
 
 constraints: ## pin the newest versions into constraints.txt

@@ -18,7 +18,9 @@ class CommandLine:
         self.directory = directory
         self.data = directory / "data"
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("HEADWATER", "API_"))},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HEADWATER", "API_", "FLV_"))},
+            # Nobody's own ~/.fluvio/config says what the tests talk to.
+            "HOME": str(directory),
             "HEADWATER_DATA": str(self.data),
             "COLUMNS": "100",
         }

@@ -43,7 +43,10 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
             PAGE.replace("topic: b", "topic: {meta: {name: b}, retention: {tme: 1d}}"),
             "error: topic.retention.tme: unknown key; did you mean 'time'?",
         ),
-        (PAGE.replace("topic: b", "topic: {meta: {name: b}, deduplication: {}}"), "deduplication is not available"),
+        (
+            PAGE.replace("topic: b", "topic: {meta: {name: b}, deduplication: {}}"),
+            "topic.deduplication.bounds: it is required",
+        ),
         (PAGE.replace("topic: b", "topic: {meta: {name: b}, partition: {count: 0}}"), "it must be at least 1; got 0"),
         (PAGE.replace("topic: b", "topic: Big_Topic"), "3:1: error: topic: 'Big_Topic' is no name; use"),
         (PAGE.replace("topic: b", "topic: Big_Topic"), "such as 'big-topic'"),

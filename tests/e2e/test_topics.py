@@ -119,8 +119,11 @@ def test_topic_commands(headwater: CommandLine) -> None:
     assert bad.returncode == 1
     assert "hint: try cats-1" in bad.stderr
     assert headwater.good("topic", "list").splitlines() == [
-        "  NAME  TYPE      PARTITIONS  REPLICAS  RETENTION TIME  COMPRESSION  STATUS",
-        "  cats  computed  2           1         2h              any          resolution::provisioned",
+        (
+            "  NAME  TYPE      PARTITIONS  REPLICAS  RETENTION TIME  COMPRESSION  DEDUPLICATION  STATUS"
+            "                   REASON"
+        ),
+        "  cats  computed  2           1         2h              any          none           resolution::provisioned",
     ]
     assert json.loads(headwater.good("topic", "list", "-O", "json"))[0]["retention_time"] == "2h"
     described = yaml.safe_load(headwater.good("topic", "describe", "cats", "-O", "yaml"))
@@ -189,7 +192,21 @@ def test_help_is_there_for_every_command(headwater: CommandLine) -> None:
     listed = headwater.good("--help")
     names = [line.split()[0] for line in listed.partition("Commands:\n")[2].splitlines() if line.startswith("  ")][:-1]
     assert {
-        *("run", "http", "consume", "produce", "topic", "smartmodule", "test", "lint", "ledger", "schema", "demo")
+        *(
+            "run",
+            "up",
+            "http",
+            "consume",
+            "produce",
+            "topic",
+            "profile",
+            "smartmodule",
+            "test",
+            "lint",
+            "ledger",
+            "schema",
+            "demo",
+        )
     } == set(names)
     for name in names:
         assert headwater.good(name, "--help").startswith(f"Usage: headwater {name}")

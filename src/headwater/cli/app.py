@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consume": ("consume", "Print the records of a topic, and follow it."),
     "produce": ("produce", "Append records from the standard input or a file."),
     "topic": ("topic", "Create, list, describe and delete topics."),
+    "profile": ("profile", "List, switch, add and delete profiles: which log or cluster commands talk to."),
     "smartmodule": ("smartmodule", "Load, list, describe, delete and try SmartModules."),
     "test": ("trial", "Do one exchange and show it; append nothing."),
     "lint": ("lint", "Check connect.yml files without running them."),

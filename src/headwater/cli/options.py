@@ -30,6 +30,15 @@ data_dir = click.option(
 )
 
 
+# Gives the text as it was typed, None without the option: `headwater.profile.file.chosen` says what it means.
+profile_option = click.option(
+    "--profile",
+    metavar="NAME",
+    help="Which log or cluster to talk to: local is the embedded log, any other one of Fluvio's profiles.  "
+    "[default: $HEADWATER_PROFILE, the current profile of Fluvio, or local]",
+)
+
+
 def assignments(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001 - click's signature
     """Read the values of a repeatable option as KEY=VALUE."""
     pairs = {}

@@ -2,7 +2,7 @@
 
 from headwater.config.http import HttpOptions, Options
 from headwater.config.load import Loaded, from_options, load_files, load_text, load_transforms
-from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TransformOptions
+from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
@@ -17,6 +17,7 @@ __all__ = [
     "Options",
     "Problem",
     "SecretSource",
+    "TopicOptions",
     "TransformOptions",
     "from_options",
     "json_schema",

@@ -200,8 +200,15 @@ class _Shaping:
                 elif (group, key) != ("partition", "maps"):
                     known = [name for where, name in TOPIC_SETTINGS if where == group]
                     self._wrong(node, "unknown key", nearest(key, known))
-        if "deduplication" in keys:
-            self._wrong(keys["deduplication"], "deduplication is not available in this version", "remove it")
+        if (drops := keys.get("deduplication")) is not None:
+            settings["deduplication"] = self._deduplication(drops)
+
+    def _deduplication(self, node: Node) -> Node:
+        groups = {
+            name: Node(self._mapping(child), child.line, child.column, child.path)
+            for name, child in self._mapping(node).items()
+        }
+        return Node(groups, node.line, node.column, node.path)
 
     def _options(self, root: Node, tree: dict[str, Node], node: Node | None, section: str) -> None:
         if node is None:

@@ -223,6 +223,12 @@ class HttpOptions(Options):
     user_agent: SecretText | None = Field(
         None, description="The User-Agent header. Default `headwater/VERSION`.", examples=["my-app/1.0"]
     )
+    record_id: bool = Field(
+        False,
+        description="Give each record without a key one that is the same when a crash has its exchange stored again, "
+        "so that a topic with deduplication drops the repeat.",
+        examples=[True],
+    )
     output_type: Literal["text", "json"] = Field(
         "text", description="text: the body as it came. json: an object with the body as a text.", examples=["json"]
     )

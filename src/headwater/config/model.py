@@ -13,6 +13,7 @@ from headwater.config.http import Duration, HttpOptions, Options, Size, plain_te
 from headwater.config.problem import Problem
 from headwater.core.names import is_name, suggest_name
 from headwater.core.secret import Masker, Text
+from headwater.core.window import MOST_REMEMBERED
 
 # The options of the `http:` section that are about the transforms, not about the request.
 CHAIN_OPTIONS = ("filter", "map", "arraymap", "on_error", "dead_letter_topic", "transform_timeout", "transform_memory")
@@ -33,30 +34,6 @@ def _name(value: object) -> object:
 
 
 Name = Annotated[str, BeforeValidator(_name)]
-
-
-class Deduplication(Options):
-    """Fluvio's deduplication of a topic. It is kept, and refused when run: nothing does it yet."""
-
-    bounds: dict[str, Any] = Field(default_factory=dict, description="count and age of what is remembered.")
-    filter: dict[str, Any] = Field(default_factory=dict, description="The SmartModule that tells repeats.")
-
-
-class TopicOptions(Options):
-    """The topic that the records go to, and how it is made if it is not there."""
-
-    name: Name = Field(description="The topic.", examples=["cat-facts"])
-    create: bool = Field(True, description="Create the topic if there is none.", examples=[False])
-    partitions: int = Field(1, ge=1, le=10_000, description="How many partitions a new topic has.", examples=[3])
-    retention_time: Duration = Field(timedelta(days=7), description="Older records are deleted.", examples=["30d"])
-    max_partition_size: Size | None = Field(None, description="The oldest beyond this are deleted.", examples=["1 GB"])
-    segment_size: Size | None = Field(None, description="Read for Fluvio's sake; the log has no segments.")
-    replication: int = Field(1, ge=1, description="Copies of each partition on a cluster.", examples=[2])
-    ignore_rack_assignment: bool = Field(False, description="Of a cluster: place copies without regard to racks.")
-    compression: Literal["any", "none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        "any", description="Which compression producers may use.", examples=["gzip"]
-    )
-    deduplication: Deduplication | None = Field(None, description="Drop repeats. Not available yet.")
 
 
 class ProducerOptions(Options):
@@ -132,6 +109,47 @@ class TransformOptions(Options):
         examples=[{"regex": "[Cc]at"}],
     )
     lookback: Lookback | None = Field(None, description="Which earlier records it is shown when it starts.")
+
+
+class DeduplicationBounds(Options):
+    """How much is remembered to tell repeats."""
+
+    count: int = Field(ge=1, le=MOST_REMEMBERED, description="How many records.", examples=[100])
+    age: Duration | None = Field(None, description="Remember longer what is not yet this old.", examples=["60s"])
+
+
+class DeduplicationFilter(Options):
+    """What tells repeats."""
+
+    transform: TransformOptions = Field(description="Fluvio's module for it, which the log knows by itself.")
+
+
+class Deduplication(Options):
+    """How a topic drops repeats."""
+
+    bounds: DeduplicationBounds = Field(description="How much is remembered.")
+    filter: DeduplicationFilter = Field(description="What tells repeats.")
+
+
+class TopicOptions(Options):
+    """The topic that the records go to, and how it is made if it is not there."""
+
+    name: Name = Field(description="The topic.", examples=["cat-facts"])
+    create: bool = Field(True, description="Create the topic if there is none.", examples=[False])
+    partitions: int = Field(1, ge=1, le=10_000, description="How many partitions a new topic has.", examples=[3])
+    retention_time: Duration = Field(timedelta(days=7), description="Older records are deleted.", examples=["30d"])
+    max_partition_size: Size | None = Field(None, description="The oldest beyond this are deleted.", examples=["1 GB"])
+    segment_size: Size | None = Field(None, description="Read for Fluvio's sake; the log has no segments.")
+    replication: int = Field(1, ge=1, description="Copies of each partition on a cluster.", examples=[2])
+    ignore_rack_assignment: bool = Field(False, description="Of a cluster: place copies without regard to racks.")
+    compression: Literal["any", "none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "any", description="Which compression producers may use.", examples=["gzip"]
+    )
+    deduplication: Deduplication | None = Field(
+        None,
+        description="Drop records whose key, or whose value without one, was there within the bounds.",
+        examples=[{"bounds": {"count": 100, "age": "60s"}, "filter": {"transform": {"uses": "dedup-filter"}}}],
+    )
 
 
 class Place:

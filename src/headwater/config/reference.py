@@ -10,7 +10,14 @@ from pydantic.fields import FieldInfo
 
 from headwater.config.dialect import TOPIC_SETTINGS
 from headwater.config.http import HttpOptions, Options, RetryOptions
-from headwater.config.model import ConnectorConfig, Lookback, ProducerOptions, TopicOptions, TransformOptions
+from headwater.config.model import (
+    ConnectorConfig,
+    DeduplicationBounds,
+    Lookback,
+    ProducerOptions,
+    TopicOptions,
+    TransformOptions,
+)
 from headwater.core.units import format_duration, format_size
 
 _HEAD = """\
@@ -32,7 +39,8 @@ _GROUPS: tuple[tuple[str, type[Options], tuple[str, ...]], ...] = (
     ("parameters / http", HttpOptions, ()),
     ("retry", RetryOptions, ()),
     ("the connector", ConnectorConfig, ("http", "default_interval")),
-    ("topic", TopicOptions, ("deduplication",)),
+    ("topic", TopicOptions, ()),
+    ("deduplication.bounds", DeduplicationBounds, ()),
     ("producer", ProducerOptions, ()),
     ("transforms", TransformOptions, ()),
     ("lookback", Lookback, ()),
@@ -58,7 +66,7 @@ def _written(options: type[Options], name: str) -> str:
     """Return an option's name as a file has it."""
     if options is TopicOptions:
         places = {field: ".".join(path) for path, field in TOPIC_SETTINGS.items()}
-        return {"name": "meta.name", "create": "create_topic", **places}[name]
+        return {"name": "meta.name", "create": "create_topic", **places}.get(name, name)
     return name.removesuffix("_")
 
 

@@ -5,6 +5,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     HeadwaterError
     ├── ConfigError                 fix the file: holds every problem with its position          exit 3
     ├── UnavailableError            asked for something this version cannot do yet               exit 3
+    ├── ProfileError                no such profile, a broken file of them, or unfit certificates   exit 3
     ├── FetchError                  an exchange failed before there was a whole response
     │   ├── DnsError                    the name does not resolve                     retry
     │   ├── ConnectError                refused, unreachable, no route                retry
@@ -24,6 +25,11 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── PartitionNotFoundError
     │   ├── OffsetOutOfRangeError
     │   └── RecordTooLargeError
+    ├── ClusterError                a Fluvio cluster did not do what was asked                   exit 4
+    │   ├── ClusterUnreachableError     refused, no such host, TLS, closed            retry, but for TLS
+    │   ├── ClusterTimeoutError         no answer in time                             retry
+    │   ├── ClusterProtocolError        what came back is not Fluvio's protocol       fix, not retried at once
+    │   └── ClusterRefusedError         its answer is an error code                   the code says
     ├── BatchError                  bytes that are not a Fluvio batch
     ├── WireError                   bytes that are not a message of Fluvio's protocol
     ├── SmartModuleError            a module cannot be found, loaded or called, or broke its interface
@@ -35,6 +41,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
         ├── LogReadOnlyError            the directory or its disk is read-only        retry
         ├── LogIOError                  the disk failed                               retry
         ├── LogCorruptError             the file is damaged, or not a log
+        ├── LogServerGoneError          the server that has it open is away           retry
         └── LogClosedError              used after close
 """
 
@@ -71,6 +78,12 @@ class ConfigError(HeadwaterError):
 
 class UnavailableError(HeadwaterError):
     """The configuration asks for something that this version does not do."""
+
+    exit_code = 3
+
+
+class ProfileError(HeadwaterError):
+    """Which log or cluster is meant cannot be told: no such profile, a broken file, certificates that do not fit."""
 
     exit_code = 3
 
@@ -191,6 +204,51 @@ class RecordTooLargeError(TopicError):
     """One record does not fit into one batch of the log."""
 
 
+class ClusterError(HeadwaterError):
+    """A Fluvio cluster did not do what was asked.
+
+    `retryable`: whether the same call may succeed a moment later.
+    `slug`: the stable word for metrics.
+    """
+
+    exit_code = 4
+    retryable: bool = False
+    slug: str = "cluster"
+
+
+class ClusterUnreachableError(ClusterError):
+    """There is no connection to a server of the cluster. `slug` says why: refused, dns, timeout, tls, closed."""
+
+    def __init__(self, message: str, slug: str = "closed", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.slug = slug
+        self.retryable = slug != "tls"
+
+
+class ClusterTimeoutError(ClusterError):
+    """A server of the cluster did not answer in time. Whether it did what was asked is not known."""
+
+    retryable = True
+    slug = "timeout"
+
+
+class ClusterProtocolError(ClusterError):
+    """What came back is not Fluvio's protocol, or not in a version that is spoken here."""
+
+    slug = "protocol"
+
+
+class ClusterRefusedError(ClusterError):
+    """The cluster answered with the error code `code`."""
+
+    slug = "refused"
+
+    def __init__(self, message: str, code: int, *, retryable: bool = False, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.retryable = retryable
+
+
 class BatchError(HeadwaterError):
     """The bytes are not a batch of the format that Fluvio writes."""
 
@@ -252,3 +310,9 @@ class LogCorruptError(LogError):
 
 class LogClosedError(LogError):
     """The log was used after it was closed."""
+
+
+class LogServerGoneError(LogError):
+    """The server that has the log open does not answer. It is asked again when it is back."""
+
+    retryable = True

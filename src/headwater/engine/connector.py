@@ -23,7 +23,7 @@ from headwater.config import ConnectorConfig
 from headwater.core.callback import Cancellable, settle
 from headwater.core.checkpoint import Checkpoint, decode_checkpoint
 from headwater.core.clock import Clock
-from headwater.core.errors import FetchError, HeadwaterError, LogError
+from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Response
 from headwater.core.units import format_duration
@@ -124,7 +124,9 @@ class Connector:
         shared: Surroundings,
         schedule: Schedule,
         compression: Compression = Compression.NONE,
+        *,
         chain: Chain | None = None,
+        partitions: int = 1,
     ) -> None:
         self.config = config
         self._name = config.name
@@ -140,7 +142,7 @@ class Connector:
         self._poll = Poll(config)
         self._checkpoint = Checkpoint()
         self._chain = chain
-        self._harvester = Harvester(config, self._poll, compression, chain, self._told)
+        self._harvester = Harvester(config, self._poll, compression, chain, mask=self._told, partitions=partitions)
         self._health = Health()
         self._passing = Health()
         self._counters: Counters = shared.figures.of(config.name)
@@ -448,11 +450,11 @@ class Connector:
             outcome = refusal or await self._receipt(harvest.append)
             if isinstance(outcome, Receipt):
                 break
-            if not isinstance(outcome, LogError) or not outcome.retryable:
+            if not isinstance(outcome, LogError | ClusterError) or not outcome.retryable:
                 raise outcome
             refusal = None
             failures += 1
-            self._bad("log", outcome.message, outcome.hint)
+            self._bad("log" if isinstance(outcome, LogError) else "cluster", outcome.message, outcome.hint)
             pause = back_off(
                 failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
             )

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError
+from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import HeadwaterError, LogError, TopicExistsError
 from headwater.core.http import Fetcher
 from headwater.core.names import is_name
+from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, Surroundings, schedule_of
 from headwater.engine.counters import Figures
 from headwater.engine.schedule import spread_offset
+from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
@@ -37,7 +39,7 @@ logger = structlog.get_logger("headwater.engine")
 
 
 class Engine:
-    """Runs connectors into a log. The failure of one becomes its status and never touches another.
+    """Runs connectors into a target. The failure of one becomes its status and never touches another.
 
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
     1).
@@ -45,7 +47,7 @@ class Engine:
 
     def __init__(
         self,
-        log: Log,
+        target: Target,
         fetcher: Fetcher,
         *,
         clock: Clock | None = None,
@@ -56,7 +58,7 @@ class Engine:
         self._clock = clock
         self._fetcher = fetcher
         self._chance = chance
-        self._log = log
+        self._target = target
         self._grace = grace
         self._connectors: list[Connector] = []
         self._fatal: LogError | None = None
@@ -70,13 +72,14 @@ class Engine:
         """
         await self.prepare(configs)
         clock = self._clock or SystemClock(_SLACK if len(configs) >= _SLACK_FROM else 0.0)
-        shared = Surroundings(self._log, self._fetcher, clock, self._chance, self.figures)
-        allowed = {topic.name: topic.spec.compression for topic in await self._log.topics()}
+        shared = Surroundings(self._target, self._fetcher, clock, self._chance, self.figures)
+        specs = {topic.name: topic.spec for topic in await self._target.topics()}
         for config in configs:
             schedule = schedule_of(config, first_offset(config, len(configs)))
-            codec = agreed(config.producer.compression, allowed[config.topic.name]) or Compression.NONE
+            spec = specs[config.topic.name]
+            codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
             chain = self._chains.get(config.name)
-            self._connectors.append(Connector(config, shared, schedule, codec, chain))
+            self._connectors.append(Connector(config, shared, schedule, codec, chain=chain, partitions=spec.partitions))
         tasks = [asyncio.create_task(self._supervise(connector, shared, stop)) for connector in self._connectors]
         stopped = asyncio.create_task(stop.wait())
         everything = asyncio.gather(*tasks, return_exceptions=True)
@@ -102,9 +105,10 @@ class Engine:
             # Imported here: most connectors have no transforms, and the machine for them takes long to load.
             from headwater.transforms.library import Library, chains_of  # noqa: PLC0415
 
-            library = Library(self._log.directory)
+            used = sorted({link.transform.uses for config in configs for link in config.chain})
+            library = Library(self._target.directory, await self._target.modules(used))
             self._chains = await asyncio.to_thread(chains_of, library, configs)
-        topics = {topic.name: topic.spec for topic in await self._log.topics()}
+        topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
         problems = []
@@ -135,7 +139,7 @@ class Engine:
 
     async def _create_topic(self, name: str, spec: TopicSpec) -> None:
         try:
-            await self._log.create_topic(name, spec)
+            await self._target.create_topic(name, spec)
         except TopicExistsError:
             return
 
@@ -202,7 +206,21 @@ def topic_spec(config: ConnectorConfig) -> TopicSpec:
         retention=topic.retention_time,
         max_partition_bytes=topic.max_partition_size,
         compression=topic.compression,
+        segment_bytes=topic.segment_size,
+        replication=topic.replication,
+        ignore_rack=topic.ignore_rack_assignment,
+        deduplication=deduplication_of(topic),
     )
+
+
+def deduplication_of(topic: TopicOptions) -> Deduplication | None:
+    """Return how a topic is to drop repeats, None when it is not."""
+    drops = topic.deduplication
+    if drops is None:
+        return None
+    transform = drops.filter.transform
+    parameters = {name: text.reveal() for name, text in transform.with_.items()}
+    return Deduplication(transform.uses, drops.bounds.count, drops.bounds.age, parameters)
 
 
 def first_offset(config: ConnectorConfig, siblings: int) -> float:

@@ -15,9 +15,11 @@ from headwater.core.exchange import Exchange
 from headwater.core.http import Response
 from headwater.core.record import Record
 from headwater.engine.deadletter import dead_letter, told
+from headwater.engine.identity import identified
 from headwater.fluvio.batch import EncodedBatch, encode_batches
 from headwater.fluvio.compression import Compression
-from headwater.log import Append
+from headwater.fluvio.partition import grouped
+from headwater.log import Append, Beside
 from headwater.sources.poll import Poll
 from headwater.transforms.chain import Chain, Rejection
 
@@ -38,7 +40,18 @@ class Harvest(msgspec.Struct, frozen=True, gc=False):
 class Harvester:
     """Turns the accepted responses of one connector into appends. `mask` makes a reason fit to be stored and shown."""
 
-    __slots__ = ("_chain", "_compression", "_letters", "_linger", "_mask", "_name", "_poll", "_topic")
+    __slots__ = (
+        "_chain",
+        "_compression",
+        "_identify",
+        "_letters",
+        "_linger",
+        "_mask",
+        "_name",
+        "_partitions",
+        "_poll",
+        "_topic",
+    )
 
     def __init__(
         self,
@@ -46,7 +59,9 @@ class Harvester:
         poll: Poll,
         compression: Compression,
         chain: Chain | None,
+        *,
         mask: Callable[[str], str],
+        partitions: int = 1,
     ) -> None:
         self._name = config.name
         self._topic = config.topic.name
@@ -56,6 +71,8 @@ class Harvester:
         self._compression = compression
         self._chain = chain
         self._mask = mask
+        self._partitions = partitions
+        self._identify = config.http.record_id
 
     def harvest(
         self, records: Sequence[Record], response: Response, before: Checkpoint, exchange: Exchange, *, now: int
@@ -77,12 +94,26 @@ class Harvester:
         *,
         now: int,
         rejections: Sequence[Rejection] = (),
-        beside: Sequence[tuple[str, Sequence[EncodedBatch]]] = (),
+        beside: Sequence[Beside] = (),
     ) -> Harvest:
+        if self._identify:
+            records = identified(records, self._name, checkpoint.exchanges)
+        place: int | None = None
+        if self._partitions > 1:
+            groups = grouped(records, self._partitions)
+            place, records = next(iter(groups.items()))
+            beside = (
+                *(
+                    Beside(self._topic, encode_batches(group, now, self._compression), number)
+                    for number, group in groups.items()
+                    if number != place
+                ),
+                *beside,
+            )
         append = Append(
             self._topic,
             encode_batches(records, now, self._compression),
-            None,
+            place,
             (self._name, encode_checkpoint(checkpoint)),
             exchange,
             self._linger,
@@ -106,12 +137,12 @@ class Harvester:
         checkpoint = self._poll.advance(before, response, scheduled=exchange.scheduled, records=len(records))
         checkpoint = msgspec.structs.replace(checkpoint, transforms=chain.state)
         reason = exchange.reason
-        beside: Sequence[tuple[str, Sequence[EncodedBatch]]] = ()
+        beside: Sequence[Beside] = ()
         if rejections:
             whither = f"to {self._letters}" if self._letters else "left out"
             reason = f"{reason}; {self._mask(told(rejections, whither=whither))}"
             if self._letters:
-                beside = ((self._letters, self._dead_letters(rejections, given, now)),)
+                beside = (Beside(self._letters, self._dead_letters(rejections, given, now)),)
         elif not records:
             reason = f"{reason}; no record passed the transforms"
         exchange = msgspec.structs.replace(exchange, records=len(records), rejected=len(rejections), reason=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from headwater.core.errors import HeadwaterError
@@ -12,7 +13,12 @@ from headwater.log import Append, Receipt, TopicInfo, TopicSpec
 
 
 class Target(Protocol):
-    """Where records go, with the checkpoints and the ledger entries that belong to them."""
+    """Where records go, with the checkpoints and the ledger entries that belong to them.
+
+    `directory` is the data directory, where SmartModules are.
+    """
+
+    directory: Path
 
     async def topics(self) -> Sequence[TopicInfo]:
         """Return every topic."""
@@ -35,6 +41,10 @@ class Target(Protocol):
 
     async def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector, as of every append that was stored before this call."""
+        ...
+
+    async def modules(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return the code of those of these SmartModules that are kept where the topics are, by their names."""
         ...
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:

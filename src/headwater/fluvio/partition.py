@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from headwater.core.record import Record
+
 _MASK = (1 << 64) - 1
+
+
+def grouped(records: Sequence[Record], partitions: int) -> dict[int | None, Sequence[Record]]:
+    """Return which records go to which partition, by their keys; None stands for those without one."""
+    if partitions == 1 or all(record.key is None for record in records):
+        return {None: records}
+    groups: dict[int | None, list[Record]] = {}
+    for record in records:
+        place = None if record.key is None else partition_of(record.key, partitions)
+        groups.setdefault(place, []).append(record)
+    return {**groups}
 
 
 def partition_of(key: bytes, partitions: int) -> int:

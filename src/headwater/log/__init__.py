@@ -2,14 +2,16 @@
 
 from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.fluvio.batch import StoredBatch
-from headwater.log.log import Log, Topic
+from headwater.log.log import Log
 from headwater.log.reader import LogReader
 from headwater.log.schema import FILE_NAME
-from headwater.log.values import Append, ConsumerOffset, TopicInfo
+from headwater.log.topic import Topic
+from headwater.log.values import Append, Beside, ConsumerOffset, TopicInfo
 
 __all__ = [
     "FILE_NAME",
     "Append",
+    "Beside",
     "ConsumerOffset",
     "Log",
     "LogReader",

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from headwater.core.errors import HeadwaterError, LogError
+from headwater.core.errors import HeadwaterError, LogError, TopicError
 from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
-from headwater.core.record import Record, StoredRecord
+from headwater.core.record import StoredRecord
 from headwater.core.topic import Offset, Receipt, TopicSpec
-from headwater.fluvio.batch import decode_records, encode_batches
-from headwater.fluvio.compression import Compression, agreed
-from headwater.fluvio.partition import partition_of
 from headwater.log import consumers, topics
+from headwater.log.distinct import MODULE, is_known
 from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
 from headwater.log.schema import FILE_NAME, open_writer
+from headwater.log.topic import Topic
 from headwater.log.values import Append, ConsumerOffset, TopicInfo
 from headwater.log.waiters import Waiters
 from headwater.log.writer import Outcome, Transaction, Writer
 
 _Result = TypeVar("_Result")
-_CHUNK = 256 * 1024
 # How often records that have had their time are looked for (seconds).
 _RETENTION_PAUSE = 60.0
 
@@ -109,9 +107,14 @@ class Log:
         self._writer.note(exchange)
 
     async def create_topic(self, name: str, spec: TopicSpec | None = None) -> TopicInfo:
-        """Create a topic. Raises TopicNameError, TopicExistsError or LogError."""
+        """Create a topic. Raises TopicNameError, TopicExistsError or LogError, and TopicError for what there is not."""
         check_topic_name(name)
         made = TopicSpec() if spec is None else spec
+        if made.deduplication is not None and not is_known(made.deduplication):
+            raise TopicError(
+                f"deduplication is done by {MODULE} here, not by {made.deduplication.uses}",
+                hint=f"write uses: {MODULE}, or use a Fluvio cluster",
+            )
         info = await self._do(partial(topics.create, name=name, spec=made, created=self.now_ms()))
         self._watchers.wake()
         return info
@@ -130,6 +133,10 @@ class Log:
     def topics_changed(self) -> asyncio.Future[None]:
         """Return a future that is done when a topic has been made, deleted or changed after this call."""
         return self._watchers.add()
+
+    def tell_of_topics(self) -> None:
+        """Have everybody who waits for changes of topics look."""
+        self._watchers.wake()
 
     async def keep_offset(self, offset: ConsumerOffset) -> None:
         """Remember how far a consumer has got. Raises TopicNotFoundError or LogError."""
@@ -193,6 +200,10 @@ class Log:
         found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
         return found[-most:]
 
+    async def modules(self, names: Sequence[str]) -> dict[str, bytes]:  # noqa: ARG002 - what every target has
+        """Return the code of SmartModules that are kept with the topics: none, they are in the data directory."""
+        return {}
+
     async def ledger(self, connector: str | None = None, limit: int = 100) -> list[Exchange]:
         """Return the last entries of the ledger, newest last."""
         return self._reader.ledger(connector, limit)
@@ -243,68 +254,3 @@ def _resolve(future: asyncio.Future[Any], result: Any) -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
-
-
-class Topic:
-    """One topic of an open log."""
-
-    def __init__(self, log: Log, info: TopicInfo) -> None:
-        self._log = log
-        self.info = info
-
-    async def append(self, records: Sequence[Record], *, partition: int | None = None) -> list[Receipt]:
-        """Append records in one step per partition; return a receipt for each. Keys choose partitions as in Fluvio.
-
-        Records without a key go to the partitions in turn, those of one call together. Raises TopicError or LogError.
-        """
-        now = self._log.now_ms()
-        groups = self._grouped(records, partition)
-        codec = agreed(None, self.info.spec.compression) or Compression.NONE
-        appends = [Append(self.info.name, encode_batches(group, now, codec), place) for place, group in groups.items()]
-        return await asyncio.gather(*(self._log.submit(append) for append in appends))
-
-    def _grouped(self, records: Sequence[Record], partition: int | None) -> dict[int | None, Sequence[Record]]:
-        count = self.info.spec.partitions
-        if partition is not None or count == 1:
-            return {partition: records}
-        groups: dict[int | None, list[Record]] = {}
-        for record in records:
-            place = None if record.key is None else partition_of(record.key, count)
-            groups.setdefault(place, []).append(record)
-        return {**groups}
-
-    async def read(self, start: Offset | None = None, *, partition: int = 0, limit: int = 1000) -> list[StoredRecord]:
-        """Return at most `limit` records that are there now, from the beginning unless `start` is given."""
-        first, end = self._log.reader.offsets(self.info.name, partition)
-        position = (start or Offset.beginning()).resolve(first, end)
-        records: list[StoredRecord] = []
-        while len(records) < limit:
-            found = self._read(partition, position)
-            if not found:
-                break
-            records += found
-            position = records[-1].offset + 1
-        return records[:limit]
-
-    def _read(self, partition: int, position: int) -> list[StoredRecord]:
-        batches = self._log.reader.read(self.info.name, partition, position, _CHUNK, topic_id=self.info.id)
-        records = [record for batch in batches for record in decode_records(batch.data, partition=partition)]
-        return [record for record in records if record.offset >= position]
-
-    async def follow(self, start: Offset | None = None, *, partition: int | None = None) -> AsyncIterator[StoredRecord]:
-        """Yield the records of one partition, or of all, from `start` (or the end), then as they are committed."""
-        partitions = range(self.info.spec.partitions) if partition is None else (partition,)
-        positions = {}
-        for number in partitions:
-            positions[number] = (start or Offset.end()).resolve(*self._log.reader.offsets(self.info.name, number))
-        while True:
-            # Asked for before reading, so that nothing committed meanwhile is slept through.
-            grown = self._log.grown(self.info.id)
-            moved = False
-            for number in partitions:
-                for record in self._read(number, positions[number]):
-                    positions[number] = record.offset + 1
-                    moved = True
-                    yield record
-            if not moved:
-                await grown

@@ -39,6 +39,8 @@ def delete(transaction: Transaction, name: str) -> None:
     transaction.connection.execute("DELETE FROM topic WHERE id=?", (info.id,))
     for place in [place for place in state.next if place[0] == info.id]:
         del state.next[place]
+    for place in [place for place in state.windows if place[0] == info.id]:
+        del state.windows[place]
     # Whoever follows it is to hear of it.
     transaction.touched.add(info.id)
 

@@ -12,7 +12,9 @@ from functools import cache
 import apsw
 import msgspec
 
-from headwater.core.topic import TopicSpec
+from headwater.core.topic import Deduplication, TopicSpec
+from headwater.core.window import Window
+from headwater.log.distinct import window_of
 from headwater.log.schema import fetch, stored_span
 from headwater.log.values import TopicInfo
 
@@ -91,6 +93,7 @@ class State:
         ]
         self.next: dict[tuple[int, int], int] = {}
         self.turns: dict[int, int] = {}
+        self.windows: dict[tuple[int, int], Window] = {}
         self.kept: dict[str, deque[int]] = {}
         self.evicted: list[int] = []
         self.sequence = 0
@@ -105,6 +108,14 @@ class State:
             known = stored_span(self._connection, topic, partition)[1]
             self.next[topic, partition] = known
         return known
+
+    def window(self, info: TopicInfo, deduplication: Deduplication, partition: int) -> Window:
+        """Return the window in which a partition tells repeats. What this transaction has gathered must be written."""
+        place = (info.id, partition)
+        window = self.windows.get(place)
+        if window is None:
+            window = self.windows[place] = window_of(self._connection, deduplication, place)
+        return window
 
     def enter(self, connector: str) -> int:
         """Return the number of a connector's next ledger entry; mark its oldest for deletion when it has too many."""

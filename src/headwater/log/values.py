@@ -30,19 +30,28 @@ class ConsumerOffset(msgspec.Struct, frozen=True):
     modified: int
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """Batches for one partition of a topic that commit with others; `partition` None takes the partitions in turn."""
+
+    topic: str
+    batches: Sequence[EncodedBatch]
+    partition: int | None = None
+
+
 class Append(msgspec.Struct, frozen=True, gc=False):
     """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
 
-    `beside` are batches for other topics, which commit with the rest; each goes to one partition of its topic.
+    `beside` are batches for other partitions or topics, which commit with the rest. Without a `topic` nothing is
+    appended: the records went somewhere else, and this is what is kept of it.
     `partition` None takes the partitions in turn. `checkpoint` is the connector's name and its encoded checkpoint. The
     log fills partition and offset into `exchange`. `linger` is for how many seconds it may wait for others to share its
     commit.
     """
 
-    topic: str
+    topic: str | None
     batches: Sequence[EncodedBatch]
     partition: int | None = None
     checkpoint: tuple[str, bytes] | None = None
     exchange: Exchange | None = None
     linger: float = 0.0
-    beside: Sequence[tuple[str, Sequence[EncodedBatch]]] = ()
+    beside: Sequence[Beside] = ()

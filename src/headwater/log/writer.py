@@ -27,6 +27,7 @@ from headwater.core.errors import (
 from headwater.core.exchange import Exchange, encode_exchange, with_place
 from headwater.core.topic import Receipt
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
+from headwater.log.distinct import distinct
 from headwater.log.failure import translate
 from headwater.log.transaction import State, Transaction
 from headwater.log.values import Append, TopicInfo
@@ -206,27 +207,24 @@ class Writer:
 def append(transaction: Transaction, work: Append) -> Receipt:
     """Assign offsets to the batches of one append, and gather its rows. Raises TopicError."""
     state = transaction.state
-    info = _topic(state, work.topic)
-    partitions = info.spec.partitions
-    partition = work.partition
-    if partition is None:
-        partition = _turn(state, info)
-    elif not 0 <= partition < partitions:
-        raise PartitionNotFoundError(
-            f"partition not found: {work.topic}-{partition}",
-            hint=f"topic {work.topic} has partitions 0 to {partitions - 1}",
-        )
-    # All topics are looked up before anything is gathered: an append is whole or not at all.
-    others = [(_topic(state, name), batches) for name, batches in work.beside] if work.beside else ()
-    base, following = _gather(transaction, info, partition, work.batches)
-    for other, batches in others:
-        _gather(transaction, other, _turn(state, other), batches)
+    receipt = Receipt(0, 0, 0)
+    if work.topic is not None:
+        info, partition = _place(state, work.topic, work.partition)
+        # All places are looked up before anything is gathered: an append is whole or not at all.
+        others = [(_place(state, it.topic, it.partition), it.batches) for it in work.beside] if work.beside else ()
+        base, following = _gather(transaction, info, partition, work.batches)
+        for (other, number), batches in others:
+            _gather(transaction, other, number, batches)
+        receipt = Receipt(partition, base, following - base)
     if work.checkpoint is not None:
         transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
-    if work.exchange is not None:
-        exchange = work.exchange
-        enter(transaction, exchange.connector, with_place(encode_exchange(exchange), partition, base))
-    return Receipt(partition, base, following - base)
+    exchange = work.exchange
+    if exchange is not None:
+        entry = encode_exchange(exchange)
+        if work.topic is not None:
+            entry = with_place(entry, receipt.partition, receipt.base_offset)
+        enter(transaction, exchange.connector, entry)
+    return receipt
 
 
 def enter(transaction: Transaction, connector: str, entry: bytes) -> None:
@@ -234,11 +232,19 @@ def enter(transaction: Transaction, connector: str, entry: bytes) -> None:
     transaction.entries += (transaction.state.enter(connector), connector, entry)
 
 
-def _topic(state: State, name: str) -> TopicInfo:
+def _place(state: State, name: str, partition: int | None) -> tuple[TopicInfo, int]:
+    """Return a topic and one of its partitions: the one that is named, else the one whose turn it is."""
     info = state.topics.get(name)
     if info is None:
         raise TopicNotFoundError(f"topic not found: {name}", hint="'headwater topic list' shows those there are")
-    return info
+    if partition is None:
+        return info, _turn(state, info)
+    if not 0 <= partition < info.spec.partitions:
+        raise PartitionNotFoundError(
+            f"partition not found: {name}-{partition}",
+            hint=f"topic {name} has partitions 0 to {info.spec.partitions - 1}",
+        )
+    return info, partition
 
 
 def _turn(state: State, info: TopicInfo) -> int:
@@ -257,6 +263,10 @@ def _gather(
 ) -> tuple[int, int]:
     """Gather the rows of batches. Return the offset of the first record and of the one behind the last."""
     state = transaction.state
+    if info.spec.deduplication is not None:
+        if (info.id, partition) not in state.windows:
+            transaction.flush()
+        batches = distinct(state.window(info, info.spec.deduplication, partition), batches)
     base = following = state.next_offset(info.id, partition)
     for batch in batches:
         state.batch = number = state.batch + 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 
 from headwater.core.errors import TopicError
-from headwater.core.topic import DEFAULT_RETENTION, Deduplication, TopicSpec
+from headwater.core.topic import TopicSpec
+from headwater.core.window import MOST_REMEMBERED
 from headwater.fluvio import objects
-from headwater.fluvio.objects import Algorithm
+from headwater.fluvio.topicspec import core_spec, wire_spec
 from headwater.log import TopicInfo
 
 # Fluvio numbers the first SPU of a cluster so.
@@ -17,7 +17,6 @@ SPU_NAME = "spu-5001"
 # Where Fluvio's clients look for the offsets of consumers: they ask who leads it, and never read it here.
 CONSUMER_TOPIC = "consumer-offset"
 MOST_PARTITIONS = 10_000
-_LONGEST = 0xFFFFFFFF
 
 
 def topic_spec(spec: objects.TopicSpec) -> TopicSpec:
@@ -32,40 +31,11 @@ def topic_spec(spec: objects.TopicSpec) -> TopicSpec:
         for number, placed in enumerate(sorted(spec.replicas.maps, key=lambda it: it.id)):
             if placed.id != number or placed.replicas != (SPU_ID,):
                 raise TopicError(f"partitions must be 0, 1, 2 and so on, each on SPU {SPU_ID}, which is all there is")
-    storage = spec.storage or objects.Storage()
-    drops = spec.deduplication
-    return TopicSpec(
-        partitions=spec.partitions,
-        retention=DEFAULT_RETENTION if spec.cleanup is None else timedelta(seconds=spec.cleanup.seconds),
-        max_partition_bytes=storage.max_partition_size,
-        segment_bytes=storage.segment_size,
-        compression=spec.compression.name.lower(),
-        deduplication=None
-        if drops is None
-        else Deduplication(drops.transform.uses, drops.bounds.count, drops.bounds.age, drops.transform.with_),
-        system=spec.system,
-    )
-
-
-def wire_spec(spec: TopicSpec) -> objects.TopicSpec:
-    """Return the specification of a topic as clients know it."""
-    retention = _LONGEST if spec.retention is None else min(_LONGEST, int(spec.retention.total_seconds()))
-    storage = None
-    if spec.segment_bytes is not None or spec.max_partition_bytes is not None:
-        storage = objects.Storage(spec.segment_bytes, spec.max_partition_bytes)
-    drops = spec.deduplication
-    return objects.TopicSpec(
-        replicas=objects.Computed(spec.partitions, spec.replication, spec.ignore_rack),
-        cleanup=objects.Retention(retention),
-        storage=storage,
-        compression=Algorithm[spec.compression.upper()],
-        deduplication=None
-        if drops is None
-        else objects.Deduplication(
-            objects.Bounds(drops.count, drops.age), objects.Transform(drops.uses, drops.parameters)
-        ),
-        system=spec.system,
-    )
+    made = core_spec(spec)
+    drops = made.deduplication
+    if drops is not None and not 1 <= drops.count <= MOST_REMEMBERED:
+        raise TopicError(f"deduplication remembers 1 to {MOST_REMEMBERED} records, not {drops.count}")
+    return made
 
 
 def topic(info: TopicInfo) -> objects.Topic:

@@ -57,6 +57,7 @@ class Beside(Message, frozen=True):
     """Batches for another topic, which commit with the rest."""
 
     topic: str
+    partition: U32 | None
     batches: bytes
 
 
@@ -70,7 +71,7 @@ class Checkpointed(Message, frozen=True):
 class AppendRequest(Message, frozen=True):
     """An append. `exchange` is JSON of the ledger's entry, `linger` microseconds."""
 
-    topic: str
+    topic: str | None
     partition: U32 | None
     batches: bytes
     beside: tuple[Beside, ...]

@@ -18,7 +18,7 @@ from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.batches import split_batches
 from headwater.fluvio.frame import MOST_FRAME, Header
 from headwater.fluvio.wire import Message, Reader, decode, encode
-from headwater.log import Append, Log
+from headwater.log import Append, Beside, Log
 from headwater.server import dialogue
 from headwater.server.connection import Apis, Connection
 
@@ -74,7 +74,9 @@ class Local:
                 checkpoint=None if checkpoint is None else (checkpoint.connector, checkpoint.checkpoint),
                 exchange=None if request.exchange is None else _EXCHANGE.decode(request.exchange),
                 linger=request.linger / 1_000_000,
-                beside=tuple((it.topic, split_batches(it.batches, most=MOST_FRAME)) for it in request.beside),
+                beside=tuple(
+                    Beside(it.topic, split_batches(it.batches, most=MOST_FRAME), it.partition) for it in request.beside
+                ),
             )
             # Submitted before the next request is read, so that appends keep their order.
             receipt = self._log.submit(append)

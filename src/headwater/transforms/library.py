@@ -6,7 +6,7 @@ In this order: a Python function, a file, a module of the store, a transform tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +41,9 @@ class Loadable(Protocol):
 class Library:
     """The modules that there are, with the compiled ones kept. Safe to use from one thread at a time."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, given: Mapping[str, bytes] | None = None) -> None:
+        """`given` is the code of modules that are kept elsewhere, by their names; it goes before what is here."""
+        self._given = given or {}
         self.store = Store(data_dir / "smartmodules")
         self._host: Host | None = None
         self._python = PythonLoader()
@@ -60,6 +62,8 @@ class Library:
             return self._python.load(uses, base)
         if uses.endswith(".wasm"):
             return self.host.load(_read(base / Path(uses).expanduser()), uses)
+        if uses in self._given:
+            return self.host.load(self._given[uses], uses)
         reference = parse_reference(uses)
         entry = self.store.find(reference)
         if entry is not None:

@@ -1,21 +1,15 @@
-"""Owns the filter that drops repeats: what it remembers, for how long, and how that survives a restart."""
+"""Owns the filter that drops repeats: its parameters and its state. Telling repeats is the window's."""
 
 from __future__ import annotations
 
-import struct
-from collections import OrderedDict
 from collections.abc import Sequence
-from hashlib import blake2b
 
 from headwater.core.errors import SmartModuleError
 from headwater.core.record import Record
 from headwater.core.units import parse_duration
+from headwater.core.window import MOST_REMEMBERED, Window
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.stage import Call, Limits
-
-# What is remembered is written with every poll, so it cannot be as much as one likes.
-MOST_REMEMBERED = 100_000
-_ENTRY = struct.Struct(">16sq")
 
 
 class Deduplicator:
@@ -39,10 +33,7 @@ class DedupStage:
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self._count = 0
-        self._age = 0
-        # Digest -> time in ms since the Unix epoch, oldest first.
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._window = Window(0)
         self._state: bytes | None = None
 
     @property
@@ -54,7 +45,7 @@ class DedupStage:
     def state(self) -> bytes | None:
         """What is remembered, 24 bytes each."""
         if self._state is None:
-            self._state = b"".join(_ENTRY.pack(digest, time) for digest, time in self._seen.items())
+            self._state = self._window.packed()
         return self._state
 
     def begin(self, state: bytes | None) -> None:
@@ -68,12 +59,10 @@ class DedupStage:
                 f"dedup-filter needs a count of records to remember, from 1 to {MOST_REMEMBERED}; got {count!r}",
                 hint='write with: {count: "1000"}',
             )
-        self._count = int(count)
-        self._age = 0 if age is None else _milliseconds(age)
-        data = state or b""
-        if len(data) % _ENTRY.size:
-            raise SmartModuleError(f"dedup-filter cannot begin with a state of {len(data)} bytes")
-        self._seen = OrderedDict(_ENTRY.iter_unpack(data))
+        try:
+            self._window = Window(int(count), 0 if age is None else _milliseconds(age), state or b"")
+        except ValueError as error:
+            raise SmartModuleError(f"dedup-filter cannot begin with its state: {error}") from error
         self._state = None
 
     def look_back(self, records: Sequence[Record]) -> None:
@@ -100,21 +89,10 @@ class DedupStage:
 
     def _new(self, record: Record, now: int) -> bool:
         """Remember a record; return whether it is new."""
-        told = record.value if record.key is None else record.key
-        digest = blake2b(told, digest_size=16, person=b"value" if record.key is None else b"key").digest()
-        seen = self._seen
-        while seen and len(seen) > self._count:
-            oldest = next(iter(seen))
-            if now - seen[oldest] <= self._age and len(seen) <= MOST_REMEMBERED:
-                break
-            del seen[oldest]
-        if digest in seen:
-            return False
-        seen[digest] = now
-        if len(seen) > self._count and not self._age:
-            seen.popitem(last=False)
-        self._state = None
-        return True
+        new = self._window.new(record.key, record.value, now)
+        if new:
+            self._state = None
+        return new
 
 
 def _milliseconds(age: str) -> int:

@@ -1,0 +1,145 @@
+"""Owns the target that is a Fluvio cluster: records go there, checkpoints and the ledger stay in the data directory.
+
+A checkpoint is stored when the cluster has acknowledged the records that it stands for. A crash in between has one
+exchange of a connector stored again: at least once, where the embedded log has it exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from headwater.cluster import Cluster, Producer
+from headwater.config import ConnectorConfig
+from headwater.config.model import ProducerOptions
+from headwater.core.errors import HeadwaterError, SmartModuleError
+from headwater.core.exchange import Exchange
+from headwater.core.record import Record, StoredRecord
+from headwater.core.topic import Offset, Receipt, TopicSpec
+from headwater.engine.target import Target
+from headwater.fluvio.batch import EncodedBatch, decode_records
+from headwater.log import Append, TopicInfo
+
+# A topic, and how its records are put together: connectors that agree on both share batches.
+_Way = tuple[str, ProducerOptions | None]
+
+
+class OnCluster:
+    """A cluster as the target of connectors: `async with OnCluster(cluster, keeper, configs)`.
+
+    `keeper` is where their checkpoints and ledger entries are kept.
+    """
+
+    def __init__(self, cluster: Cluster, keeper: Target, configs: Sequence[ConnectorConfig]) -> None:
+        self.directory: Path = keeper.directory
+        self._cluster = cluster
+        self._keeper = keeper
+        self._options: Mapping[str, ProducerOptions] = {config.name: config.producer for config in configs}
+        self._producers: dict[_Way, Producer] = {}
+        self._opening = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cleanup = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._cleanup.__aexit__(kind, error, trace)
+
+    async def topics(self) -> Sequence[TopicInfo]:
+        """Return every topic of the cluster."""
+        return [TopicInfo(it.name, 0, 0, it.spec) for it in await self._cluster.topics()]
+
+    async def create_topic(self, name: str, spec: TopicSpec | None = None) -> TopicInfo:
+        """Create a topic on the cluster. Raises TopicError or ClusterError."""
+        made = spec or TopicSpec()
+        await self._cluster.create_topic(name, made)
+        return TopicInfo(name, 0, 0, made)
+
+    async def modules(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return the code of those of these SmartModules that the cluster has."""
+        found = {}
+        for name in names:
+            # What the cluster has not is one of the data directory, or one that comes with Headwater.
+            with suppress(SmartModuleError):
+                found[name] = await self._cluster.module(name)
+        return found
+
+    def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
+        """Send the records, and keep checkpoint and entry once all of them are acknowledged."""
+        self._later(self._store(append, receive))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
+        connector = "" if append.checkpoint is None else append.checkpoint[0]
+        try:
+            receipts = await self._send(append.topic, connector, append.batches, append.partition)
+            for beside in append.beside:
+                receipts += await self._send(beside.topic, connector, beside.batches, beside.partition)
+        except HeadwaterError as error:
+            receive(error)
+            return
+        entry = append.exchange
+        if entry is not None and receipts:
+            entry = msgspec.structs.replace(entry, partition=receipts[0].partition, offset=receipts[0].base_offset)
+        kept = Append(None, (), None, append.checkpoint, entry, append.linger)
+        self._keeper.store(kept, receive)
+
+    async def _send(
+        self, topic: str | None, connector: str, batches: Sequence[EncodedBatch], partition: int | None
+    ) -> list[Receipt]:
+        if topic is None or not batches:
+            return []
+        # The cluster's partitions are chosen record by record, as stock clients do it.
+        records = [Record(it.value, it.key, it.timestamp) for batch in batches for it in decode_records(batch.data)]
+        producer = await self._producer((topic, self._options.get(connector)))
+        return await producer.send(records, partition)
+
+    async def _producer(self, way: _Way) -> Producer:
+        producer = self._producers.get(way)
+        if producer is not None:
+            return producer
+        async with self._opening:
+            if way not in self._producers:
+                topic, options = way
+                chosen = options or ProducerOptions()
+                made = Producer(
+                    self._cluster,
+                    topic,
+                    linger=chosen.linger,
+                    batch_size=chosen.batch_size,
+                    compression=chosen.compression if options else None,
+                )
+                self._producers[way] = await self._cleanup.enter_async_context(made)
+            return self._producers[way]
+
+    def note(self, exchange: Exchange) -> None:
+        """Enter an exchange that left no records into the ledger."""
+        self._keeper.note(exchange)
+
+    async def checkpoint(self, connector: str) -> bytes | None:
+        """Return the encoded checkpoint of a connector."""
+        return await self._keeper.checkpoint(connector)
+
+    async def last(self, topic: str, most: int) -> list[StoredRecord]:
+        """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""
+        found: list[StoredRecord] = []
+        for partition in range((await self._cluster.topic(topic)).spec.partitions):
+            found += await self._cluster.read(topic, Offset.end(most), partition=partition, limit=most)
+        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+        return found[-most:]

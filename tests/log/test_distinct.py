@@ -1,0 +1,107 @@
+"""Topics that drop repeats, on a real file: within their bounds, over restarts, whatever way records come in."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwater.core.errors import BatchError
+from headwater.core.record import Record
+from headwater.core.topic import Deduplication, TopicSpec
+from headwater.core.window import Window
+from headwater.fluvio.batch import EncodedBatch, encode_batch
+from headwater.fluvio.compression import Compression
+from headwater.log import Append, Log
+from headwater.log.distinct import distinct, is_known
+
+FILTER = Deduplication("infinyon-labs/dedup-filter@0.1.0", count=3)
+
+
+def batch(*values: str, codec: Compression = Compression.NONE) -> EncodedBatch:
+    return encode_batch([Record(value.encode()) for value in values], 1000, codec)
+
+
+async def values(log: Log) -> list[bytes]:
+    return [record.value for record in await (await log.topic("cats")).read()]
+
+
+def test_repeats_are_dropped_also_after_a_restart(tmp_path: Path) -> None:
+    """Offsets have no gap, and the receipt tells how many were kept."""
+
+    async def scenario() -> None:
+        async with Log.open(tmp_path) as log:
+            await log.create_topic("cats", TopicSpec(deduplication=FILTER))
+            receipt = await log.submit(Append("cats", [batch("a", "b", "a"), batch("b", codec=Compression.GZIP)]))
+            assert (receipt.base_offset, receipt.count) == (0, 2)
+            receipt = await log.submit(Append("cats", [batch("b", "c", codec=Compression.ZSTD)]))
+            assert (receipt.base_offset, receipt.count) == (2, 1)
+        async with Log.open(tmp_path) as log:
+            receipt = await log.submit(Append("cats", [batch("a", "b", "c")]))
+            assert receipt.count == 0
+            # "a" leaves the window with the fourth value.
+            await log.submit(Append("cats", [batch("d", "a")]))
+            assert await values(log) == [b"a", b"b", b"c", b"d", b"a"]
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_that_cannot_be_read_leaves_no_trace(tmp_path: Path) -> None:
+    """What came with it is not taken for seen."""
+
+    async def scenario() -> None:
+        async with Log.open(tmp_path) as log:
+            await log.create_topic("cats", TopicSpec(deduplication=FILTER))
+            broken = msgspec.structs.replace(batch("x"), data=batch("x").data[:-3])
+            with pytest.raises(BatchError):
+                await log.submit(Append("cats", [batch("a"), broken]))
+            await log.submit(Append("cats", [batch("a")]))
+            assert await values(log) == [b"a"]
+
+    asyncio.run(scenario())
+
+
+def test_a_topic_that_is_made_anew_remembers_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Log.open(tmp_path) as log:
+            for _ in range(2):
+                await log.create_topic("cats", TopicSpec(deduplication=FILTER))
+                await log.submit(Append("cats", [batch("a")]))
+                assert await values(log) == [b"a"]
+                await log.delete_topic("cats")
+
+    asyncio.run(scenario())
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=5), max_size=8), st.integers(1, 5))
+@settings(deadline=None)
+def test_batches_do_not_matter(groups: list[list[str]], count: int) -> None:
+    """However records are put into batches, the same ones are kept."""
+    alone, together = Window(count), Window(count)
+    one_by_one = [value for group in groups for value in group if alone.new(None, value.encode(), 1000)]
+    left = [record for group in groups for record in distinct(together, [batch(*group)])]
+    assert sum(it.count for it in left) == len(one_by_one)
+    assert alone.packed() == together.packed()
+
+
+def test_the_window_by_age() -> None:
+    """What is young stays longer than the count says."""
+    window = Window(1, 100)
+    assert window.new(None, b"a", 0)
+    assert window.new(b"key", b"b", 50)
+    assert not window.new(None, b"a", 90)
+    assert not window.new(b"key", b"other", 90)
+    assert window.new(None, b"a", 151)
+    with pytest.raises(ValueError, match="no whole number"):
+        Window(1, 0, b"x")
+
+
+def test_which_modules_are_known() -> None:
+    assert is_known(FILTER)
+    assert is_known(Deduplication("dedup-filter", 1, timedelta(seconds=1)))
+    assert not is_known(Deduplication("mine/other", 1))
