@@ -205,6 +205,12 @@ def chain(*modules: bytes) -> bytes:
 
 _MANY = {f"k{number}": "v" for number in range(60_000)}
 _LARGE_MODULE = b"\0asm" + bytes(30_000_000)
+
+
+def _bomb() -> bytes:
+    return zipped(bytes(200_000_000))
+
+
 BOMBS: dict[str, Callable[[], tuple[int, int, bytes]]] = {
     "a list of two billion": lambda: (spu.FETCH_OFFSETS, 25, b"\x7f\xff\xff\xff" + bytes(1000)),
     "a list of fifty thousand": lambda: (spu.FETCH_OFFSETS, 25, (50_001).to_bytes(4) + bytes(1_000_000)),
