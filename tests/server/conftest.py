@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from commandline import CommandLine
 from server.clients import Stock
 from stock.client import lacks
 
@@ -18,3 +20,11 @@ def stock(version: str) -> Iterator[Stock]:
         pytest.skip(lack)
     with Stock(version) as client:
         yield client
+
+
+@pytest.fixture
+def headwater(tmp_path: Path) -> Iterator[CommandLine]:
+    """Return the command line."""
+    line = CommandLine(tmp_path)
+    yield line
+    line.close()

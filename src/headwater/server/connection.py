@@ -31,7 +31,9 @@ from headwater.fluvio.wire import Reader, decode, encode
 # The release of Fluvio whose messages are spoken; clients read it, and new ones refuse those before 0.9.
 PLATFORM = "0.18.1"
 # Elements of all lists of a request: as many as a topic may have partitions, with room for what is in each.
-_MOST_ELEMENTS = 100_000
+_MOST_ELEMENTS = 50_000
+# How much of a long request is done before others have their turn.
+_AT_ONCE = 100
 # Requests of one connection under way at once; further ones stay in the socket. Those that hold much are fewer.
 _MOST_UNDER_WAY = 64
 _MOST_HEAVY = 4
@@ -108,6 +110,20 @@ class Budget:
                 self._left -= wanted
                 future.set_result(None)
             self._waiting.popleft()
+
+
+class Turns:
+    """Gives others their turn every so often, in a loop as long as a client wants it to be."""
+
+    def __init__(self) -> None:
+        self._left = _AT_ONCE
+
+    async def next(self) -> None:
+        """Count one round of the loop."""
+        self._left -= 1
+        if not self._left:
+            self._left = _AT_ONCE
+            await asyncio.sleep(0)
 
 
 class Shared:

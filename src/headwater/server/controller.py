@@ -16,7 +16,7 @@ from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Log, TopicInfo
 from headwater.log.waiters import Waiters
 from headwater.server import describe
-from headwater.server.connection import Apis, Connection
+from headwater.server.connection import Apis, Connection, Turns
 from headwater.server.refused import RefusedError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Controller:
             found = [describe.topic(info) for info in infos]
         elif label == objects.Partition.LABEL:
             infos = describe.matching(self._infos(), (), system=wanted.system)
-            found = [it for it in self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
+            found = [it for it in await self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
         elif label == objects.Module.LABEL:
             found = await self._modules().listed(wanted.names, summary=wanted.summary)
         elif label == objects.Spu.LABEL:
@@ -173,10 +173,12 @@ class Controller:
     def _infos(self) -> list[TopicInfo]:
         return [*self._log.topics_now(), describe.consumer_topic()]
 
-    def _partitions(self, infos: Iterable[TopicInfo]) -> list[objects.Partition]:
+    async def _partitions(self, infos: Iterable[TopicInfo]) -> list[objects.Partition]:
         found = []
+        turns = Turns()
         for info in infos:
             for number in range(info.spec.partitions):
+                await turns.next()
                 start, end = (0, 0)
                 if info.name != describe.CONSUMER_TOPIC:
                     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -160,7 +162,10 @@ class Server:
 
     def _failed(self, port: int, error: OSError) -> ServerError:
         hint = "choose another with --sc-port and --spu-port" if error.errno == errno.EADDRINUSE else "check --listen"
-        return ServerError(f"cannot listen on {self._listen.host}:{port}: {error.strerror or error}", hint=hint)
+        # asyncio puts a sentence of its own around what the system said.
+        system = error.errno in errno.errorcode and not isinstance(error, socket.gaierror)
+        said = os.strerror(error.errno) if system and error.errno else error.strerror or error
+        return ServerError(f"cannot listen on {self._listen.host}:{port}: {said}", hint=hint)
 
     async def _end_connections(self) -> None:
         tasks = list(self._tasks)

@@ -23,7 +23,7 @@ from headwater.fluvio.errorcode import OK, ErrorCode, Replica, as_code, code
 from headwater.fluvio.frame import Header
 from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Append, ConsumerOffset, Log
-from headwater.server.connection import Apis, Connection
+from headwater.server.connection import Apis, Connection, Turns
 from headwater.server.describe import CONSUMER_TOPIC
 from headwater.server.refused import RefusedError
 from headwater.server.stream import Stream
@@ -83,9 +83,11 @@ class Unit:
                 refused = error.code
         # Everything is submitted before the next request is read, so that records keep their order.
         topics = []
+        turns = Turns()
         for topic in request.topics:
             entries = []
             for data in topic.partitions:
+                await turns.next()
                 outcome = refused or await self._append(topic.topic, data, chain)
                 entries.append(_Entry(data.partition, outcome))
             topics.append((topic.topic, entries))
@@ -130,10 +132,14 @@ class Unit:
 
     async def _fetch_offsets(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
         request = decode(spu.FetchOffsets, reader, header.version)
-        topics = [
-            spu.TopicOffsets(topic.topic, tuple(self._offsets(topic.topic, number) for number in topic.partitions))
-            for topic in request.topics
-        ]
+        topics = []
+        turns = Turns()
+        for topic in request.topics:
+            found = []
+            for number in topic.partitions:
+                await turns.next()
+                found.append(self._offsets(topic.topic, number))
+            topics.append(spu.TopicOffsets(topic.topic, tuple(found)))
         if request.consumer is not None:
             topics = [self._from_consumer(topic, request.consumer, await self._log.kept_offsets()) for topic in topics]
         return (encode(spu.Offsets(tuple(topics)), header.version),)
@@ -177,7 +183,7 @@ class Unit:
         grown = [self._log.grown(info.id) for info in infos.values() if info is not None]
         try:
             for attempt in range(2):
-                fetched = self._fetched(request.topics, most)
+                fetched = await self._fetched(request.topics, most)
                 there = any(it.batches or it.code for topic in fetched for it in topic.partitions)
                 if there or attempt or not grown or request.max_wait <= 0:
                     break
@@ -188,12 +194,14 @@ class Unit:
                 future.cancel()
         return fetched
 
-    def _fetched(self, topics: Iterable[spu.FetchTopic], left: int) -> tuple[spu.TopicFetched, ...]:
+    async def _fetched(self, topics: Iterable[spu.FetchTopic], left: int) -> tuple[spu.TopicFetched, ...]:
         """Return one batch at least and, beside it, no more than so many bytes."""
         replies = []
+        turns = Turns()
         for topic in topics:
             found = []
             for wanted in topic.partitions:
+                await turns.next()
                 try:
                     start, end = self._log.reader.offsets(topic.topic, wanted.partition)
                     answer = OK if start <= wanted.offset <= end else code("OffsetOutOfRange")
@@ -224,7 +232,9 @@ class Unit:
     async def _update_offsets(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:
         request = decode(spu.UpdateOffsets, reader, header.version)
         statuses = []
+        turns = Turns()
         for update in request.offsets:
+            await turns.next()
             stream = connection.streams.get(update.stream)
             if stream is not None:
                 stream.want(update.offset)
@@ -290,9 +300,11 @@ class _Entry(NamedTuple):
 async def _produced(topics: list[tuple[str, list[_Entry]]], version: int) -> Iterable[bytes]:
     """Return the reply to a request to append, when all of it is on disk or refused."""
     replies = []
+    turns = Turns()
     for topic, entries in topics:
         partitions = []
         for partition, outcome in entries:
+            await turns.next()
             if isinstance(outcome, ErrorCode):
                 partitions.append(spu.PartitionProduced(partition, outcome))
                 continue
