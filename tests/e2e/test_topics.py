@@ -119,8 +119,11 @@ def test_topic_commands(headwater: CommandLine) -> None:
     assert bad.returncode == 1
     assert "hint: try cats-1" in bad.stderr
     assert headwater.good("topic", "list").splitlines() == [
-        "  NAME  TYPE      PARTITIONS  REPLICAS  RETENTION TIME  COMPRESSION  STATUS",
-        "  cats  computed  2           1         2h              any          resolution::provisioned",
+        (
+            "  NAME  TYPE      PARTITIONS  REPLICAS  RETENTION TIME  COMPRESSION  DEDUPLICATION  STATUS"
+            "                   REASON"
+        ),
+        "  cats  computed  2           1         2h              any          none           resolution::provisioned",
     ]
     assert json.loads(headwater.good("topic", "list", "-O", "json"))[0]["retention_time"] == "2h"
     described = yaml.safe_load(headwater.good("topic", "describe", "cats", "-O", "yaml"))
@@ -191,6 +194,7 @@ def test_help_is_there_for_every_command(headwater: CommandLine) -> None:
     assert {
         *(
             "run",
+            "up",
             "http",
             "consume",
             "produce",

@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from headwater.cli.display import FORMATS, Table, fast_lines, key_value, template, value_text
-from headwater.cli.options import assignments, data_dir
+from headwater.cli.feed import feed_of
+from headwater.cli.options import assignments
+from headwater.cli.place import Place, find_place, modules_of, place_options
+from headwater.cli.span import Span, Start
+from headwater.core.errors import PartitionNotFoundError
 from headwater.core.record import StoredRecord
-from headwater.fluvio.batch import decode_records, decode_values
-from headwater.log import LogReader, StoredBatch, TopicInfo
+from headwater.fluvio.batch import StoredBatch, decode_records, decode_values
 
 if TYPE_CHECKING:
     from headwater.cli.sieve import Sieve
-
-# How often a follower asks the database for its version (seconds): an eighth of the delay that people are promised.
-_NAP = 0.006
-_CHUNK = 4 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Span:
-    """What is still to be read of one partition: from `position` up to `end`, exclusive; None follows for ever."""
-
-    partition: int
-    position: int
-    end: int | None
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left."""
-        return self.end is not None and self.position >= self.end
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where to begin: at most one of the four is set; none means the end."""
-
-    beginning: bool = False
-    head: int | None = None
-    tail: int | None = None
-    start: int | None = None
-
-    def offset(self, first: int, end: int) -> int:
-        """Return the first offset to read of a partition that holds `first` up to `end`."""
-        if self.beginning:
-            return first
-        if self.head is not None:
-            return min(first + self.head, end)
-        if self.tail is not None:
-            return max(first, end - self.tail)
-        if self.start is not None:
-            return max(first, self.start)
-        return end
 
 
 @click.command()
@@ -100,7 +62,7 @@ class Start:
 )
 @click.option("--aggregate-initial", metavar="TEXT", help="The state that an aggregate begins with.")
 @click.option("--disable-progressbar", is_flag=True, hidden=True)
-@data_dir
+@place_options
 def command(
     topic: str,
     beginning: bool,  # noqa: FBT001 - a flag of the command line
@@ -120,6 +82,7 @@ def command(
     transforms: Path | None,
     aggregate_initial: str | None,
     disable_progressbar: bool,  # noqa: ARG001, FBT001 - accepted because people's scripts give it
+    profile: str | None,
     data_dir: Path,
 ) -> int:
     """Print the records of a topic, then wait for more, until Ctrl-C.
@@ -139,24 +102,63 @@ def command(
         raise click.UsageError("Name only one of --smartmodule, --smartmodule-path and --transforms.")
     if parameters and not any(named[:2]):
         raise click.UsageError("-e needs --smartmodule or --smartmodule-path.")
-    begin = Start(beginning=beginning, head=head, tail=tail, start=start)
-    with LogReader(data_dir) as reader:
-        info = reader.topic(topic)
-        spans = []
-        for partition in partitions or range(info.spec.partitions):
-            first, last = reader.offsets(topic, partition)
-            bound = last if disable_continuous else None
-            if end is not None:
-                bound = end + 1 if bound is None else min(bound, end + 1)
-            spans.append(Span(partition, begin.offset(first, last), bound))
-        sieve = None
-        if any(named):
-            from headwater.cli.sieve import Sieve, chain_of  # noqa: PLC0415 - only SmartModules pay for the import
+    place = find_place(profile, data_dir).say()
+    uses = str(smartmodule_path) if smartmodule_path else smartmodule
+    modules = Modules(uses, parameters, transforms, aggregate_initial) if any(named) else None
+    bounds = Bounds(Start(beginning=beginning, head=head, tail=tail, start=start), end, disable_continuous, partitions)
+    return asyncio.run(_consume(place, topic, bounds, Printer(output, form, with_key=with_key), modules))
 
-            uses = str(smartmodule_path) if smartmodule_path else smartmodule
-            sieve = Sieve(chain_of(data_dir, uses, parameters, transforms), aggregate_initial)
-            sieve.look_back(reader, info)
-        _print_all(reader, info, spans, Printer(output, form, with_key=with_key), sieve)
+
+class Bounds(NamedTuple):
+    """Which records are wanted: from where, up to which offset, whether only those that are there, which partitions."""
+
+    start: Start
+    end: int | None
+    only_present: bool
+    partitions: tuple[int, ...]
+
+    def spans(self, topic: str, offsets: Sequence[tuple[int, int]]) -> list[Span]:
+        """Return what is to be read of partitions that hold these offsets. Raises PartitionNotFoundError."""
+        spans = []
+        for partition in self.partitions or range(len(offsets)):
+            if partition >= len(offsets):
+                raise PartitionNotFoundError(
+                    f"partition not found: {topic}-{partition}",
+                    hint=f"topic {topic} has partitions 0 to {len(offsets) - 1}",
+                )
+            first, last = offsets[partition]
+            bound = last if self.only_present else None
+            if self.end is not None:
+                bound = self.end + 1 if bound is None else min(bound, self.end + 1)
+            spans.append(Span(partition, self.start.offset(first, last), bound))
+        return spans
+
+
+class Modules(NamedTuple):
+    """The SmartModules that the records are to pass: one by its name, or a file of several."""
+
+    uses: str | None
+    parameters: dict[str, str]
+    transforms: Path | None
+    initial: str | None
+
+
+async def _consume(place: Place, topic: str, bounds: Bounds, printer: Printer, modules: Modules | None) -> int:
+    async with feed_of(place, topic) as feed:
+        offsets = await feed.offsets()
+        spans = bounds.spans(topic, offsets)
+        sieve = None
+        if modules is not None:
+            from headwater.cli.sieve import Sieve, chain_of, names_of  # noqa: PLC0415 - only modules pay for it
+
+            given = await modules_of(place, names_of(modules.uses, modules.transforms))
+            chain = chain_of(place.directory, modules.uses, modules.parameters, modules.transforms, given=given)
+            sieve = Sieve(chain, modules.initial)
+            await sieve.look_back(feed, len(offsets))
+        async for pieces in feed.pieces(spans):
+            for span, batches in pieces:
+                _print(span, batches, printer, sieve)
+            printer.flush()
     return 1 if sieve is not None and sieve.refused else 0
 
 
@@ -194,33 +196,14 @@ class Printer:
         self._stream.flush()
 
 
-def _print_all(
-    reader: LogReader, topic: TopicInfo, spans: Sequence[Span], printer: Printer, sieve: Sieve | None
-) -> None:
-    while True:
-        # Asked before reading: what is committed while this reads shows as a change afterwards.
-        reader.changed()
-        moved = False
-        for span in spans:
-            if not span.done:
-                moved |= _print_chunk(reader, topic, span, printer, sieve)
-        printer.flush()
-        if all(span.done for span in spans):
-            return
-        while not moved and not reader.changed():
-            time.sleep(_NAP)
-
-
-def _print_chunk(reader: LogReader, topic: TopicInfo, span: Span, printer: Printer, sieve: Sieve | None) -> bool:
-    """Print the next records of a span, and return whether there were any."""
-    batches = reader.read(topic.name, span.partition, span.position, _CHUNK, topic_id=topic.id)
-    if sieve is None:
-        for batch in batches:
-            if span.end is None or span.position < span.end:
-                _print_batch(batch, span, printer)
-    elif batches:
+def _print(span: Span, batches: Sequence[StoredBatch], printer: Printer, sieve: Sieve | None) -> None:
+    """Print what of batches lies in a span, and move the span on."""
+    if sieve is not None:
         _print_passed(batches, span, printer, sieve)
-    return bool(batches)
+        return
+    for batch in batches:
+        if span.end is None or span.position < span.end:
+            _print_batch(batch, span, printer)
 
 
 def _print_passed(batches: Sequence[StoredBatch], span: Span, printer: Printer, sieve: Sieve) -> None:

@@ -12,7 +12,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from headwater.cli.logs import configure_logs
-from headwater.cli.options import data_dir, run_options
+from headwater.cli.options import run_options
+from headwater.cli.place import find_place, place_options
 from headwater.cli.run import read_grace, run_foreground
 from headwater.config import CHAIN_OPTIONS, ConnectorConfig, HttpOptions, Options, from_options, secret_source
 
@@ -85,7 +86,7 @@ def _grouped(given: dict[str, object]) -> dict[str, object]:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A file with a `transforms:` list, a chain of SmartModules.",
 )
-@data_dir
+@place_options
 @run_options
 def command(
     topic: str,
@@ -93,6 +94,7 @@ def command(
     create_topic: str,
     secrets: Path | None,
     transforms: Path | None,
+    profile: str | None,
     data_dir: Path,
     metrics: str | None,
     log_format: str,
@@ -116,7 +118,7 @@ def command(
         transforms=transforms,
         flags=True,
     )
-    return run_foreground((config,), data_dir, metrics=metrics, grace=read_grace(grace))
+    return run_foreground((config,), find_place(profile, data_dir), metrics=metrics, grace=read_grace(grace))
 
 
 command.params[:0] = flags()

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 import click
 
-from headwater.cli.options import data_dir
+from headwater.cli.place import Place, find_place, place_options
+from headwater.cli.topics import appending
 from headwater.core.record import Record
-from headwater.log import Log
 
 # Lines that are appended together (count): one fsync for all of them.
 _GROUP = 10_000
@@ -29,7 +29,7 @@ _GROUP = 10_000
 @click.option("--key", metavar="KEY", help="The key of every record.")
 @click.option("-k", "--key-separator", metavar="TEXT", help="What parts key and value in a line.")
 @click.option("-p", "--partition", type=click.IntRange(0), help="Only to this one.  [default: by key, else in turn]")
-@data_dir
+@place_options
 def command(
     topic: str,
     path: Path | None,
@@ -37,6 +37,7 @@ def command(
     key: str | None,
     key_separator: str | None,
     partition: int | None,
+    profile: str | None,
     data_dir: Path,
 ) -> None:
     """Append records from the standard input or a file: each line is one.
@@ -48,10 +49,11 @@ def command(
         raise click.UsageError("Name either --key or --key-separator.")
     if key_separator == "":
         raise click.UsageError("--key-separator must not be empty.")
+    place = find_place(profile, data_dir).say()
     with ExitStack() as stack:
         source = stack.enter_context(path.open("rb")) if path else sys.stdin.buffer
         records = read_records(source, raw=raw, key=key, separator=key_separator)
-        count = asyncio.run(_append_all(data_dir, topic, records, partition))
+        count = asyncio.run(_append_all(place, topic, records, partition))
     if sys.stdin.isatty() or path:
         click.echo(f"{count} record{'s' if count != 1 else ''} appended to {topic}", err=True)
 
@@ -73,11 +75,10 @@ def read_records(source: BinaryIO, *, raw: bool, key: str | None, separator: str
         yield Record(right, left)
 
 
-async def _append_all(directory: Path, topic: str, records: Iterator[Record], partition: int | None) -> int:
+async def _append_all(place: Place, topic: str, records: Iterator[Record], partition: int | None) -> int:
     count = 0
-    async with Log.open(directory) as log:
-        target = await log.topic(topic)
+    async with appending(place, topic) as append:
         while group := list(islice(records, _GROUP)):
-            await target.append(group, partition=partition)
+            await append(group, partition)
             count += len(group)
     return count

@@ -15,12 +15,13 @@ import uvloop
 
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
-from headwater.cli.options import config_options, data_dir, run_options
+from headwater.cli.options import config_options, run_options
+from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
 from headwater.core.units import parse_duration
 from headwater.engine import Engine
+from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher, raise_file_limit
-from headwater.log import Log
 
 _COLLECT_AFTER = (20_000, 20, 50)
 
@@ -30,12 +31,13 @@ logger = structlog.get_logger("headwater")
 @click.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
 @config_options
-@data_dir
+@place_options
 @run_options
 def command(
     configs: tuple[Path, ...],
     secrets: Path | None,
     overrides: dict[str, str],
+    profile: str | None,
     data_dir: Path,
     metrics: str | None,
     log_format: str,
@@ -50,7 +52,7 @@ def command(
     configure_logs(log_format, log_level)
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
-    return run_foreground(loaded.connectors, data_dir, metrics=metrics, grace=read_grace(grace))
+    return run_foreground(loaded.connectors, find_place(profile, data_dir), metrics=metrics, grace=read_grace(grace))
 
 
 def read_grace(grace: str) -> float:
@@ -67,15 +69,27 @@ def say_warnings(warnings: Sequence[Problem]) -> None:
         click.echo(warning.render(), err=True)
 
 
-def run_foreground(connectors: Sequence[ConnectorConfig], directory: Path, *, metrics: str | None, grace: float) -> int:
+def run_foreground(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: str | None, grace: float) -> int:
     """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM."""
     # What was loaded stays until the end, and polls leave hardly any cycles: the collector need not look often.
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
-    return uvloop.run(_run(connectors, directory, metrics=metrics, grace=grace))
+    return uvloop.run(_run(connectors, place, metrics=metrics, grace=grace))
 
 
-async def _run(connectors: Sequence[ConnectorConfig], directory: Path, *, metrics: str | None, grace: float) -> int:
+async def _target(
+    cleanup: AsyncExitStack, place: Place, keeper: Target, connectors: Sequence[ConnectorConfig]
+) -> Target:
+    """Return where the records go: to the log itself, or to a cluster with the rest kept in the log."""
+    if not place.on_cluster:
+        return keeper
+    from headwater.engine.oncluster import OnCluster  # noqa: PLC0415 - only clusters pay for it
+
+    cluster = await cleanup.enter_async_context(cluster_of(place))
+    return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors))
+
+
+async def _run(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: str | None, grace: float) -> int:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
     loop = asyncio.get_running_loop()
@@ -95,16 +109,17 @@ async def _run(connectors: Sequence[ConnectorConfig], directory: Path, *, metric
     raise_file_limit()
     try:
         async with AsyncExitStack() as cleanup:
-            log = await cleanup.enter_async_context(Log.open(directory))
+            keeper = await cleanup.enter_async_context(writable(place.directory))
             fetcher = await cleanup.enter_async_context(CurlFetcher())
-            engine = Engine(log, fetcher, grace=grace)
+            target = await _target(cleanup, place, keeper, connectors)
+            engine = Engine(target, fetcher, grace=grace)
             if metrics is not None:
                 from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
 
-                address, stop_metrics = serve_metrics(metrics, engine.figures, log.size)
+                address, stop_metrics = serve_metrics(metrics, engine.figures, keeper.size)
                 cleanup.callback(stop_metrics)
                 logger.info("serving metrics", url=address)
-            logger.info("running", connectors=len(connectors), data=str(directory))
+            logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
             await engine.run(connectors, stop)
     except asyncio.CancelledError:
         if not received:

@@ -7,22 +7,37 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.feed import Feed
 from headwater.config import TransformOptions, load_transforms
 from headwater.core.record import Record, StoredRecord
-from headwater.fluvio.batch import decode_records
-from headwater.log import LogReader, TopicInfo
 from headwater.transforms.chain import UNKNOWN, Chain
 from headwater.transforms.library import Library
 from headwater.transforms.stage import Limits
 
-_CHUNK = 1024 * 1024
 # A lookback by age alone must end somewhere.
 _MOST_LOOKED_BACK = 100_000
 
 
-def chain_of(data_dir: Path, uses: str | None, parameters: Mapping[str, str], transforms: Path | None) -> Chain:
-    """Return the chain of one module, or of a file. Raises SmartModuleError or InvalidConfigError."""
-    library = Library(data_dir)
+def names_of(uses: str | None, transforms: Path | None) -> list[str]:
+    """Return the names of the modules of a chain. Raises InvalidConfigError."""
+    if transforms is not None:
+        return [option.uses for option in load_transforms(transforms)]
+    return [] if uses is None else [uses]
+
+
+def chain_of(
+    data_dir: Path,
+    uses: str | None,
+    parameters: Mapping[str, str],
+    transforms: Path | None,
+    *,
+    given: Mapping[str, bytes] | None = None,
+) -> Chain:
+    """Return the chain of one module, or of a file. Raises SmartModuleError or InvalidConfigError.
+
+    `given` is the code of modules that are kept elsewhere, by their names.
+    """
+    library = Library(data_dir, given)
     if transforms is not None:
         base, options = transforms.parent, load_transforms(transforms)
     else:
@@ -39,13 +54,13 @@ class Sieve:
         self.refused = 0
         chain.begin({} if initial is None else dict.fromkeys((step.key for step in chain.steps), initial.encode()))
 
-    def look_back(self, reader: LogReader, topic: TopicInfo) -> None:
+    async def look_back(self, feed: Feed, partitions: int) -> None:
         """Show the last records of a topic to the modules that want to see them."""
         for index, lookback in self._chain.lookbacks:
             most = min(lookback.last or _MOST_LOOKED_BACK, _MOST_LOOKED_BACK)
             found: list[StoredRecord] = []
-            for partition in range(topic.spec.partitions):
-                found += _last(reader, topic, partition, most)
+            for partition in range(partitions):
+                found += await feed.last(partition, most)
             found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
             newest = found[-1].timestamp if found else 0
             since = 0 if lookback.age is None else newest - lookback.age * 1000
@@ -77,17 +92,3 @@ class Sieve:
             )
             for record, origin in zip(passed.records, passed.origins, strict=True)
         ]
-
-
-def _last(reader: LogReader, topic: TopicInfo, partition: int, most: int) -> list[StoredRecord]:
-    start, end = reader.offsets(topic.name, partition)
-    position = max(start, end - most)
-    found: list[StoredRecord] = []
-    while position < end:
-        batches = reader.read(topic.name, partition, position, _CHUNK, topic_id=topic.id)
-        if not batches:
-            break
-        for batch in batches:
-            found += [it for it in decode_records(batch.data, partition=partition) if it.offset >= position]
-        position = batches[-1].base_offset + batches[-1].count
-    return found

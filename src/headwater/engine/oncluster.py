@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -71,11 +71,9 @@ class OnCluster:
         """Return the code of those of these SmartModules that the cluster has."""
         found = {}
         for name in names:
-            try:
+            # What the cluster has not is one of the data directory, or one that comes with Headwater.
+            with suppress(SmartModuleError):
                 found[name] = await self._cluster.module(name)
-            except SmartModuleError:
-                # Then it is one of the data directory, or one that comes with Headwater.
-                continue
         return found
 
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:

@@ -26,13 +26,27 @@ _remembered: dict[bytes, tuple[str, str]] = {}
 class Handle:
     """An easy handle. `size` counts the bytes of the body so far, after decompression.
 
-    `trusted` is the file of certificate authorities; `on_socket` hears of each new socket.
+    `trusted` is the file of certificate authorities; `on_socket` hears of each new socket; `proxies` is whether the
+    environment names any.
     """
 
-    __slots__ = ("_head", "_lines", "_on_socket", "_timeout", "_trusted", "body", "curl", "headers", "request", "size")
+    __slots__ = (
+        "_head",
+        "_lines",
+        "_on_socket",
+        "_proxies",
+        "_timeout",
+        "_trusted",
+        "body",
+        "curl",
+        "headers",
+        "request",
+        "size",
+    )
 
-    def __init__(self, trusted: str, on_socket: NewSocket) -> None:
+    def __init__(self, trusted: str, on_socket: NewSocket, *, proxies: bool = True) -> None:
         self._trusted = trusted
+        self._proxies = proxies
         self._on_socket = on_socket
         self._timeout = 0
         # The lines before the body of the last response, and what they say.
@@ -72,6 +86,9 @@ class Handle:
         setopt(pycurl.ACCEPT_ENCODING, "")
         setopt(pycurl.TCP_KEEPALIVE, 1)
         setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(request.connect_timeout * 1000)))
+        if not self._proxies:
+            # Otherwise libcurl looks for them in the environment, six names for each exchange.
+            setopt(pycurl.PROXY, "")
         if request.url[:5].lower() == "https":
             setopt(pycurl.CAINFO, self._trusted)
         headers = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]

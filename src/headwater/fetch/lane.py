@@ -33,8 +33,9 @@ _ACTIONS = {
     select.EPOLLIN | select.EPOLLRDHUP: pycurl.CSELECT_IN,
 }
 
-# What is called for each transfer that has ended: the handle, libcurl's code (0 is good) and its words.
-Ended = Callable[[pycurl.Curl, int, str], None]
+# What is called for each transfer that has ended: its handle, and for a failed one libcurl's code and words.
+Done = Callable[[pycurl.Curl], None]
+Failed = Callable[[pycurl.Curl, int, str], None]
 
 
 class Sockets:
@@ -61,8 +62,9 @@ class Lane:
 
     __slots__ = (
         "_deadline",
-        "_ended",
+        "_done",
         "_epoll",
+        "_failed",
         "_kick",
         "_loop",
         "_multi",
@@ -72,9 +74,10 @@ class Lane:
         "load",
     )
 
-    def __init__(self, ended: Ended, sockets: Sockets) -> None:
+    def __init__(self, done: Done, failed: Failed, sockets: Sockets) -> None:
         self.load = 0
-        self._ended = ended
+        self._done = done
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._watched = sockets.watched
         self._parked = sockets.parked
@@ -178,8 +181,8 @@ class Lane:
         while True:
             queued, good, bad = self._multi.info_read()
             for curl in good:
-                self._ended(curl, 0, "")
+                self._done(curl)
             for curl, code, said in bad:
-                self._ended(curl, code, said)
+                self._failed(curl, code, said)
             if not queued:
                 return

@@ -37,7 +37,7 @@ def window_of(connection: apsw.Connection, deduplication: Deduplication, place: 
     while left > 0:
         found = fetch(
             connection,
-            "SELECT base_offset, count, data FROM batch WHERE topic=? AND partition=? AND base_offset < ? "
+            "SELECT base_offset, count, data FROM located WHERE topic=? AND partition=? AND base_offset < ? "
             "ORDER BY base_offset DESC LIMIT ?",
             (*place, before, _ROWS),
         )

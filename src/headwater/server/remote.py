@@ -76,6 +76,10 @@ class RemoteLog:
             await self._connection.close()
         self.reader.close()
 
+    def size(self) -> int:
+        """Return the bytes of the log on disk."""
+        return self.reader.size()
+
     @staticmethod
     def now_ms() -> int:
         """Return the time, ms since the Unix epoch."""
