@@ -153,6 +153,10 @@ class ScriptedCluster:
         """Say what becomes of the next requests to an API of a side."""
         self._scripts.setdefault((side, api), deque()).extend(actions)
 
+    def unscript(self) -> None:
+        """Answer everything well from now on."""
+        self._scripts.clear()
+
     def requests(self, api: int) -> list[Asked]:
         """Return the requests to an API so far."""
         return [it for it in self.asked if it.header.api == api]

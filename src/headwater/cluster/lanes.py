@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
 
 import msgspec
 
@@ -24,6 +26,8 @@ from headwater.fluvio.records import PRODUCE, PartitionProduced, Produced
 
 # The lane of partitions that nobody leads as far as is known.
 _NOBODY = -1
+# How many batches of a partition are looked at for encoding ahead.
+_AHEAD = 256
 # A server that asks for more than this is not obeyed (seconds).
 _LONGEST_THROTTLE = 60.0
 
@@ -191,7 +195,9 @@ class Lanes:
                 return
             request = produce(freight.topic, entries, freight.acks, links.target.request_timeout)
             connection = links.asking_now(lane.number) or await links.asking(lane.number)
-            reply = await connection.ask(PRODUCE, request, Produced)
+            answer = connection.call(PRODUCE, request)
+            await self._encode_ahead(lane)
+            reply = connection.decoded(await answer, PRODUCE, Produced)
             outcomes = results(connection, reply, freight.topic, entries)
         except ClusterError as error:
             if error.retryable:
@@ -225,6 +231,20 @@ class Lanes:
             except (struct.error, OverflowError) as error:
                 self._fail([batch], BatchError(f"a record has a time that does not fit into a batch: {error}"))
         return encoded
+
+    async def _encode_ahead(self, lane: _Lane) -> None:
+        """Encode what goes with the next request while the server works on this one."""
+        room = self._freight.request_bytes
+        now_ms = self._links.clock.time_ms()
+        for batch in [batch for pile in lane.piles.values() for batch in islice(pile.batches, _AHEAD)]:
+            room -= batch.size
+            if room < 0:
+                break
+            if batch.full and batch.encoded is None:
+                # Each time the event loop may send, and take an answer.
+                await asyncio.sleep(0)
+                with suppress(struct.error, OverflowError):  # which is told when its turn comes
+                    batch.encoded = encode_batch(batch.records, now_ms, self._freight.codec)
 
     def _settle(self, taken: Sequence[Batch], outcomes: Sequence[PartitionProduced]) -> HeadwaterError | None:
         """Take in what became of batches. Put back those whose leader is another one; return what was said of them."""
