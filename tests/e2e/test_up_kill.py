@@ -7,7 +7,9 @@ import random
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import count
 
 import pytest
 
@@ -18,50 +20,56 @@ from server.running import started
 from stock.client import StockClient, StockError, StockRecord, StockTimeoutError, lacks
 
 VERSION = "0.21.0"
+PRODUCERS = 3
 _PATIENCE = 60.0
 
 
-class Producer:
-    """A stock producer that sends one group of records after the other, each when the last was acknowledged."""
+class Producers:
+    """Stock producers that send one group of records after the other, each when its last was acknowledged."""
 
-    def __init__(self, endpoint: str, first: int, chance: random.Random) -> None:
+    def __init__(self, endpoint: str, numbers: Iterator[int], chance: random.Random) -> None:
         self.acknowledged: dict[int, int] = {}
-        self.next = first
-        self._chance = random.Random(chance.random())
-        self._client = StockClient(VERSION, endpoint)
+        self._numbers = numbers
         self._more = threading.Condition()
-        self._ended = False
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        self._ended: list[str] = []
+        self._clients = [StockClient(VERSION, endpoint) for _ in range(PRODUCERS)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(client, random.Random(chance.random())))
+            for client in self._clients
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def _run(self) -> None:
+    def _run(self, client: StockClient, chance: random.Random) -> None:
         try:
             while True:
-                numbers = [self.next + place for place in range(self._chance.randint(1, 20))]
-                self.next += len(numbers)
-                size = self._chance.choice((10, 100, 5000))
+                numbers = [next(self._numbers) for _ in range(chance.randint(1, 20))]
+                size = chance.choice((10, 100, 5000))
                 records = [("k", f"{number} ".ljust(size, "x")) for number in numbers]
-                told = self._client.call("produce", topic="cats", records=records, method="send_all")
+                told = client.call("produce", topic="cats", records=records, method="send_all")
                 with self._more:
                     for number, one in zip(numbers, told, strict=True):
                         self.acknowledged[one["offset"]] = number
                     self._more.notify_all()
-        except (StockError, StockTimeoutError):
+        except (StockError, StockTimeoutError) as error:
             with self._more:
-                self._ended = True
+                self._ended.append(str(error))
                 self._more.notify_all()
 
     def wait_for(self, count: int) -> None:
         """Wait until so many records are acknowledged."""
         with self._more:
             assert self._more.wait_for(lambda: self._ended or len(self.acknowledged) >= count, _PATIENCE)
-            assert not self._ended, self._client.complaints()
+            assert not self._ended
 
     def close(self) -> None:
-        """End it at once, and with it whatever it waits for."""
-        self._client.kill()
-        self._thread.join()
-        self._client.close()
+        """End all at once, and with them whatever they wait for."""
+        for client in self._clients:
+            client.kill()
+        for thread in self._threads:
+            thread.join()
+        for client in self._clients:
+            client.close()
 
 
 class Follower:
@@ -112,7 +120,7 @@ def campaign(headwater: CommandLine, kills: int) -> None:
     ports = free_ports()
     endpoint = f"127.0.0.1:{ports[0]}"
     acknowledged: dict[int, int] = {}
-    first = 0
+    numbers = count()
     with ExitStack() as cleanup:
         process = start(headwater, ports)
         with StockClient(VERSION, endpoint) as client:
@@ -120,19 +128,16 @@ def campaign(headwater: CommandLine, kills: int) -> None:
         follower = Follower(endpoint)
         cleanup.callback(follower.client.close)
         for kill in range(kills + 1):
-            producer = Producer(endpoint, first, chance)
+            producers = Producers(endpoint, numbers, chance)
             try:
-                # A moment in terms of what is acknowledged, and then some way into what follows.
-                producer.wait_for(chance.randint(1, 200))
-                for _ in range(chance.randrange(20_000)):
-                    pass
+                # One has just heard of its records: the others are somewhere between sending and hearing.
+                producers.wait_for(chance.randint(1, 200))
                 if kill < kills:
                     process.kill()
                     process.wait()
             finally:
-                producer.close()
-            acknowledged |= producer.acknowledged
-            first = producer.next
+                producers.close()
+            acknowledged |= producers.acknowledged
             found = stored(headwater)
             lost = {offset: number for offset, number in acknowledged.items() if found.get(offset) != number}
             assert not lost, f"acknowledged, but not in the topic: {lost}"

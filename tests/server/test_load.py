@@ -76,11 +76,10 @@ async def test_clients_that_flood(headwater: CommandLine) -> None:
         body = produce_body("cats", *((0, packed(bytes(1_900_000))) for _ in range(15)))
         floods = [await it.spu() for _ in range(6)]
         replies = [[peer.ask(spu.PRODUCE, 25, body) for _ in range(6)] for peer in floods]
-        waiting = [asyncio.ensure_future(one.next(spu.Produced)) for some in replies for one in some]
-        while not all(task.done() for task in waiting):
+        for one in [one for some in zip(*replies, strict=True) for one in some]:
+            reply = await one.next(spu.Produced)
             most = max(most, it.memory())
-            await asyncio.wait(waiting, timeout=0.05)
-        assert all(not task.result().topics[0].partitions[14].code for task in waiting)
+            assert not reply.topics[0].partitions[14].code
         print(f"memory: {before} MB before, {most - before} MB more for a gigabyte of requests at once")
         assert most - before < 600
 
