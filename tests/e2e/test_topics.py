@@ -119,8 +119,10 @@ def test_topic_commands(headwater: CommandLine) -> None:
     assert bad.returncode == 1
     assert "hint: try cats-1" in bad.stderr
     assert headwater.good("topic", "list").splitlines() == [
-        "  NAME  TYPE      PARTITIONS  REPLICAS  RETENTION TIME  COMPRESSION  DEDUPLICATION  STATUS"
-        "                   REASON",
+        (
+            "  NAME  TYPE      PARTITIONS  REPLICAS  RETENTION TIME  COMPRESSION  DEDUPLICATION  STATUS"
+            "                   REASON"
+        ),
         "  cats  computed  2           1         2h              any          none           resolution::provisioned",
     ]
     assert json.loads(headwater.good("topic", "list", "-O", "json"))[0]["retention_time"] == "2h"

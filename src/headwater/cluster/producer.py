@@ -98,7 +98,8 @@ class Producer:
             self._closed = ClusterUnreachableError(f"the producer of topic {self.topic} was closed", "closed")
             self._room.close(self._closed)
             self._lanes.end(self._closed)
-            await self._group.__aexit__(kind, error, trace)
+            # The group is told of no error: it would wrap the one that leaves this, which callers want as it is.
+            await self._group.__aexit__(None, None, None)
             # What was under way has been put back meanwhile.
             self._lanes.end(self._closed)
 
