@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from headwater.cli.options import data_dir, profile_option
-from headwater.core.errors import LogLockedError, SmartModuleError
+from headwater.core.errors import LogLockedError, LogServerGoneError, SmartModuleError
 from headwater.log import Log
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ async def writable(directory: Path) -> AsyncIterator[Log | RemoteLog]:
     log = Log.open(directory)
     try:
         await log.__aenter__()
-    except LogLockedError:
-        remote = await _served(directory)
-        if remote is None:
-            raise
-        async with remote:
+    except LogLockedError as locked:
+        remote = await _served(directory, locked)
+        try:
             yield remote
+        finally:
+            await remote.close()
         return
     try:
         yield log
@@ -89,12 +89,18 @@ async def writable(directory: Path) -> AsyncIterator[Log | RemoteLog]:
         await log.close()
 
 
-async def _served(directory: Path) -> RemoteLog | None:
-    """Return the way to the server of a data directory, None when whoever holds it is no server."""
+async def _served(directory: Path, locked: LogLockedError) -> RemoteLog:
+    """Speak to the server of a data directory. Raises what was `locked` when whoever holds it is no server."""
     from headwater.server.dialogue import SOCKET_NAME  # noqa: PLC0415 - only a locked log pays for it
     from headwater.server.remote import RemoteLog  # noqa: PLC0415 - the same
 
-    return RemoteLog(directory) if (directory / SOCKET_NAME).is_socket() else None
+    if not (directory / SOCKET_NAME).is_socket():
+        raise locked
+    try:
+        return await RemoteLog(directory).__aenter__()
+    except LogServerGoneError as gone:
+        # A server that was killed leaves its socket behind.
+        raise locked from gone
 
 
 def cluster_of(place: Place) -> Cluster:

@@ -79,7 +79,8 @@ def refused(code: ErrorCode, tried: str, message: str | None = None) -> Headwate
 def unreachable(error: BaseException | None, tried: str) -> ClusterUnreachableError:
     """Return the error for a connection that could not be made, or that broke; None is one that the server closed."""
     if error is None:
-        return ClusterUnreachableError(f"{tried}: the server closed the connection", "closed")
+        hint = "is it a Fluvio port, and does it speak TLS as the profile says?"
+        return ClusterUnreachableError(f"{tried}: the server closed the connection", "closed", hint=hint)
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = "the profile's domain and ca_cert must fit the cluster's certificate"
         return ClusterUnreachableError(
@@ -96,5 +97,7 @@ def unreachable(error: BaseException | None, tried: str) -> ClusterUnreachableEr
         hint = "is the cluster running, and is this its address?"
         return ClusterUnreachableError(f"{tried}: connection refused", "refused", hint=hint)
     if isinstance(error, ConnectionError):
-        return ClusterUnreachableError(f"{tried}: the connection broke: {error.strerror or error}", "closed")
+        said = f": {error.strerror or error}" if error.strerror or str(error) else ""
+        hint = "is it a Fluvio port, and does it speak TLS as the profile says?"
+        return ClusterUnreachableError(f"{tried}: the connection broke{said}", "closed", hint=hint)
     return ClusterUnreachableError(f"{tried}: {error}", "connect")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +19,7 @@ import msgspec
 from headwater.cluster import Cluster, Producer
 from headwater.config import ConnectorConfig
 from headwater.config.model import ProducerOptions
-from headwater.core.errors import HeadwaterError, SmartModuleError
+from headwater.core.errors import ClusterUnreachableError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
 from headwater.core.record import Record, StoredRecord
 from headwater.core.topic import Offset, Receipt, TopicSpec
@@ -28,16 +29,27 @@ from headwater.log import Append, TopicInfo
 
 # A topic, and how its records are put together: connectors that agree on both share batches.
 _Way = tuple[str, ProducerOptions | None]
+# How long an append is tried before the connector hears of it, says so, and tries again for as long as it takes.
+_PATIENCE = timedelta(seconds=10)
 
 
 class OnCluster:
     """A cluster as the target of connectors: `async with OnCluster(cluster, keeper, configs)`.
 
-    `keeper` is where their checkpoints and ledger entries are kept.
+    `keeper` is where their checkpoints and ledger entries are kept. `patience` is how long an append is tried before it
+    is refused.
     """
 
-    def __init__(self, cluster: Cluster, keeper: Target, configs: Sequence[ConnectorConfig]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        keeper: Target,
+        configs: Sequence[ConnectorConfig],
+        *,
+        patience: timedelta = _PATIENCE,
+    ) -> None:
         self.directory: Path = keeper.directory
+        self._patience = patience
         self._cluster = cluster
         self._keeper = keeper
         self._options: Mapping[str, ProducerOptions] = {config.name: config.producer for config in configs}
@@ -55,7 +67,10 @@ class OnCluster:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._cleanup.__aexit__(kind, error, trace)
+        # The producers are left as by an error, so that none waits for a cluster that is away: nobody is there any more
+        # to keep a checkpoint, and what has none is asked for again.
+        left = ClusterUnreachableError("the connectors have ended", "closed")
+        await self._cleanup.__aexit__(ClusterUnreachableError, left, None)
 
     async def topics(self) -> Sequence[TopicInfo]:
         """Return every topic of the cluster."""
@@ -124,6 +139,7 @@ class OnCluster:
                     linger=chosen.linger,
                     batch_size=chosen.batch_size,
                     compression=chosen.compression if options else None,
+                    timeout=self._patience,
                 )
                 self._producers[way] = await self._cleanup.enter_async_context(made)
             return self._producers[way]

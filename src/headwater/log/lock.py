@@ -47,5 +47,7 @@ class DirectoryLock:
         os.pwrite(self._file, f"process {os.getpid()} ({command}) since {since}\n".encode(), 0)
 
     def release(self) -> None:
-        """Give the lock back. The file stays: removing it could take it from under a newcomer."""
-        os.close(self._file)
+        """Give the lock back, once. The file stays: removing it could take it from under a newcomer."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)

@@ -69,7 +69,11 @@ class Checkpointed(Message, frozen=True):
 
 
 class AppendRequest(Message, frozen=True):
-    """An append. `exchange` is JSON of the ledger's entry, `linger` microseconds."""
+    """An append. `exchange` is JSON of the ledger's entry, `linger` microseconds.
+
+    `term` counts the connections of a client. A later one that asks for a connector's checkpoint, or appends for it,
+    ends what earlier ones sent: an append that was on its way all the time must not come after it was sent again.
+    """
 
     topic: str | None
     partition: U32 | None
@@ -78,6 +82,7 @@ class AppendRequest(Message, frozen=True):
     checkpoint: Checkpointed | None
     exchange: bytes | None
     linger: U32
+    term: U32
 
 
 class Appended(Message, frozen=True):
@@ -96,9 +101,10 @@ class Note(Message, frozen=True):
 
 
 class CheckpointRequest(Message, frozen=True):
-    """A connector whose checkpoint is asked for."""
+    """A connector whose checkpoint is asked for; `term` as in an append."""
 
     connector: str
+    term: U32
 
 
 class CheckpointReply(Message, frozen=True):

@@ -9,10 +9,11 @@ import asyncio
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from headwater.core.errors import HeadwaterError
+from headwater.core.errors import HeadwaterError, LogServerGoneError, WireError
 from headwater.core.exchange import Exchange
 from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.batches import split_batches
@@ -22,6 +23,7 @@ from headwater.log import Append, Beside, Log
 from headwater.server import dialogue
 from headwater.server.connection import Apis, Connection
 
+_Value = TypeVar("_Value")
 _EXCHANGE = msgspec.json.Decoder(Exchange)
 _EXCHANGES = msgspec.json.Decoder(list[Exchange])
 _SPEC = msgspec.json.Decoder(TopicSpec)
@@ -32,6 +34,8 @@ class Local:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        # Who asked last for a connector's checkpoint, or appended for it: the client, and which of its connections.
+        self._terms: dict[str, tuple[str, int]] = {}
         self.apis = Apis(
             {
                 dialogue.TOPICS: self._topics,
@@ -49,8 +53,9 @@ class Local:
 
     async def _create_topic(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
         request = decode(dialogue.CreateTopic, reader, header.version)
+        spec = _json(_SPEC, request.spec)
         try:
-            info = await self._log.create_topic(request.name, _SPEC.decode(request.spec))
+            info = await self._log.create_topic(request.name, spec)
         except HeadwaterError as error:
             return _said(dialogue.Done(dialogue.failure(error)))
         return _said(dialogue.Done(None, msgspec.json.encode(info)))
@@ -65,14 +70,17 @@ class Local:
 
     async def _append(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes] | None:
         request = decode(dialogue.AppendRequest, reader, header.version)
+        checkpoint = request.checkpoint
+        exchange = None if request.exchange is None else _json(_EXCHANGE, request.exchange)
         try:
-            checkpoint = request.checkpoint
+            if checkpoint is not None:
+                self._begin_term(checkpoint.connector, header.client, request.term)
             append = Append(
                 topic=request.topic,
                 batches=split_batches(request.batches, most=MOST_FRAME),
                 partition=request.partition,
                 checkpoint=None if checkpoint is None else (checkpoint.connector, checkpoint.checkpoint),
-                exchange=None if request.exchange is None else _EXCHANGE.decode(request.exchange),
+                exchange=exchange,
                 linger=request.linger / 1_000_000,
                 beside=tuple(
                     Beside(it.topic, split_batches(it.batches, most=MOST_FRAME), it.partition) for it in request.beside
@@ -86,7 +94,7 @@ class Local:
         return None
 
     async def _note(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
-        for entry in _EXCHANGES.decode(decode(dialogue.Note, reader, header.version).entries):
+        for entry in _json(_EXCHANGES, decode(dialogue.Note, reader, header.version).entries):
             self._log.note(entry)
         return _said(dialogue.Nothing())
 
@@ -95,11 +103,26 @@ class Local:
 
         async def work() -> Iterable[bytes]:
             try:
+                self._begin_term(request.connector, header.client, request.term)
                 return _said(dialogue.CheckpointReply(None, await self._log.checkpoint(request.connector)))
             except HeadwaterError as error:
                 return _said(dialogue.CheckpointReply(dialogue.failure(error), None))
 
         await connection.reply_later(header, work())
+
+    def _begin_term(self, connector: str, client: str, term: int) -> None:
+        """Let a connection of a client speak for a connector, unless a later one of the same client has spoken."""
+        last, latest = self._terms.get(connector, (client, term))
+        if last == client and term < latest:
+            raise LogServerGoneError(f"connector {connector} has a later connection", hint="this one is to be closed")
+        self._terms[connector] = (client, term)
+
+
+def _json(decoder: msgspec.json.Decoder[_Value], data: bytes) -> _Value:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise WireError(f"what is to be JSON in a request is not: {error}") from error
 
 
 async def _appended(receipt: asyncio.Future[Receipt]) -> Iterable[bytes]:

@@ -8,6 +8,8 @@ checkpoint tells afterwards whether it was stored, so that nothing is lost and n
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,7 +21,7 @@ import msgspec
 
 from headwater.cluster import Target as Patience
 from headwater.cluster.connection import Connection, Endpoint
-from headwater.core.errors import ClusterError, HeadwaterError, LogServerGoneError
+from headwater.core.errors import ClusterError, HeadwaterError, LogClosedError, LogServerGoneError
 from headwater.core.exchange import Exchange
 from headwater.core.record import StoredRecord
 from headwater.core.topic import Offset, Receipt, TopicSpec
@@ -46,6 +48,9 @@ class RemoteLog:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._connection: Connection | None = None
+        # Who this is to the server, and which of its connections it has.
+        self._client = f"headwater {os.getpid()} {secrets.token_hex(4)}"
+        self._term = 0
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._notes: deque[Exchange] = deque(maxlen=_MOST_NOTES)
@@ -54,8 +59,12 @@ class RemoteLog:
         self._uncertain: dict[str, bytes] = {}
 
     async def __aenter__(self) -> Self:
-        await self._open()
-        self.reader = LogReader(self.directory)
+        connection = await self._open()
+        try:
+            self.reader = LogReader(self.directory)
+        except BaseException:
+            await connection.close()
+            raise
         return self
 
     async def __aexit__(
@@ -93,7 +102,8 @@ class RemoteLog:
                         versions = {**dialogue.RANGES, API_VERSIONS: (0, 2)}
                         name = f"the server of {self.directory}"
                         endpoint = Endpoint(name, "", 0, None, versions, path)
-                        self._connection = await Connection.open(endpoint, Patience(""))
+                        self._connection = await Connection.open(endpoint, Patience("", client_id=self._client))
+                        self._term += 1
                 except (OSError, ClusterError) as error:
                     raise self._gone(error) from error
             return self._connection
@@ -102,7 +112,7 @@ class RemoteLog:
         said = error.message if isinstance(error, HeadwaterError) else str(error)
         return LogServerGoneError(
             f"the server of {self.directory} is away: {said}",
-            hint="start it again with 'headwater up'; what was to be stored is kept until then",
+            hint="start it again with 'headwater up'",
         )
 
     async def _ask(self, api: int, message: Message, kind: type[_Reply]) -> _Reply:
@@ -144,7 +154,9 @@ class RemoteLog:
 
     async def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector. Raises LogError."""
-        request = dialogue.CheckpointRequest(connector)
+        # Connected first: the term is that of the connection.
+        await self._open()
+        request = dialogue.CheckpointRequest(connector, self._term)
         reply = await self._ask(dialogue.CHECKPOINT, request, dialogue.CheckpointReply)
         if reply.failure is not None:
             raise dialogue.raised(reply.failure)
@@ -179,14 +191,15 @@ class RemoteLog:
         connection = self._connection
         connector = append.checkpoint[0] if append.checkpoint else ""
         if connection is None or not connection.live or connector in self._uncertain:
-            self._later(self._store_again(append, receive))
+            task = self._later(self._store_again(append, receive))
+            task.add_done_callback(lambda done: receive(self._closed()) if done.cancelled() else None)
             return
         self._begin(connection, append, receive)
 
     def _begin(
         self, connection: Connection, append: Append, receive: Callable[[Receipt | HeadwaterError], None]
     ) -> None:
-        answer = connection.call(dialogue.APPEND, _request(append))
+        answer = connection.call(dialogue.APPEND, _request(append, self._term))
         answer.add_done_callback(lambda _: self._ended(connection, append, receive, answer))
 
     def _ended(
@@ -248,16 +261,22 @@ class RemoteLog:
         try:
             await self._ask(dialogue.NOTE, dialogue.Note(msgspec.json.encode(entries)), dialogue.Nothing)
         except HeadwaterError:
-            # They go out with the next ones, when the server is there again.
-            self._notes.extendleft(reversed(entries))
+            # They go out with the next ones, when the server is there again; of too many the oldest are dropped.
+            entries += self._notes
+            self._notes.clear()
+            self._notes += entries
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _closed(self) -> LogClosedError:
+        return LogClosedError(f"the way to the server of {self.directory} was used after it was closed")
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
-def _request(append: Append) -> dialogue.AppendRequest:
+def _request(append: Append, term: int) -> dialogue.AppendRequest:
     checkpoint = append.checkpoint
     return dialogue.AppendRequest(
         append.topic,
@@ -270,4 +289,5 @@ def _request(append: Append) -> dialogue.AppendRequest:
         None if checkpoint is None else dialogue.Checkpointed(*checkpoint),
         None if append.exchange is None else msgspec.json.encode(append.exchange),
         round(append.linger * 1_000_000),
+        term,
     )
