@@ -9,14 +9,14 @@ import pytest
 
 from headwater.fluvio import admin
 from headwater.fluvio import records as spu
-from headwater.fluvio.errorcode import code
+from headwater.fluvio.errorcode import Replica, code
 from headwater.fluvio.frame import API_VERSIONS, MOST_FRAME, ApiVersions, ApiVersionsReply, ranges_of
 from headwater.fluvio.wire import codec_of
 from headwater.log import Log
 from headwater.server import controller, unit
 from headwater.server.connection import PLATFORM, Budget, Limits
 from headwater.server.server import Listen, Server
-from server.peer import GoneError, Peer, Serving, packed, produce_body, serving, stored, until, values, whole
+from server.peer import GoneError, Peer, Serving, fill, packed, produce_body, serving, stored, until, values, whole
 
 
 @pytest.mark.parametrize("version", [0, 1, 2])
@@ -221,7 +221,39 @@ async def test_a_log_that_is_closed(tmp_path: Path) -> None:
         answer = await peer.call(spu.FETCH_OFFSETS, 25, asked, spu.Offsets)
         assert answer.topics[0].partitions[0].code == code("StorageError")
         assert (await peer.produce("cats", packed(b"x"))).code == code("StorageError")
+        forget = spu.DeleteConsumerOffset(Replica("cats", 0), "me")
+        told = await peer.call(spu.DELETE_CONSUMER_OFFSET, 25, forget, spu.ConsumerOffsetDeleted)
+        assert told.code == code("StorageError")
+        listed = await peer.call(spu.FETCH_CONSUMER_OFFSETS, 25, spu.FetchConsumerOffsets(), spu.ConsumerOffsets)
+        assert listed == spu.ConsumerOffsets(code("StorageError"), ())
         async with await Peer.connect(server.sc_port) as other:
             with pytest.raises(GoneError):
                 await other.listed("Partition")
         assert await peer.versions() == unit.RANGES
+
+
+async def test_a_defect_costs_one_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a handler or a stream raises that nobody has thought of, ends its connection and nothing else."""
+    async with serving(tmp_path, "cats") as it:
+        peers = [await it.spu() for _ in range(3)]
+        monkeypatch.setattr(it.log.reader, "offsets", lambda *_: 1 / 0)
+        peers[0].stream("cats")
+        peers[1].ask(spu.FETCH_OFFSETS, 25, spu.FetchOffsets((spu.OffsetsTopic("cats", (0,)),)))
+        for peer in peers[:2]:
+            await peer.gone()
+        monkeypatch.undo()
+        assert await peers[2].offsets("cats") == (0, 0)
+
+
+async def test_clients_that_take_nothing(tmp_path: Path) -> None:
+    """Who does not read what was sent is let go after the time-out for it."""
+    async with serving(tmp_path, "cats", Limits(take=0.3)) as it:
+        for _ in range(10):
+            await fill(it.log, "cats", [bytes(900_000)])
+        peer = await it.spu()
+        peer.pause()
+        for _ in range(20):
+            peer.stream("cats", max_bytes=10_000_000)
+        await until(lambda: len(it.server.shared.connections) == 1)
+        await until(lambda: not it.server.shared.connections)
+        await still_serves(it)

@@ -291,7 +291,7 @@ async def test_bombs(headwater: CommandLine) -> None:
         for name in names:
             api, version, body = BOMBS[name]()
             peer = await it.spu()
-            for _ in range(3):
+            for _ in range(2):
                 peer.ask(api, version, body)
             began = time.monotonic()
             await works(it, "cats")

@@ -13,7 +13,8 @@ from headwater.fluvio import records as spu
 from headwater.fluvio.batch import decode_header
 from headwater.fluvio.compression import Compression
 from headwater.fluvio.errorcode import OK, code
-from headwater.server.unit import _MOST_STREAMS, RANGES
+from headwater.server import unit
+from headwater.server.unit import RANGES
 from server.peer import NOW, Peer, Serving, fill, packed, produce_body, resealed, serving, unpacked, values
 
 
@@ -155,15 +156,16 @@ async def test_several_streams_of_one_client(tmp_path: Path) -> None:
         assert it.server.shared.streams == 4
 
 
-async def test_too_many_streams(tmp_path: Path) -> None:
+async def test_too_many_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection has a bound of streams; one more is refused, and the others go on."""
     async with serving(tmp_path, "cats") as it:
+        monkeypatch.setattr(unit, "_MOST_STREAMS", 50)
         peer = await it.spu()
-        for _ in range(_MOST_STREAMS):
+        for _ in range(50):
             peer.stream("cats")
         await settled(peer)
         reply = await peer.stream("cats").next()
-        assert reply.partition.code == code("Other", f"more than {_MOST_STREAMS} streams")
+        assert reply.partition.code == code("Other", "more than 50 streams")
 
 
 async def test_a_topic_that_is_deleted(tmp_path: Path) -> None:

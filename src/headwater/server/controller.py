@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import is_
 from typing import TYPE_CHECKING
 
 from headwater.core.errors import HeadwaterError, TopicError, TopicExistsError, TopicNameError, TopicNotFoundError
@@ -44,6 +45,11 @@ class Controller:
         # One for each watch: set while it has told its client all that there is.
         self._caught_up: set[asyncio.Event] = set()
         self._modules_changed = Waiters()
+        self._consumer_topic = describe.consumer_topic()
+        self._told = {
+            objects.Topic.LABEL: _Told(lambda info: [describe.topic(info)]),
+            objects.Partition.LABEL: _Told(_partitions_of),
+        }
         self.apis = Apis(
             {
                 admin.CREATE: self._create,
@@ -171,7 +177,7 @@ class Controller:
         return (admin.encode_objects(label, tuple(found), header.version),)
 
     def _infos(self) -> list[TopicInfo]:
-        return [*self._log.topics_now(), describe.consumer_topic()]
+        return [*self._log.topics_now(), self._consumer_topic]
 
     async def _partitions(self, infos: Iterable[TopicInfo]) -> list[objects.Partition]:
         found = []
@@ -222,9 +228,7 @@ class Controller:
                 changed = self._changed(label)
                 now = await self._watched(label, connection.met)
                 changes = [admin.Changed(deleted=True, object=known[name]) for name in known if name not in now]
-                changes += [
-                    admin.Changed(deleted=False, object=it) for name, it in now.items() if known.get(name) != it
-                ]
+                changes += [admin.Changed(deleted=False, object=it) for it in now.values() if _differs(known, it)]
                 known = now
                 if changes:
                     break
@@ -236,16 +240,9 @@ class Controller:
 
     async def _watched(self, label: str, met: str) -> dict[str, objects.Object]:
         found: Sequence[objects.Object] = ()
-        if label == objects.Topic.LABEL:
-            found = [describe.topic(info) for info in self._infos()]
-        elif label == objects.Partition.LABEL:
-            # Clients want to know who leads; how far a partition has got they ask its leader.
-            found = [
-                describe.partition(info, number, 0, 0, objects.UNKNOWN_SIZE)
-                for info in self._infos()
-                for number in range(info.spec.partitions)
-            ]
-        elif label == objects.Spu.LABEL:
+        if label in {objects.Topic.LABEL, objects.Partition.LABEL}:
+            return self._told[label].objects(self._infos())
+        if label == objects.Spu.LABEL:
             found = [self._address(met)]
         elif label == objects.Module.LABEL:
             found = await self._modules().listed((), summary=True)
@@ -254,3 +251,34 @@ class Controller:
 
 def _named(name: str, filters: Sequence[str]) -> bool:
     return any(part in name for part in filters)
+
+
+def _differs(known: Mapping[str, objects.Object], it: objects.Object) -> bool:
+    before = known.get(it.name)
+    return before is not it and before != it
+
+
+def _partitions_of(info: TopicInfo) -> list[objects.Object]:
+    # Clients want to know who leads; how far a partition has got they ask its leader.
+    return [describe.partition(info, number, 0, 0, objects.UNKNOWN_SIZE) for number in range(info.spec.partitions)]
+
+
+class _Told:
+    """What watches tell of topics: made once for each state of a topic, however many watch."""
+
+    def __init__(self, make: Callable[[TopicInfo], Sequence[objects.Object]]) -> None:
+        self._make = make
+        self._infos: list[TopicInfo] = []
+        self._made: dict[str, tuple[TopicInfo, Sequence[objects.Object]]] = {}
+        self._objects: dict[str, objects.Object] = {}
+
+    def objects(self, infos: list[TopicInfo]) -> dict[str, objects.Object]:
+        """Return the objects of topics by their names. What is returned must not be changed."""
+        if len(infos) != len(self._infos) or not all(map(is_, infos, self._infos)):
+            made = {}
+            for info in infos:
+                known = self._made.get(info.name)
+                made[info.name] = known if known is not None and known[0] is info else (info, self._make(info))
+            self._infos, self._made = infos, made
+            self._objects = {it.name: it for _, some in made.values() for it in some}
+        return self._objects
