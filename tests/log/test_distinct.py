@@ -17,7 +17,7 @@ from headwater.core.topic import Deduplication, TopicSpec
 from headwater.core.window import Window
 from headwater.fluvio.batch import EncodedBatch, encode_batch
 from headwater.fluvio.compression import Compression
-from headwater.log import Append, Log
+from headwater.log import Append, Beside, Log
 from headwater.log.distinct import distinct, is_known
 
 FILTER = Deduplication("infinyon-labs/dedup-filter@0.1.0", count=3)
@@ -62,6 +62,24 @@ def test_a_batch_that_cannot_be_read_leaves_no_trace(tmp_path: Path) -> None:
                 await log.submit(Append("cats", [batch("a"), broken]))
             await log.submit(Append("cats", [batch("a")]))
             assert await values(log) == [b"a"]
+
+    asyncio.run(scenario())
+
+
+def test_an_append_to_several_topics_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A batch that cannot be read leaves nothing of what it came beside."""
+
+    async def scenario() -> None:
+        async with Log.open(tmp_path) as log:
+            await log.create_topic("cats")
+            await log.create_topic("dogs", TopicSpec(deduplication=FILTER))
+            broken = msgspec.structs.replace(batch("x"), data=batch("x").data[:-3])
+            with pytest.raises(BatchError):
+                await log.submit(Append("cats", [batch("a")], None, ("c", b"1"), beside=(Beside("dogs", [broken]),)))
+            assert await values(log) == []
+            assert await log.checkpoint("c") is None
+            await log.submit(Append("cats", [batch("a")], beside=(Beside("dogs", [batch("x", "x")]),)))
+            assert log.reader.offsets("dogs", 0) == (0, 1)
 
     asyncio.run(scenario())
 

@@ -55,6 +55,12 @@ def window_of(connection: apsw.Connection, deduplication: Deduplication, place: 
     return window
 
 
+def check_readable(batches: Sequence[EncodedBatch]) -> None:
+    """Raise BatchError for batches that `distinct` could not read."""
+    for batch in batches:
+        decode_records(batch.data)
+
+
 def distinct(window: Window, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:
     """Return batches without the records that repeat what the window remembers; whole ones stay as they are.
 
