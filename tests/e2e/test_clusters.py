@@ -166,6 +166,9 @@ def test_smartmodules_of_the_cluster(line: CommandLine) -> None:
     assert line.good("consume", "lists", "-B", "-d", "--smartmodule", "upper") == '["A","B"]\n["C"]\n'
     chain = line.config("transforms:\n  - uses: upper\n  - uses: infinyon-labs/array-map-json\n", "chain.yml")
     assert line.good("consume", "lists", "-B", "-d", "--transforms", chain) == '"A"\n"B"\n"C"\n'
+    assert line.good("consume", "lists", "-T1", "-d", "--smartmodule-path", path) == '["C"]\n'
+    regex = ("--smartmodule", "infinyon/regex-filter", "-e", "regex=b")
+    assert line.good("consume", "lists", "-B", "-d", *regex, "-F", "{{offset}} {{value}}") == '0 ["a","b"]\n'
     missing = line.run("consume", "lists", "-B", "-d", "--smartmodule", "nowhere")
     assert missing.returncode == 3
     assert "nowhere" in missing.stderr
