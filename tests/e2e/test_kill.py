@@ -53,9 +53,9 @@ class Numbering:
         return Answer(body=b"%d %s" % (number, b"x" * (number % 7 * 3000)))
 
 
-def start(headwater: CommandLine, config: Path) -> subprocess.Popen[bytes]:
+def start(headwater: CommandLine, config: Path, *options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "headwater", "run", config],
+        [sys.executable, "-m", "headwater", "run", config, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -92,7 +92,8 @@ def unreachable(error: BaseException | None, tried: str) -> ClusterUnreachableEr
     if isinstance(error, socket.gaierror):
         return ClusterUnreachableError(f"{tried}: the name does not resolve: {error.strerror}", "dns")
     if isinstance(error, TimeoutError):
-        return ClusterUnreachableError(f"{tried}: there was no connection in time", "timeout")
+        hint = "is it a Fluvio port, does it speak TLS as the profile says, and does a firewall let this through?"
+        return ClusterUnreachableError(f"{tried}: there was no connection in time", "timeout", hint=hint)
     if isinstance(error, ConnectionRefusedError):
         hint = "is the cluster running, and is this its address?"
         return ClusterUnreachableError(f"{tried}: connection refused", "refused", hint=hint)

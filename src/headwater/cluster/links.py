@@ -24,6 +24,7 @@ from headwater.cluster.versions import SC_VERSIONS, SPU_VERSIONS
 from headwater.core.clock import Clock
 from headwater.core.errors import (
     ClusterError,
+    ClusterProtocolError,
     ClusterRefusedError,
     ClusterUnreachableError,
     HeadwaterError,
@@ -86,7 +87,11 @@ class Links:
     async def _watch(self, connection: Connection) -> None:
         """Open a watch of every kind, and wait until each has told what there is."""
         firsts = []
-        version = connection.version(WATCH)
+        try:
+            version = connection.version(WATCH)
+        except ClusterProtocolError as error:
+            hint = "a profile names the port of the SC, often 9003, not that of an SPU; or Fluvio is too old or too new"
+            raise ClusterProtocolError(error.message, hint=hint) from error
         for kind in KINDS:
             first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             take = partial(self._learn, connection, kind.LABEL, first)

@@ -5,13 +5,13 @@ What a window remembers is what is in the topic, so it is read from there after 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import apsw
 
 from headwater.core.record import Record
 from headwater.core.topic import Deduplication
-from headwater.core.window import Window
+from headwater.core.window import MOST_REMEMBERED, Window
 from headwater.fluvio.batch import EncodedBatch, decode_header, decode_records, encode_batch
 from headwater.fluvio.compression import Compression
 from headwater.log.schema import fetch
@@ -33,26 +33,38 @@ def window_of(connection: apsw.Connection, deduplication: Deduplication, place: 
     age = 0 if deduplication.age is None else round(deduplication.age.total_seconds() * 1000)
     window = Window(deduplication.count, age)
     rows: list[bytes] = []
-    left, before = deduplication.count, 2**63 - 1
-    while left > 0:
-        found = fetch(
-            connection,
-            "SELECT base_offset, count, data FROM located WHERE topic=? AND partition=? AND base_offset < ? "
-            "ORDER BY base_offset DESC LIMIT ?",
-            (*place, before, _ROWS),
-        )
-        if not found:
+    count, newest = 0, 0
+    for records, timestamp, data in _backwards(connection, place):
+        newest = max(newest, timestamp)
+        young = age > 0 and timestamp >= newest - age and count < MOST_REMEMBERED
+        if count >= deduplication.count and not young:
             break
-        for base, count, data in found:
-            rows.append(data)
-            left -= count
-            before = base
-            if left <= 0:
-                break
+        rows.append(data)
+        count += records
     for data in reversed(rows):
         for record in decode_records(data):
             window.new(record.key, record.value, record.timestamp)
     return window
+
+
+def _backwards(connection: apsw.Connection, place: tuple[int, int]) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the batches of a partition, the last one first: how many records, the newest time (ms), the bytes."""
+    before = 2**63 - 1
+    while found := fetch(
+        connection,
+        "SELECT base_offset, count, max_timestamp, data FROM located WHERE topic=? AND partition=? AND base_offset < ? "
+        "ORDER BY base_offset DESC LIMIT ?",
+        (*place, before, _ROWS),
+    ):
+        for _, count, timestamp, data in found:
+            yield count, timestamp, data
+        before = found[-1][0]
+
+
+def check_readable(batches: Sequence[EncodedBatch]) -> None:
+    """Raise BatchError for batches that `distinct` could not read."""
+    for batch in batches:
+        decode_records(batch.data)
 
 
 def distinct(window: Window, batches: Sequence[EncodedBatch]) -> list[EncodedBatch]:

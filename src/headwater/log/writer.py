@@ -27,7 +27,7 @@ from headwater.core.errors import (
 from headwater.core.exchange import Exchange, encode_exchange, with_place
 from headwater.core.topic import Receipt
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
-from headwater.log.distinct import distinct
+from headwater.log.distinct import check_readable, distinct
 from headwater.log.failure import translate
 from headwater.log.transaction import State, Transaction
 from headwater.log.values import Append, TopicInfo
@@ -205,13 +205,16 @@ class Writer:
 
 
 def append(transaction: Transaction, work: Append) -> Receipt:
-    """Assign offsets to the batches of one append, and gather its rows. Raises TopicError."""
+    """Assign offsets to the batches of one append, and gather its rows. Raises TopicError or BatchError."""
     state = transaction.state
     receipt = Receipt(0, 0, 0)
     if work.topic is not None:
         info, partition = _place(state, work.topic, work.partition)
         # All places are looked up before anything is gathered: an append is whole or not at all.
         others = [(_place(state, it.topic, it.partition), it.batches) for it in work.beside] if work.beside else ()
+        for (other, _), batches in others:
+            if other.spec.deduplication is not None:
+                check_readable(batches)
         base, following = _gather(transaction, info, partition, work.batches)
         for (other, number), batches in others:
             _gather(transaction, other, number, batches)
