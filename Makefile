@@ -66,7 +66,7 @@ minimal: ## install without extras into a fresh environment, and run the main jo
 docs: $(STAMP) ## write the reference page from the source
 	$(BIN)/python -m headwater.config.reference > docs/configuration.md
 
-bench: $(STAMP) ## measure; prints a table and writes bench/results.json
+bench: $(STAMP) $(STOCK) ## measure; prints a table and writes bench/results.json
 	$(BIN)/python -m bench
 
 constraints: ## pin the newest versions into constraints.txt

@@ -12,7 +12,7 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import fleet, log, polls, start, transforms
+from bench import fleet, log, polls, protocol, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
@@ -21,6 +21,7 @@ PARTS = {
     "start": start.measure,
     "log": log.measure,
     "transforms": transforms.measure,
+    "protocol": protocol.measure,
     "polls": polls.measure,
     "fleet": fleet.measure,
 }
@@ -41,6 +42,9 @@ What the figures are:
   synchronous=FULL: one transaction for each round. The medians of seven alternating runs of both.
 - **transforms**: medians of seven rounds in one thread, coding and decoding included; the bound of a filter is the same
   input given to the same guest with nothing decoded. Modules are those of the tests, made from their WebAssembly text.
+- **protocol**: `headwater up` in a process of its own and the client of PyPI, fluvio 0.21.0, in another; medians of
+  three rounds. The bound of sending is the same client with a server that acknowledges everything and keeps nothing.
+  Delays are from just before a send to the moment that a follower in another process has the record, every 5 ms one.
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.

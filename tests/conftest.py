@@ -11,13 +11,13 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run `async def` tests to their end, within a minute."""
+    """Run `async def` tests to their end, within a minute; campaigns within ten."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(60 if pyfuncitem.get_closest_marker("long") is None else 600):
             await pyfuncitem.obj(**arguments)
 
     asyncio.run(bounded())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from commandline import CommandLine
 from headwater.cli.app import COMMANDS
 from headwater.config import load_text
 from headwater.config.secrets import SecretSource
+from stock.client import FOLDER, lacks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -73,7 +75,10 @@ def test_links_lead_somewhere() -> None:
 
 def test_modules_named_in_the_architecture_exist() -> None:
     """Each path in ARCHITECTURE.md is there."""
-    for path in re.findall(r"`((?:cli|core|config|engine|fetch|fluvio|log|sources|testing)/[\w/]+\.py)`", ARCHITECTURE):
+    for path in re.findall(
+        r"`((?:cli|cluster|core|config|engine|fetch|fluvio|log|profile|server|sources|testing|transforms)/[\w/]+\.py)`",
+        ARCHITECTURE,
+    ):
         assert (ROOT / "src/headwater" / path).exists(), path
 
 
@@ -93,3 +98,30 @@ def test_the_readmes_smartmodule_runs(tmp_path: Path) -> None:
     facts = '{"fact":"Cats sleep.","length":11}\n{"fact":"Cats do many other things too.","length":30}\n'
     run = ("smartmodule", "test", "./mine.py:short_facts", "-e", "most=20", "-k")
     assert headwater.good(*run, given=facts) == "[fact] Cats sleep.\n"
+
+
+def test_the_readmes_stock_client_reads(tmp_path: Path) -> None:
+    """The program in the README, run by the stock client itself, prints what is in the topic."""
+    version = "0.21.0"
+    if (missing := lacks(version)) is not None:
+        pytest.skip(missing)
+    (program,) = re.findall(r"```python\n(from fluvio.*?)```", README, re.DOTALL)
+    headwater = CommandLine(tmp_path)
+    headwater.good("topic", "create", "cat-facts")
+    headwater.good("produce", "cat-facts", given="Cats sleep.\nCats purr.\n")
+    serving = headwater.start("up", "--sc-port", "0", "--spu-port", "0")
+    assert serving.stderr is not None
+    endpoint = json.loads(serving.stderr.readline())["endpoint"]
+    reading = subprocess.Popen(
+        [sys.executable, "-u", "-c", program.replace("127.0.0.1:9003", endpoint)],
+        env={**headwater.environment, "PYTHONPATH": str(FOLDER / version)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert reading.stdout is not None
+        assert [reading.stdout.readline() for _ in range(2)] == ["Cats sleep.\n", "Cats purr.\n"]
+    finally:
+        reading.kill()
+        reading.communicate()
+        headwater.close()

@@ -179,3 +179,11 @@ def test_error_codes_in_words() -> None:
 def test_numbers_by_themselves() -> None:
     assert decode(I16, b"\xff\xfe", 0) == -2
     assert decode(I32, b"\0\0\1\0", 0) == 256
+
+
+def test_what_a_client_refuses_of_a_server() -> None:
+    with pytest.raises(WireError, match="'Nonsense' are not known"):
+        admin.decode_objects(Reader(admin.encode_labelled("Nonsense", bytes(4), 19)), 19)
+    lie = admin.encode_labelled("Topic", bytes(8) + b"\x7f\xff\xff\xff" + bytes(8), 19)
+    with pytest.raises(WireError, match="claims 2147483647 changes"):
+        admin.decode_update(Reader(lie), 19)

@@ -14,7 +14,7 @@ from headwater.core.errors import TopicExistsError, TopicNotFoundError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.record import Record
 from headwater.fluvio.batch import decode_values, encode_batches
-from headwater.log import Append, Log, LogReader, TopicSpec
+from headwater.log import Append, Log, LogReader, TopicSpec, transaction
 
 NAMES = st.sampled_from(["cats", "dogs", "ants"])
 VALUES = st.lists(st.binary(max_size=200), min_size=1, max_size=5)
@@ -24,9 +24,10 @@ CONNECTORS = st.sampled_from(["one", "two"])
 class LogMachine(RuleBasedStateMachine):
     """The model is a list of values for each partition, and the last checkpoint of each connector."""
 
-    @initialize()
-    def begin(self) -> None:
-        """Open an empty log in a directory of its own."""
+    @initialize(fold_from=st.sampled_from([1, 7, 8192]))
+    def begin(self, fold_from: int) -> None:
+        """Open an empty log in a directory of its own, that folds its rows often or hardly ever."""
+        transaction._FOLD_FROM = fold_from
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
         self.log = self.runner.run(Log.open(Path(self.directory.name)).__aenter__())
@@ -121,6 +122,7 @@ class LogMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Close the log and remove its directory."""
+        transaction._FOLD_FROM = 8192
         self.runner.run(self.log.close())
         self.runner.close()
         self.directory.cleanup()

@@ -8,10 +8,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from headwater.core.errors import TopicNotFoundError
+from headwater.core.errors import LogLockedError, TopicNotFoundError
 from headwater.core.record import Record
-from headwater.core.topic import TopicSpec
-from headwater.log import FILE_NAME, ConsumerOffset, Log
+from headwater.core.topic import Offset, TopicSpec
+from headwater.log import FILE_NAME, ConsumerOffset, Log, LogReader
+from headwater.log.lock import DirectoryLock
 from headwater.log.waiters import Waiters
 
 
@@ -63,26 +64,59 @@ def test_offsets_of_consumers_are_kept(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_file_of_the_first_version(tmp_path: Path) -> None:
-    """It gets what it lacks when it is opened for writing, and keeps what it has."""
+# What takes a file back to an earlier version.
+BACK = {
+    2: "DROP VIEW located; DROP TABLE place; DROP TABLE recent; DROP TABLE mark;"
+    "CREATE UNIQUE INDEX batch_place ON batch (topic, partition, base_offset); PRAGMA user_version=2",
+    1: "DROP TABLE consumer; PRAGMA user_version=1",
+}
+
+
+def old_file(directory: Path, version: int) -> None:
+    """Write a log as an earlier version did: two topics with records, and a checkpoint."""
 
     async def write() -> None:
-        async with Log.open(tmp_path) as log:
-            await log.create_topic("cats")
-            await (await log.topic("cats")).append([Record(b"one")])
+        async with Log.open(directory) as log:
+            for name in ("cats", "dogs"):
+                await log.create_topic(name)
+            for number in range(10):
+                await (await log.topic("cats" if number % 2 else "dogs")).append([Record(b"%d" % number)] * 2)
 
     asyncio.run(write())
-    connection = apsw.Connection(str(tmp_path / FILE_NAME))
-    connection.execute("DROP TABLE consumer; PRAGMA user_version=1")
+    connection = apsw.Connection(str(directory / FILE_NAME))
+    connection.execute("INSERT INTO checkpoint VALUES ('c', CAST('old' AS BLOB))")
+    for step in range(2, version - 1, -1):
+        connection.execute(BACK[step])
     connection.close()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_version(tmp_path: Path, version: int) -> None:
+    """It gets what it lacks when it is opened for writing, and keeps what it has."""
+    old_file(tmp_path, version)
 
     async def read() -> None:
         async with Log.open(tmp_path) as log:
-            assert [it.value for it in await (await log.topic("cats")).read()] == [b"one"]
+            cats = await log.topic("cats")
+            await cats.append([Record(b"new")])
+            assert [it.value for it in await cats.read(Offset.at(7))] == [b"7", b"9", b"9", b"new"]
+            assert await log.checkpoint("c") == b"old"
             await log.keep_offset(ConsumerOffset("a", "cats", 0, 1, 500))
             assert len(await log.kept_offsets()) == 1
 
     asyncio.run(read())
+
+
+def test_a_reader_brings_an_earlier_version_up_to_date(tmp_path: Path) -> None:
+    """A reader that comes first does it; while somebody writes the old file it says who."""
+    old_file(tmp_path, 2)
+    lock = DirectoryLock(tmp_path)
+    with pytest.raises(LogLockedError):
+        LogReader(tmp_path)
+    lock.release()
+    with LogReader(tmp_path) as reader:
+        assert reader.offsets("dogs", 0) == (0, 10)
+        assert reader.checkpoint("c") == b"old"
 
 
 def test_those_who_wait_and_go_away_are_forgotten() -> None:

@@ -20,6 +20,7 @@ from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
 from headwater.log import Log, Offset, Topic
 from headwater.sample import SampleApi
+from headwater.server.server import Server
 
 _PATIENCE = 30.0
 
@@ -35,7 +36,8 @@ def command(records: int, data_dir: Path | None) -> None:
     """Poll a sample API into a topic and print the records as they arrive.
 
     It runs the example of Fluvio's HTTP connector page, with two settings changed: the endpoint is a small API on this
-    machine, and the interval one second, so that there is something to see.
+    machine, and the interval one second, so that there is something to see. Stock Fluvio clients can read the topic
+    while it runs.
     """
     configure_logs("auto", "warning")
     with tempfile.TemporaryDirectory(prefix="headwater-demo-") as scratch:
@@ -60,7 +62,9 @@ That was a durable topic. Now your own endpoint:
   2. {command} run {config}
   3. {command} consume cat-facts -B          (in another terminal)
 or without a file:
-  {command} http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts"""
+  {command} http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts
+and for Fluvio's clients, in another terminal:
+  {command} up"""
 
 
 async def _demo(records: int, directory: Path) -> None:
@@ -71,9 +75,10 @@ async def _demo(records: int, directory: Path) -> None:
         settings = " ".join(f"--set {key}={value}" for key, value in overrides.items())
         name = _own_name()
         click.echo(f"{text.strip()}\n\n$ {name} run connect.yml {settings}\n$ {name} consume cat-facts", err=True)
-        async with Log.open(directory) as log, CurlFetcher() as fetcher:
+        async with Log.open(directory) as log, Server(log) as server, CurlFetcher() as fetcher:
             with suppress(TopicExistsError):
                 await log.create_topic("cat-facts")
+            click.echo(f"# any Fluvio client can read it meanwhile, at {server.endpoint}", err=True)
             stop = asyncio.Event()
             running = asyncio.create_task(Engine(log, fetcher).run(loaded.connectors, stop))
             printing = asyncio.create_task(_print(await log.topic("cat-facts"), records))

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 import uvloop
 
-from headwater.cli.options import config_options, data_dir
+from headwater.cli.options import config_options
+from headwater.cli.place import find_place, modules_of, place_options
 from headwater.cli.run import say_warnings
 from headwater.config import ConnectorConfig, load_files, secret_source
 from headwater.core.checkpoint import Checkpoint
@@ -35,8 +36,14 @@ _FATES = {"dead-letter": "would go to ", "skip": "would be left out", "fail": "t
 @click.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
 @config_options
-@data_dir
-def command(configs: tuple[Path, ...], secrets: Path | None, overrides: dict[str, str], data_dir: Path) -> int:
+@place_options
+def command(
+    configs: tuple[Path, ...],
+    secrets: Path | None,
+    overrides: dict[str, str],
+    profile: str | None,
+    data_dir: Path,
+) -> int:
     """Do one exchange for each connector and show it: request, response, records. Nothing is appended.
 
     With transforms the records are shown before them and after each.
@@ -48,7 +55,9 @@ def command(configs: tuple[Path, ...], secrets: Path | None, overrides: dict[str
     if any(config.chain for config in loaded.connectors):
         from headwater.transforms.library import Library, chains_of  # noqa: PLC0415 - only transforms pay for the import
 
-        chains = chains_of(Library(data_dir), loaded.connectors)
+        place = find_place(profile, data_dir).say()
+        used = sorted({link.transform.uses for config in loaded.connectors for link in config.chain})
+        chains = chains_of(Library(data_dir, asyncio.run(modules_of(place, used))), loaded.connectors)
     return uvloop.run(_try_all(loaded.connectors, chains))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,21 +22,39 @@ from headwater.server.server import Listen, Server, server_context
 logger = structlog.get_logger("headwater")
 
 
+# A name or an address, a bracketed IPv6 one, each with a port or without; or an IPv6 one as it is.
+_ADVERTISED = re.compile(
+    r"(?:(?P<host>[^\s:/\[\]]+)|\[(?P<bracketed>[0-9a-fA-F:.]+)\])(?::(?P<port>[0-9]+))?"
+    r"|(?P<bare>[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*)"
+)
+
+
 def _advertised(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str | None, int | None]:  # noqa: ARG001 - click's signature
     """Read HOST or HOST:PORT."""
     if value is None:
         return None, None
-    host, colon, port = value.rpartition(":")
-    if not colon or value.endswith("]"):
-        return value.strip("[]"), None
-    if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+    found = _ADVERTISED.fullmatch(value)
+    port = int(found["port"]) if found and found["port"] else None
+    if found is None or not (port is None or 0 < port < 65536):
         raise click.BadParameter(f"{value!r} is not of the form HOST or HOST:PORT")
-    return host.strip("[]"), int(port)
+    return found["host"] or found["bracketed"] or found["bare"], port
+
+
+def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001 - click's signature
+    """Refuse an empty address, which would be all of them."""
+    if not value.strip():
+        raise click.BadParameter("it names no address; 0.0.0.0 is all")
+    return value
 
 
 @click.command()
 @click.option(
-    "--listen", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on; 0.0.0.0 is all."
+    "--listen",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="HOST",
+    callback=_named,
+    help="The address to listen on; 0.0.0.0 is all.",
 )
 @click.option("--sc-port", type=click.IntRange(0, 65535), help="The port of profiles.  [default: 9003 if free]")
 @click.option("--spu-port", type=click.IntRange(0, 65535), help="The port of records.  [default: 9005 if free]")
@@ -80,6 +99,8 @@ def command(
         raise click.UsageError("--tls-cert and --tls-key go together.")
     if client_ca is not None and tls_cert is None:
         raise click.UsageError("--client-ca needs --tls-cert and --tls-key.")
+    if sc_port and sc_port == spu_port:
+        raise click.UsageError(f"--sc-port and --spu-port are both {sc_port}; each needs a port of its own.")
     tls = server_context(tls_cert, tls_key, client_ca) if tls_cert and tls_key else None
     host, port = advertise
     place = Listen(listen, sc_port, spu_port, host, port, tls)

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from headwater.core.errors import HeadwaterError
 from headwater.core.record import Record
 from headwater.core.topic import Receipt
 from headwater.fluvio.batch import HEADER_BYTES, MOST_BATCH_BYTES, EncodedBatch
@@ -75,7 +74,7 @@ class Sending:
         if not self._left and not self.future.done():
             self.future.set_result(joined(self._receipts))
 
-    def fail(self, error: HeadwaterError) -> None:
+    def fail(self, error: BaseException) -> None:
         """End with an error; what else is under way goes on, and nobody hears of it."""
         if not self.future.done():
             self.future.set_exception(error)
@@ -117,7 +116,7 @@ class Batch:
         for sending, first, count in self.shares:
             sending.settle(Receipt(self.partition, base_offset + first, count))
 
-    def fail(self, error: HeadwaterError) -> None:
+    def fail(self, error: BaseException) -> None:
         """Tell everybody who has records in it that they did not arrive."""
         for sending, _, _ in self.shares:
             sending.fail(error)

@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
                     await connection._loop.create_connection(
                         lambda: connection, endpoint.host, endpoint.port, ssl=target.tls, server_hostname=name
                     )
-                await connection._greet()
+                await connection._greet(target.connect_timeout)
         except (OSError, UnicodeError) as error:
             # A name of a host that cannot be one is an error of encoding.
             connection._break(unreachable(error, tried))
@@ -129,10 +129,10 @@ class Connection(asyncio.Protocol):
             raise
         return connection
 
-    async def _greet(self) -> None:
+    async def _greet(self, wait: timedelta) -> None:
         hello = ApiVersions(f"headwater/{__version__}", platform.system().lower(), platform.machine())
         self._theirs = {API_VERSIONS: self.endpoint.versions[API_VERSIONS]}
-        reply = await self.ask(API_VERSIONS, hello, ApiVersionsReply)
+        reply = await self.ask(API_VERSIONS, hello, ApiVersionsReply, wait)
         if reply.code:
             raise refused(reply.code, f"{self.endpoint} was asked for its versions")
         self._theirs = ranges_of(reply)

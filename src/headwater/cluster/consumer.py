@@ -27,7 +27,6 @@ from headwater.core.errors import (
 )
 from headwater.core.topic import Offset
 from headwater.fluvio.batch import StoredBatch
-from headwater.fluvio.errorcode import NAMES
 from headwater.fluvio.frame import MOST_FRAME
 from headwater.fluvio.invocation import Invocation
 from headwater.fluvio.records import (
@@ -46,7 +45,6 @@ from headwater.fluvio.records import (
 MAX_BYTES = 1_048_588
 # A stream that lasted so long was a good one: what broke it is not what broke the one before (seconds).
 _LASTED = 10.0
-_NO_SESSION = NAMES["FetchSessionNotFoud"]
 
 
 async def offsets(links: Links, topic: str, partition: int) -> tuple[int, int]:
@@ -86,8 +84,8 @@ class BatchStream:
 
     `start` is a place, or an offset that is taken as it is. Whole batches come, so the first may begin before it: the
     caller drops those records. The stream ends where the position reaches `until`, else only by an error, or when the
-    caller ends it; `async with` and `aclose` do so at once. A named `consumer` that the cluster keeps an offset for
-    begins behind that, whatever `start` says.
+    caller ends it with `async with` or `aclose`: leaving a loop does not, for another one may go on. A named `consumer`
+    that the cluster keeps an offset for begins behind that, whatever `start` says.
     """
 
     def __init__(
@@ -230,4 +228,4 @@ class BatchStream:
 
     def _refused(self, answer: PartitionFetched) -> Exception:
         error = refused(answer.code, f"cannot stream {self._name} from offset {self.position} on")
-        return AgainError(error) if answer.code.number in MOVED or answer.code.number == _NO_SESSION else error
+        return AgainError(error) if answer.code.number in MOVED else error

@@ -24,7 +24,7 @@ MOVED = frozenset(
     )
 )
 # What may pass without anybody asking differently.
-_PASSING = MOVED - {NAMES["TopicNotFound"]} | {NAMES["StorageError"]}
+_PASSING = MOVED - {NAMES["TopicNotFound"]} | {NAMES["StorageError"], NAMES["FetchSessionNotFoud"]}
 
 _KINDS: dict[str, type[HeadwaterError]] = {
     "OffsetOutOfRange": errors.OffsetOutOfRangeError,

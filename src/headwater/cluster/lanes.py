@@ -7,7 +7,10 @@ come meanwhile wait, and go together with the next.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
 
 import msgspec
 
@@ -15,7 +18,7 @@ from headwater.cluster.append import produce, results
 from headwater.cluster.batching import Batch, Pile, Sending
 from headwater.cluster.failure import MOVED, AgainError, refused
 from headwater.cluster.links import Links
-from headwater.core.errors import ClusterError, ClusterRefusedError, HeadwaterError
+from headwater.core.errors import BatchError, ClusterError, ClusterRefusedError, HeadwaterError
 from headwater.core.record import Record
 from headwater.fluvio.batch import HEADER_BYTES, encode_batch
 from headwater.fluvio.compression import Compression
@@ -23,6 +26,8 @@ from headwater.fluvio.records import PRODUCE, PartitionProduced, Produced
 
 # The lane of partitions that nobody leads as far as is known.
 _NOBODY = -1
+# How many batches of a partition are looked at for encoding ahead.
+_AHEAD = 256
 # A server that asks for more than this is not obeyed (seconds).
 _LONGEST_THROTTLE = 60.0
 
@@ -71,14 +76,16 @@ class _Lane:
 
 
 class Lanes:
-    """The lanes of one topic. Their tasks live in `group`; `released` is told the bytes of records that are done."""
+    """The lanes of one topic, each a task, from the first record on until `end`.
 
-    def __init__(
-        self, links: Links, freight: Freight, group: asyncio.TaskGroup, released: Callable[[int], None]
-    ) -> None:
+    `released` is told the bytes of records that are done. They may be ended in another task than the one that began
+    them, so they are not in a TaskGroup: `failure` is what it would raise, a mistake of ours in a lane.
+    """
+
+    def __init__(self, links: Links, freight: Freight, released: Callable[[int], None]) -> None:
+        self.failure: BaseException | None = None
         self._links = links
         self._freight = freight
-        self._group = group
         self._released = released
         self._loop = asyncio.get_running_loop()
         self._piles: dict[int, Pile] = {}
@@ -103,12 +110,23 @@ class Lanes:
         for lane in self._lanes.values():
             lane.rouse()
 
-    def end(self, error: HeadwaterError) -> None:
+    async def end(self, error: HeadwaterError) -> None:
         """Stop, and tell everybody who still waits."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What was under way has been put back by then.
+        self._drop(error)
+
+    def _drop(self, error: BaseException) -> None:
         for pile in self._piles.values():
             self._fail(pile.clear(), error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.failure = task.exception()
+            assert self.failure is not None
+            self._drop(self.failure)
 
     def _place(self, pile: Pile) -> None:
         """Give a pile to the lane of its leader."""
@@ -117,7 +135,9 @@ class Lanes:
         lane = self._lanes.get(number)
         if lane is None:
             lane = self._lanes[number] = _Lane(number)
-            self._tasks.append(self._group.create_task(self._run(lane)))
+            task = self._loop.create_task(self._run(lane))
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
         home = self._homes.get(pile.partition)
         if home is lane:
             return
@@ -169,10 +189,15 @@ class Lanes:
         """Send batches, and tell everybody what became of them; what may arrive later is put back."""
         links, freight = self._links, self._freight
         try:
-            entries = self._encoded(taken)
+            taken = self._encoded(taken)
+            entries = [(batch.partition, batch.encoded.data) for batch in taken if batch.encoded is not None]
+            if not entries:
+                return
             request = produce(freight.topic, entries, freight.acks, links.target.request_timeout)
             connection = links.asking_now(lane.number) or await links.asking(lane.number)
-            reply = await connection.ask(PRODUCE, request, Produced)
+            answer = connection.call(PRODUCE, request)
+            await self._encode_ahead(lane)
+            reply = connection.decoded(await answer, PRODUCE, Produced)
             outcomes = results(connection, reply, freight.topic, entries)
         except ClusterError as error:
             if error.retryable:
@@ -194,15 +219,32 @@ class Lanes:
         else:
             await self._recover(lane, trouble)
 
-    def _encoded(self, batches: Sequence[Batch]) -> list[tuple[int, bytes]]:
-        """Return the entries of a request. A batch that comes again goes as it went."""
+    def _encoded(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Encode batches, and return those that can be. One that comes again goes as it went."""
         now_ms = self._links.clock.time_ms()
-        entries = []
+        encoded = []
         for batch in batches:
-            if batch.encoded is None:
-                batch.encoded = encode_batch(batch.records, now_ms, self._freight.codec)
-            entries.append((batch.partition, batch.encoded.data))
-        return entries
+            try:
+                if batch.encoded is None:
+                    batch.encoded = encode_batch(batch.records, now_ms, self._freight.codec)
+                encoded.append(batch)
+            except (struct.error, OverflowError) as error:
+                self._fail([batch], BatchError(f"a record has a time that does not fit into a batch: {error}"))
+        return encoded
+
+    async def _encode_ahead(self, lane: _Lane) -> None:
+        """Encode what goes with the next request while the server works on this one."""
+        room = self._freight.request_bytes
+        now_ms = self._links.clock.time_ms()
+        for batch in [batch for pile in lane.piles.values() for batch in islice(pile.batches, _AHEAD)]:
+            room -= batch.size
+            if room < 0:
+                break
+            if batch.full and batch.encoded is None:
+                # Each time the event loop may send, and take an answer.
+                await asyncio.sleep(0)
+                with suppress(struct.error, OverflowError):  # which is told when its turn comes
+                    batch.encoded = encode_batch(batch.records, now_ms, self._freight.codec)
 
     def _settle(self, taken: Sequence[Batch], outcomes: Sequence[PartitionProduced]) -> HeadwaterError | None:
         """Take in what became of batches. Put back those whose leader is another one; return what was said of them."""
@@ -245,7 +287,7 @@ class Lanes:
         for partition, some in piles.items():
             self._piles[partition].put_back(some)
 
-    def _fail(self, batches: Iterable[Batch], error: HeadwaterError) -> None:
+    def _fail(self, batches: Iterable[Batch], error: BaseException) -> None:
         for batch in batches:
             batch.fail(error)
             self._released(batch.size - HEADER_BYTES)

@@ -79,10 +79,8 @@ class Producer:
             )
         self._partitions = topic.spec.partitions
         self._loop = asyncio.get_running_loop()
-        self._group = asyncio.TaskGroup()
-        await self._group.__aenter__()
         freight = Freight(self.topic, self._batch_bytes, self._request_bytes, codec, self._acks)
-        self._lanes = Lanes(self._links, freight, self._group, self._room.release)
+        self._lanes = Lanes(self._links, freight, self._room.release)
         return self
 
     async def _find_topic(self) -> Topic:
@@ -97,11 +95,7 @@ class Producer:
         finally:
             self._closed = ClusterUnreachableError(f"the producer of topic {self.topic} was closed", "closed")
             self._room.close(self._closed)
-            self._lanes.end(self._closed)
-            # The group is told of no error: it would wrap the one that leaves this, which callers want as it is.
-            await self._group.__aexit__(None, None, None)
-            # What was under way has been put back meanwhile.
-            self._lanes.end(self._closed)
+            await self._lanes.end(self._closed)
 
     async def send(self, records: Sequence[Record], partition: int | None = None) -> list[Receipt]:
         """Send records and return where they are, once that is acknowledged: a receipt for each run of offsets.
@@ -137,6 +131,8 @@ class Producer:
         """Return how many bytes records need, unless one is too large for this topic."""
         if self._closed is not None:
             raise self._closed
+        if self._lanes.failure is not None:
+            raise self._lanes.failure
         sizes = sizes_of(records)
         largest = max(sizes, default=0) - RECORD_OVERHEAD
         if largest > self._most_record:

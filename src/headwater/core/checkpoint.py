@@ -7,7 +7,7 @@ import msgspec
 from headwater.core.errors import LogCorruptError
 
 
-class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """All that a polling source remembers. It commits together with the records it stands for.
 
     `exchanges` and `records` count what was committed since the connector began; `scheduled` is the time of the last,

@@ -60,21 +60,22 @@ class SystemClock:
     def call_at(self, deadline: float, callback: Callable[[], None]) -> Cancellable:
         """Call back on a timer; a deadline that has passed is the next turn of the event loop."""
         if self._slack:
-            return self._share(deadline, callback)
+            timer = _Shared(callback)
+            number = int(deadline / self._slack) + 1
+            group = self._groups.get(number)
+            if group is None:
+                group = self._groups[number] = self._group(number)
+            group.append(timer)
+            return timer
         delay = deadline - time.monotonic()
         loop = asyncio.get_running_loop()
         return loop.call_later(delay + _ROUNDING, callback) if delay > 0 else loop.call_soon(callback)
 
-    def _share(self, deadline: float, callback: Callable[[], None]) -> Cancellable:
-        timer = _Shared(callback)
-        number = int(deadline / self._slack) + 1
-        group = self._groups.get(number)
-        if group is None:
-            group = self._groups[number] = []
-            delay = number * self._slack - time.monotonic()
-            asyncio.get_running_loop().call_later(max(0.0, delay + _ROUNDING), self._call, number)
-        group.append(timer)
-        return timer
+    def _group(self, number: int) -> list[_Shared]:
+        """Return a new group that is called at a multiple of the slack."""
+        delay = number * self._slack - time.monotonic() + _ROUNDING
+        asyncio.get_running_loop().call_later(max(0.0, delay), self._call, number)
+        return []
 
     def _call(self, number: int) -> None:
         for timer in self._groups.pop(number):

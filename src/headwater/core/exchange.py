@@ -17,7 +17,7 @@ class Decision(StrEnum):
     SKIPPED = "skipped"  # its time came while another was at work; the next entry tells of it
 
 
-class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
+class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One line of the ledger: one scheduled poll with all its attempts.
 
     Times are ms since the Unix epoch, `duration` is microseconds from the first request to the decision. `status` is
@@ -42,3 +42,16 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int | None = None
     skipped: int = 0
     rejected: int = 0
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_exchange(exchange: Exchange) -> bytes:
+    """Encode an entry as JSON; unknown fields of later versions are ignored when it is read."""
+    return _ENCODER.encode(exchange)
+
+
+def with_place(encoded: bytes, partition: int, offset: int) -> bytes:
+    """Return an encoded entry with the place of its records filled in, which nobody knew before."""
+    return b'%b,"partition":%d,"offset":%d}' % (encoded[:-1], partition, offset)

@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True):
     max_redirects: int = 10
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """One whole HTTP response.
 
     `version` is `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0` or `HTTP/3.0`. `headers` are those of the last response, names in

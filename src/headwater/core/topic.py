@@ -37,7 +37,7 @@ class TopicSpec(msgspec.Struct, frozen=True):
     system: bool = False
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Where an append went: `count` records from `base_offset` on."""
 
     partition: int

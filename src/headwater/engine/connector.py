@@ -47,8 +47,9 @@ _LONGEST_NAP = 30.0
 _LARGE = 256 * 1024
 _APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 
+# Members of an enum by name cost as much as five function calls in Python 3.11.
+_STORE, _RETRY, _FAIL, _ACCEPTED = Action.STORE, Action.RETRY, Action.FAIL, Decision.ACCEPTED
 _DECISIONS = {
-    Action.STORE: Decision.ACCEPTED,
     Action.EMPTY: Decision.EMPTY,
     Action.UNCHANGED: Decision.UNCHANGED,
     Action.RETRY: Decision.FAILED,
@@ -237,13 +238,14 @@ class Connector:
 
     def _answered(self, outcome: Response | FetchError) -> None:
         verdict = self._judge(outcome)
-        if verdict.action is Action.STORE and isinstance(outcome, Response):
+        if verdict.action is _STORE and isinstance(outcome, Response):
             if self._chain is None and len(outcome.body) < _LARGE:
-                self._harvest = harvest = self._reap(outcome, verdict, self._clock.time_ms())
+                now = self._started + self._duration // 1000
+                self._harvest = harvest = self._reap(outcome, verdict, now)
                 self._target.store(harvest.append, self._on_receipt)
             else:
                 self._hand_over(partial(self._store, outcome, verdict))
-        elif verdict.action is Action.RETRY and not self._stopping:
+        elif verdict.action is _RETRY and not self._stopping:
             self._hand_over(partial(self._try_again, outcome, verdict))
         else:
             self._follow(self._conclude(outcome, verdict))
@@ -274,7 +276,10 @@ class Connector:
 
     def _entry(self, outcome: Response | FetchError, verdict: Verdict, records: int = 0) -> Exchange:
         """Return the ledger entry of the poll under way."""
-        response = outcome if isinstance(outcome, Response) else None
+        status = received = None
+        if isinstance(outcome, Response):
+            status, received = outcome.status, outcome.received
+        accepted = verdict.action is _STORE
         reason = self._told(verdict.reason)
         if self._skipped:
             reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
@@ -283,13 +288,13 @@ class Connector:
             self._scheduled,
             self._started,
             self._duration,
-            _DECISIONS[verdict.action],
+            _ACCEPTED if accepted else _DECISIONS[verdict.action],
             reason,
-            None if response is None else response.status,
-            0 if response is None else response.received,
+            status,
+            received or 0,
             self._attempts,
             records,
-            self._topic if verdict.action is Action.STORE else None,
+            self._topic if accepted else None,
             skipped=self._skipped,
         )
 
@@ -301,10 +306,10 @@ class Connector:
     def _conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
         """Enter a poll that leaves no record into the ledger; return for how many seconds the server wants quiet."""
         self._note(self._entry(outcome, verdict))
-        if verdict.action is Action.FAIL or verdict.action is Action.RETRY:
+        if verdict.action is _FAIL or verdict.action is _RETRY:
             hint = outcome.hint if isinstance(outcome, FetchError) else ""
             self._bad(verdict.slug, self._told(verdict.reason), hint)
-            return verdict.wait if verdict.action is Action.FAIL else 0.0
+            return verdict.wait if verdict.action is _FAIL else 0.0
         self._good()
         return 0.0
 
@@ -334,11 +339,12 @@ class Connector:
         self._skipped = 0
         self._checkpoint = harvest.checkpoint
         counters, exchange = self._counters, harvest.exchange
-        counters.decisions[Decision.ACCEPTED] += 1
+        counters.decisions[_ACCEPTED] += 1
         counters.records += exchange.records
         counters.rejected += exchange.rejected
         counters.last_record = harvest.at
-        self._good()
+        if counters.failing_since is not None:
+            self._good()
 
     # What all three share.
 
@@ -384,11 +390,11 @@ class Connector:
 
     async def _try_again(self, outcome: Response | FetchError, verdict: Verdict) -> None:
         """Finish a poll whose first attempt is worth another."""
-        while verdict.action is Action.RETRY and not self._stopping:
+        while verdict.action is _RETRY and not self._stopping:
             await self._wait(self._clock.monotonic() + verdict.wait)
             outcome = await self._attempt()
             verdict = self._judge(outcome)
-        if verdict.action is Action.STORE and isinstance(outcome, Response):
+        if verdict.action is _STORE and isinstance(outcome, Response):
             await self._store(outcome, verdict)
         else:
             self._advance(self._conclude(outcome, verdict))
@@ -481,8 +487,6 @@ class Connector:
             )
 
     def _good(self) -> None:
-        if self._counters.failing_since is None:
-            return
         change = self._health.good(self._clock.monotonic())
         if change is not None:
             self._counters.failing_since = None

@@ -6,7 +6,6 @@ Does not store it. It may run in a thread: whatever it reads stands still until 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,8 +24,7 @@ from headwater.sources.poll import Poll
 from headwater.transforms.chain import Chain, Rejection
 
 
-@dataclass(slots=True)
-class Harvest:
+class Harvest(msgspec.Struct, frozen=True, gc=False):
     """What an accepted response leaves: `append` commits `checkpoint` and `exchange`; transforms refused `rejections`.
 
     `at` is when it was reaped, ms since the Unix epoch.

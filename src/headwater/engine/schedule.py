@@ -15,7 +15,7 @@ from cronsim import CronSim
 _MOST_MISSED = 100_000
 
 
-class Tick(msgspec.Struct, frozen=True):
+class Tick(msgspec.Struct, frozen=True, gc=False):
     """One scheduled time, seconds on the schedule's own scale, and how many before it were skipped."""
 
     at: float

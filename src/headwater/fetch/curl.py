@@ -7,6 +7,7 @@ decided in `redirect` and `failure`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from functools import partial
 from time import monotonic
@@ -21,14 +22,16 @@ from headwater.core.http import Deliver, Request, Response
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
 from headwater.fetch.handle import Handle
-from headwater.fetch.lane import CAPACITY, Lane, Sockets
+from headwater.fetch.lane import CAPACITY, Lane
 from headwater.fetch.limits import raise_file_limit
-from headwater.fetch.redirect import follow
+from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.trust import ca_bundle
 
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
 _IDLE_HANDLES = 1024
+# Where libcurl looks for proxies of http and https.
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class _Transfer:
@@ -63,12 +66,13 @@ class CurlFetcher:
     def __init__(self, *, most_in_flight: int | None = None, trusted: str | None = None) -> None:
         self._most = most_in_flight or max(16, min(_MOST_IN_FLIGHT, raise_file_limit() // 2))
         self._trusted = trusted or ca_bundle()
+        self._proxies = any(os.environ.get(name) for name in _PROXY_VARIABLES)
         self._flying: dict[pycurl.Curl, _Transfer] = {}
         self._queue: deque[_Transfer] = deque()
         # By the identity of the request that each was set up for last; the longest unused first.
         self._idle: dict[int, Handle] = {}
         self._lanes: list[Lane] = []
-        self._sockets = Sockets()
+        self._last: Lane | None = None
         self._awaited: set[asyncio.Future[Response | FetchError]] = set()
 
     async def __aenter__(self) -> Self:
@@ -92,6 +96,7 @@ class CurlFetcher:
         for lane in self._lanes:
             lane.close()
         self._lanes.clear()
+        self._last = None
 
     def begin(self, request: Request, deliver: Deliver) -> Cancellable:
         """Begin one exchange. See `headwater.core.http.Fetcher`."""
@@ -150,24 +155,27 @@ class CurlFetcher:
         lane.add(handle.curl)
 
     def _lane(self) -> Lane:
-        """Return the first lane that has room, so that few exchanges share few connections."""
-        for lane in self._lanes:
-            if lane.load < CAPACITY:
-                return lane
-        self._lanes.append(Lane(self._on_ended, self._sockets))
+        """Return the lane of the last exchange, or else the first that has room, so that few share few connections."""
+        if self._last is not None and self._last.load < CAPACITY:
+            return self._last
+        self._last = next((lane for lane in self._lanes if lane.load < CAPACITY), None) or self._another_lane()
+        return self._last
+
+    def _another_lane(self) -> Lane:
+        self._lanes.append(Lane(self._finish, self._fail))
         return self._lanes[-1]
+
+    def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
+        """Tell the lanes, so that a handle need not be told of its lane for each exchange: new sockets are rare."""
+        for lane in self._lanes:
+            lane.forget(descriptor)
+        return pycurl.SOCKOPT_OK
 
     def _handle_for(self, request: Request) -> Handle:
         handle = self._idle.pop(id(request), None)
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
-        return handle or Handle(self._trusted, self._sockets.on_new)
-
-    def _on_ended(self, curl: pycurl.Curl, code: int, said: str) -> None:
-        if code:
-            self._fail(curl, code, said)
-        else:
-            self._finish(curl)
+        return handle or Handle(self._trusted, self._on_new_socket, proxies=self._proxies)
 
     def _stop(self, transfer: _Transfer) -> None:
         """Cut the connection of an exchange, or take it out of the queue."""
@@ -211,11 +219,12 @@ class CurlFetcher:
         transfer = self._flying[curl]
         handle = transfer.handle
         assert handle is not None
-        outcome: Response | FetchError | None
+        outcome: Response | FetchError
         following: Request | None = None
         try:
             outcome = handle.response(monotonic() - transfer.started, transfer.followed)
-            following = follow(transfer.request, outcome, followed=transfer.followed)
+            if outcome.status in REDIRECTS:
+                following = follow(transfer.request, outcome, followed=transfer.followed)
         except FetchError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging

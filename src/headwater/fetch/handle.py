@@ -26,15 +26,29 @@ _remembered: dict[bytes, tuple[str, str]] = {}
 class Handle:
     """An easy handle. `size` counts the bytes of the body so far, after decompression.
 
-    `trusted` is the file of certificate authorities; `on_socket` hears of each new socket.
+    `trusted` is the file of certificate authorities; `on_socket` hears of each new socket; `proxies` is whether the
+    environment names any.
     """
 
-    __slots__ = ("_head", "_lines", "_on_socket", "_timeout", "_trusted", "body", "curl", "headers", "request", "size")
+    __slots__ = (
+        "_head",
+        "_lines",
+        "_on_socket",
+        "_proxies",
+        "_seconds",
+        "_trusted",
+        "body",
+        "curl",
+        "headers",
+        "request",
+        "size",
+    )
 
-    def __init__(self, trusted: str, on_socket: NewSocket) -> None:
+    def __init__(self, trusted: str, on_socket: NewSocket, *, proxies: bool = True) -> None:
         self._trusted = trusted
+        self._proxies = proxies
         self._on_socket = on_socket
-        self._timeout = 0
+        self._seconds = 0.0
         # The lines before the body of the last response, and what they say.
         self._lines: list[bytes] = []
         self._head: tuple[int, str, Headers] = (0, "", ())
@@ -56,15 +70,14 @@ class Handle:
             self.request = None
             self._configure(request)
             self.request = request
-        timeout = max(1, int(seconds * 1000))
-        if timeout != self._timeout:
-            self.curl.setopt(pycurl.TIMEOUT_MS, timeout)
-            self._timeout = timeout
+        if seconds != self._seconds:
+            self.curl.setopt(pycurl.TIMEOUT_MS, max(1, int(seconds * 1000)))
+            self._seconds = seconds
 
     def _configure(self, request: Request) -> None:
         setopt = self.curl.setopt
         self.curl.reset()
-        self._timeout = 0
+        self._seconds = 0.0
         setopt(pycurl.URL, request.url)
         setopt(pycurl.NOSIGNAL, 1)
         setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -72,6 +85,9 @@ class Handle:
         setopt(pycurl.ACCEPT_ENCODING, "")
         setopt(pycurl.TCP_KEEPALIVE, 1)
         setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(request.connect_timeout * 1000)))
+        if not self._proxies:
+            # Otherwise libcurl looks for them in the environment, six names for each exchange.
+            setopt(pycurl.PROXY, "")
         if request.url[:5].lower() == "https":
             setopt(pycurl.CAINFO, self._trusted)
         headers = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]

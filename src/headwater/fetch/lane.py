@@ -33,27 +33,9 @@ _ACTIONS = {
     select.EPOLLIN | select.EPOLLRDHUP: pycurl.CSELECT_IN,
 }
 
-# What is called for each transfer that has ended: the handle, libcurl's code (0 is good) and its words.
-Ended = Callable[[pycurl.Curl, int, str], None]
-
-
-class Sockets:
-    """What the lanes of one fetcher know of their sockets: what each is watched for, and which are parked.
-
-    A parked one belongs to an idle connection: it stays registered, for it is nearly always wanted for the next poll.
-    """
-
-    __slots__ = ("parked", "watched")
-
-    def __init__(self) -> None:
-        self.watched: dict[int, int] = {}
-        self.parked: set[int] = set()
-
-    def on_new(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
-        """Forget what was known of an earlier socket of the same number; the kernel forgot it when it was closed."""
-        self.watched.pop(descriptor, None)
-        self.parked.discard(descriptor)
-        return pycurl.SOCKOPT_OK
+# What is called for each transfer that has ended: its handle, and for a failed one libcurl's code and words.
+Done = Callable[[pycurl.Curl], None]
+Failed = Callable[[pycurl.Curl, int, str], None]
 
 
 class Lane:
@@ -61,8 +43,9 @@ class Lane:
 
     __slots__ = (
         "_deadline",
-        "_ended",
+        "_done",
         "_epoll",
+        "_failed",
         "_kick",
         "_loop",
         "_multi",
@@ -72,12 +55,14 @@ class Lane:
         "load",
     )
 
-    def __init__(self, ended: Ended, sockets: Sockets) -> None:
+    def __init__(self, done: Done, failed: Failed) -> None:
         self.load = 0
-        self._ended = ended
+        self._done = done
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._watched = sockets.watched
-        self._parked = sockets.parked
+        self._watched: dict[int, int] = {}
+        # Sockets of idle connections stay registered, for they are nearly always wanted for the next poll.
+        self._parked: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._kick: asyncio.Handle | None = None
@@ -107,6 +92,11 @@ class Lane:
         self._multi.close()
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
+
+    def forget(self, descriptor: int) -> None:
+        """Forget what was known of an earlier socket of this number; the kernel forgot it when it was closed."""
+        self._watched.pop(descriptor, None)
+        self._parked.discard(descriptor)
 
     def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
         """Watch a socket for libcurl, or park it."""
@@ -178,8 +168,8 @@ class Lane:
         while True:
             queued, good, bad = self._multi.info_read()
             for curl in good:
-                self._ended(curl, 0, "")
+                self._done(curl)
             for curl, code, said in bad:
-                self._ended(curl, code, said)
+                self._failed(curl, code, said)
             if not queued:
                 return

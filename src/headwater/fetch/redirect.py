@@ -9,7 +9,7 @@ import msgspec
 from headwater.core.errors import RedirectError
 from headwater.core.http import Request, Response, ascii_url
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _OF_THE_BODY = frozenset({"content-type", "content-length", "content-encoding", "content-language", "content-location"})
@@ -28,7 +28,7 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
     `followed` counts the redirects before. Across origins, credentials and secret headers stay behind. Raises
     RedirectError for too many, or for one to a place that is not http or https.
     """
-    if response.status not in _REDIRECTS:
+    if response.status not in REDIRECTS:
         return None
     location = response.header("location")
     if location is None:

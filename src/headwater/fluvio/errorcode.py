@@ -102,6 +102,8 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 _TAG = number(">h")
+# Characters of a text that says what is wrong: it is for people, and the wire has bounds.
+_LONGEST_SAID = 2000
 _KNOWN: dict[int, _Known] = {
     -1: _Known("UnknownServerError", "An unknown server error occurred"),
     0: _Known("None", "no error"),
@@ -182,8 +184,13 @@ def _hints(tag: int) -> Sequence[Any]:
 
 
 def code(name: str, *details: Any) -> ErrorCode:
-    """Return an error code by Fluvio's name of it."""
-    return ErrorCode(NAMES[name], details)
+    """Return an error code by Fluvio's name of it; a text that comes along is cut to what the wire takes."""
+    return ErrorCode(NAMES[name], tuple([clipped(it) if isinstance(it, str) else it for it in details]))
+
+
+def clipped(text: str) -> str:
+    """Return a text that the wire takes, though it may repeat what was sent."""
+    return text if len(text) <= _LONGEST_SAID else text[:_LONGEST_SAID] + "…"
 
 
 # What the log and the transforms raise, and Fluvio's code for it; the first that fits.

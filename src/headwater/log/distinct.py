@@ -52,7 +52,7 @@ def _backwards(connection: apsw.Connection, place: tuple[int, int]) -> Iterator[
     before = 2**63 - 1
     while found := fetch(
         connection,
-        "SELECT base_offset, count, max_timestamp, data FROM batch WHERE topic=? AND partition=? AND base_offset < ? "
+        "SELECT base_offset, count, max_timestamp, data FROM located WHERE topic=? AND partition=? AND base_offset < ? "
         "ORDER BY base_offset DESC LIMIT ?",
         (*place, before, _ROWS),
     ):

@@ -22,7 +22,7 @@ from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
-from headwater.log.schema import FILE_NAME, open_writer, stored_checkpoint
+from headwater.log.schema import FILE_NAME, open_writer
 from headwater.log.topic import Topic
 from headwater.log.values import Append, ConsumerOffset, TopicInfo
 from headwater.log.waiters import Waiters
@@ -79,6 +79,7 @@ class Log:
         """Commit what is queued, end the writer, give the directory back."""
         self._retaining.cancel()
         self._reader.close()
+        self._writer.refuse()
         await asyncio.shield(asyncio.to_thread(self._writer.close))
         self._lock.release()
 
@@ -133,6 +134,10 @@ class Log:
         """Return a future that is done when a topic has been made, deleted or changed after this call."""
         return self._watchers.add()
 
+    def tell_of_topics(self) -> None:
+        """Have everybody who waits for changes of topics look."""
+        self._watchers.wake()
+
     async def keep_offset(self, offset: ConsumerOffset) -> None:
         """Remember how far a consumer has got. Raises TopicNotFoundError or LogError."""
         await self._do(partial(consumers.keep, offset=offset))
@@ -184,7 +189,7 @@ class Log:
 
         It is the one after every append that was submitted before this call, also of a connector that was cancelled.
         """
-        return await self._do(lambda transaction: stored_checkpoint(transaction.connection, connector))
+        return await self._do(lambda transaction: transaction.state.checkpoint(connector))
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""

@@ -13,7 +13,7 @@ from headwater.core.exchange import Exchange
 from headwater.core.topic import TopicSpec
 from headwater.fluvio.batch import StoredBatch
 from headwater.log.failure import mapped
-from headwater.log.schema import FILE_NAME, fetch, open_reader, stored_checkpoint
+from headwater.log.schema import FILE_NAME, fetch, open_reader, stored_checkpoint, stored_span
 from headwater.log.values import TopicInfo
 
 _ENTRY = msgspec.json.Decoder(Exchange)
@@ -62,15 +62,8 @@ class LogReader:
     def offsets(self, name: str, partition: int) -> tuple[int, int]:
         """Return the offset of the first record and of the next one to come."""
         info = self._partition(name, partition)
-        span = self._rows("SELECT start, next FROM span WHERE topic=? AND partition=?", info.id, partition)
-        start, following = span[0] if span else (0, 0)
-        last = self._rows(
-            "SELECT base_offset + count FROM batch WHERE topic=? AND partition=? ORDER BY base_offset DESC LIMIT 1",
-            info.id,
-            partition,
-        )
-        end = max(following, last[0][0] if last else 0)
-        return start, end
+        with mapped(self._path):
+            return stored_span(self._connection, info.id, partition)
 
     def read(
         self, name: str, partition: int, offset: int, max_bytes: int, *, topic_id: int | None = None
@@ -88,8 +81,8 @@ class LogReader:
         size = 0
         with mapped(self._path):
             cursor = self._connection.execute(
-                "SELECT base_offset, count, data FROM batch WHERE topic=?1 AND partition=?2 AND base_offset >= ifnull("
-                "(SELECT base_offset FROM batch WHERE topic=?1 AND partition=?2 AND base_offset <= ?3 "
+                "SELECT base_offset, count, data FROM located WHERE topic=?1 AND partition=?2 AND base_offset >= "
+                "ifnull((SELECT base_offset FROM located WHERE topic=?1 AND partition=?2 AND base_offset <= ?3 "
                 "ORDER BY base_offset DESC LIMIT 1), ?3) ORDER BY base_offset LIMIT ?4",
                 (info.id, partition, offset, _MOST_ROWS),
             )

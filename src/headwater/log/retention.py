@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headwater.core.topic import TopicSpec
-from headwater.log.schema import fetch
+from headwater.log.schema import delete_batches, fetch
 from headwater.log.values import TopicInfo
 
 if TYPE_CHECKING:
@@ -68,13 +68,15 @@ def _retain_partition(transaction: Transaction, info: TopicInfo, partition: int,
     place = (info.id, partition)
     size = 0
     if spec.max_partition_bytes is not None:
-        rows = fetch(connection, "SELECT ifnull(sum(length(data)), 0) FROM batch WHERE topic=? AND partition=?", place)
+        rows = fetch(
+            connection, "SELECT ifnull(sum(length(data)), 0) FROM located WHERE topic=? AND partition=?", place
+        )
         size = rows[0][0]
 
     def oldest(limit: int) -> list[Kept]:
         rows = fetch(
             connection,
-            "SELECT base_offset, max_timestamp, length(data) FROM batch WHERE topic=? AND partition=? "
+            "SELECT base_offset, max_timestamp, length(data) FROM located WHERE topic=? AND partition=? "
             "ORDER BY base_offset LIMIT ?",
             (*place, limit),
         )
@@ -87,9 +89,9 @@ def _retain_partition(transaction: Transaction, info: TopicInfo, partition: int,
     count = expired(batches, spec, now_ms=now_ms, size=size)
     following = transaction.state.next_offset(info.id, partition)
     last = batches[count - 1].base_offset
-    connection.execute("DELETE FROM batch WHERE topic=? AND partition=? AND base_offset <= ?", (*place, last))
+    delete_batches(connection, "topic=?1 AND partition=?2 AND base_offset <= ?3", (*place, last))
     left = fetch(
-        connection, "SELECT base_offset FROM batch WHERE topic=? AND partition=? ORDER BY base_offset LIMIT 1", place
+        connection, "SELECT base_offset FROM located WHERE topic=? AND partition=? ORDER BY base_offset LIMIT 1", place
     )
     start = left[0][0] if left else following
     connection.execute("INSERT OR REPLACE INTO span VALUES (?, ?, ?, ?)", (*place, start, following))

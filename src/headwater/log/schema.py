@@ -1,4 +1,10 @@
-"""Owns the tables of the log's one file, and how a connection to it is opened. Knows no record."""
+"""Owns the tables of the log's one file, and how a connection to it is opened. Knows no record.
+
+Commits of many connectors touch many topics, and a page that is touched at all is written whole. So a commit adds
+rows only at the ends of tables: `batch`, `recent` (an index of few pages), `mark` (checkpoints), `ledger`. Every few
+thousand rows they are folded into `place` and `checkpoint`, where each page then takes many of them. Readers use the
+view `located`, which merges both indexes, and `stored_checkpoint`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +15,12 @@ import apsw
 
 from headwater.core.errors import LogCorruptError, LogError
 from headwater.log.failure import mapped
+from headwater.log.lock import DirectoryLock
 
 FILE_NAME = "headwater.db"
 # "HWTR": tells file(1) and us whose file it is.
 _APPLICATION = 0x48575452
-_VERSION = 2
+_VERSION = 3
 
 # A plain rowid table with a unique index takes appends two to six times faster than WITHOUT ROWID.
 _TABLES = """
@@ -62,6 +69,35 @@ CREATE TABLE consumer (
     PRIMARY KEY (topic, partition, name)
 ) WITHOUT ROWID;
 """,
+    2: """
+CREATE TABLE place (
+    topic INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    base_offset INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition, base_offset)
+) WITHOUT ROWID;
+CREATE TABLE recent (
+    topic INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    base_offset INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition, base_offset)
+) WITHOUT ROWID;
+CREATE VIEW located AS
+    SELECT place.topic, place.partition, place.base_offset, id, count, max_timestamp, data
+    FROM place JOIN batch ON id = place.batch
+    UNION ALL
+    SELECT recent.topic, recent.partition, recent.base_offset, id, count, max_timestamp, data
+    FROM recent JOIN batch ON id = recent.batch;
+CREATE TABLE mark (
+    seq INTEGER PRIMARY KEY,
+    connector TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+INSERT INTO place SELECT topic, partition, base_offset, id FROM batch ORDER BY topic, partition, base_offset;
+DROP INDEX batch_place;
+""",
 }
 
 
@@ -99,24 +135,40 @@ def _bring_up_to_date(connection: apsw.Connection) -> None:
 
 
 def open_reader(path: Path) -> apsw.Connection:
-    """Open the file for reading, in any process, while it is written or not. Raises LogError."""
+    """Open the file for reading, in any process, while it is written or not. Raises LogError.
+
+    A file of an earlier version is brought up to date first, which needs that nobody writes it.
+    """
     if not path.exists():
         raise LogError(
             f"there is no log in {path.parent}", hint="'headwater run' makes one, or name another --data-dir"
         )
     with mapped(path):
-        try:
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        except apsw.CantOpenError:
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            connection.set_busy_timeout(10_000)
-            connection.pragma("query_only", 1)
-            connection.pragma("cache_size", -4 * 1024)
-            _check_owner(connection, path)
-        except BaseException:
+        connection = _connect(path)
+        if 0 < connection.pragma("user_version") < _VERSION:
             connection.close()
-            raise
+            lock = DirectoryLock(path.parent)
+            try:
+                open_writer(path).close()
+            finally:
+                lock.release()
+            connection = _connect(path)
+    return connection
+
+
+def _connect(path: Path) -> apsw.Connection:
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    except apsw.CantOpenError:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(10_000)
+        connection.pragma("query_only", 1)
+        connection.pragma("cache_size", -4 * 1024)
+        _check_owner(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -128,8 +180,35 @@ def fetch(connection: apsw.Connection, sql: str, bindings: tuple[str | int | Non
 
 def stored_checkpoint(connection: apsw.Connection, connector: str) -> bytes | None:
     """Return the encoded checkpoint of a connector as this connection sees it, None when it has none."""
-    rows = fetch(connection, "SELECT data FROM checkpoint WHERE connector=?", (connector,))
-    return rows[0][0] if rows else None
+    rows = fetch(
+        connection,
+        "SELECT ifnull((SELECT data FROM mark WHERE connector=?1 ORDER BY seq DESC LIMIT 1), "
+        "(SELECT data FROM checkpoint WHERE connector=?1))",
+        (connector,),
+    )
+    data: bytes | None = rows[0][0]
+    return data
+
+
+def stored_span(connection: apsw.Connection, topic: int, partition: int) -> tuple[int, int]:
+    """Return the offset of the first record of a partition and of the next one to come, as this connection sees it."""
+    place = (topic, partition)
+    # Where retention has deleted everything, only the span knows.
+    span = fetch(connection, "SELECT start, next FROM span WHERE topic=? AND partition=?", place)
+    start, following = span[0] if span else (0, 0)
+    last = fetch(
+        connection,
+        "SELECT base_offset, count FROM located WHERE topic=? AND partition=? ORDER BY base_offset DESC LIMIT 1",
+        place,
+    )
+    return start, max(following, sum(last[0])) if last else following
+
+
+def delete_batches(connection: apsw.Connection, where: str, bindings: tuple[int, ...]) -> None:
+    """Delete batches; `where` may name topic, partition and base_offset."""
+    connection.execute(f"DELETE FROM batch WHERE id IN (SELECT id FROM located WHERE {where})", bindings)  # noqa: S608 - ours
+    for table in ("place", "recent"):
+        connection.execute(f"DELETE FROM {table} WHERE {where}", bindings)  # noqa: S608 - ours
 
 
 def _check_owner(connection: apsw.Connection, path: Path) -> None:

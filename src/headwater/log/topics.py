@@ -8,6 +8,7 @@ import msgspec
 
 from headwater.core.errors import TopicExistsError, TopicNotFoundError
 from headwater.core.topic import TopicSpec
+from headwater.log.schema import delete_batches
 from headwater.log.values import TopicInfo
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def delete(transaction: Transaction, name: str) -> None:
     state = transaction.state
     info = _found(transaction, name)
     del state.topics[name]
-    for table in ("batch", "span", "consumer"):
+    delete_batches(transaction.connection, "topic=?1", (info.id,))
+    for table in ("span", "consumer"):
         transaction.connection.execute(f"DELETE FROM {table} WHERE topic=?", (info.id,))  # noqa: S608 - fixed words
     transaction.connection.execute("DELETE FROM topic WHERE id=?", (info.id,))
     for place in [place for place in state.next if place[0] == info.id]:

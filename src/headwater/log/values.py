@@ -38,7 +38,7 @@ class Beside(msgspec.Struct, frozen=True):
     partition: int | None = None
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
 
     `beside` are batches for other partitions or topics, which commit with the rest. Without a `topic` nothing is

@@ -24,29 +24,24 @@ from headwater.core.errors import (
     PartitionNotFoundError,
     TopicNotFoundError,
 )
-from headwater.core.exchange import Exchange
-from headwater.core.topic import Deduplication, Receipt, TopicSpec
-from headwater.core.window import Window
+from headwater.core.exchange import Exchange, encode_exchange, with_place
+from headwater.core.topic import Receipt
 from headwater.fluvio.batch import EncodedBatch, with_base_offset
-from headwater.log.distinct import check_readable, distinct, window_of
+from headwater.log.distinct import check_readable, distinct
 from headwater.log.failure import translate
-from headwater.log.schema import fetch
+from headwater.log.transaction import State, Transaction
 from headwater.log.values import Append, TopicInfo
 
 # One commit takes at most this much, so that nobody waits long for the fsync of others.
 _MOST_ITEMS = 4096
 _MOST_BYTES = 32 * 1024 * 1024
-# Ledger entries kept of each connector, and deleted in groups of this many.
-KEPT_ENTRIES = 100
-_EVICT_FROM = 256
 # Notes wait at most this long for a commit to ride with (seconds), and at most this many wait.
 _NOTE_PAUSE = 1.0
 _MOST_NOTES = 20_000
 _NEVER = float("inf")
-_ENTRY = msgspec.json.Encoder()
-# apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
-# one step. The sizes are few, so that the statements stay prepared.
-_GROUPS = (64, 16, 4, 1)
+# What may wait for others at all waits twice as long as the last commit took, so that no more than a third of the time
+# goes into committing; but no longer than this (seconds).
+_SHARE, _LONGEST_LINGER = 2.0, 0.05
 
 Work = Callable[["Transaction"], Any]
 # Takes the result of work, or the HeadwaterError that it failed with.
@@ -54,101 +49,12 @@ Receive = Callable[[Any], None]
 Outcome = tuple[Receive, Any]
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """One thing to do in a transaction: an append or other work, and who receives its result."""
 
     work: Append | Work
     receive: Receive
     size: int
-
-
-class Transaction:
-    """What work may use in a transaction: the connection, and the state that is rolled back with it."""
-
-    __slots__ = ("batches", "checkpoints", "connection", "entries", "state", "touched")
-
-    def __init__(self, connection: apsw.Connection, state: State) -> None:
-        self.connection = connection
-        self.state = state
-        self.batches: list[tuple[object, ...]] = []
-        self.checkpoints: dict[str, bytes] = {}
-        self.entries: list[tuple[object, ...]] = []
-        self.touched: set[int] = set()
-
-    def flush(self) -> None:
-        """Write the rows that have gathered."""
-        insert_rows(self.connection, "batch (topic, partition, base_offset, count, max_timestamp, data)", self.batches)
-        insert_rows(self.connection, "checkpoint (connector, data)", list(self.checkpoints.items()), replace=True)
-        insert_rows(self.connection, "ledger", self.entries)
-        self.batches, self.checkpoints, self.entries = [], {}, []
-
-
-class State:
-    """What the writer knows by heart: topics, next offsets, the ledger's sequence. Read anew after a failure."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        decode = msgspec.json.Decoder(TopicSpec).decode
-        rows = fetch(connection, "SELECT id, name, created, spec FROM topic")
-        self.topics = {name: TopicInfo(name, id_, created, decode(spec)) for id_, name, created, spec in rows}
-        self.next: dict[tuple[int, int], int] = {}
-        self.turns: dict[int, int] = {}
-        self.windows: dict[tuple[int, int], Window] = {}
-        self.kept: dict[str, deque[int]] = {}
-        self.evicted: list[int] = []
-        self.sequence = 0
-        for seq, connector in fetch(connection, "SELECT seq, connector FROM ledger ORDER BY seq"):
-            self.kept.setdefault(connector, deque()).append(seq)
-            self.sequence = seq
-
-    def next_offset(self, topic: int, partition: int) -> int:
-        """Return the offset that the next record of a partition gets."""
-        known = self.next.get((topic, partition))
-        if known is None:
-            rows = fetch(
-                self._connection,
-                "SELECT max(ifnull((SELECT next FROM span WHERE topic=?1 AND partition=?2), 0), "
-                "ifnull((SELECT base_offset + count FROM batch WHERE topic=?1 AND partition=?2 "
-                "ORDER BY base_offset DESC LIMIT 1), 0))",
-                (topic, partition),
-            )
-            known = int(rows[0][0])
-            self.next[topic, partition] = known
-        return known
-
-    def window(self, info: TopicInfo, deduplication: Deduplication, partition: int) -> Window:
-        """Return the window in which a partition tells repeats. What this transaction has gathered must be written."""
-        place = (info.id, partition)
-        window = self.windows.get(place)
-        if window is None:
-            window = self.windows[place] = window_of(self._connection, deduplication, place)
-        return window
-
-    def enter(self, entry: Exchange) -> tuple[object, ...]:
-        """Return the row of a ledger entry, and mark the connector's oldest for deletion when it has too many."""
-        self.sequence += 1
-        kept = self.kept.get(entry.connector)
-        if kept is None:
-            kept = self.kept[entry.connector] = deque()
-        kept.append(self.sequence)
-        if len(kept) > KEPT_ENTRIES:
-            self.evicted.append(kept.popleft())
-        return (self.sequence, entry.connector, _ENTRY.encode(entry))
-
-
-def insert_rows(
-    connection: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]], *, replace: bool = False
-) -> None:
-    """Insert rows with as few steps as possible. `table` may name columns."""
-    start = 0
-    verb = "INSERT OR REPLACE" if replace else "INSERT"
-    for group in _GROUPS:
-        while len(rows) - start >= group:
-            chunk = rows[start : start + group]
-            one = f"({','.join('?' * len(chunk[0]))})"
-            sql = f"{verb} INTO {table} VALUES {','.join([one] * group)}"
-            connection.execute(sql, [value for row in chunk for value in row])
-            start += group
 
 
 class Writer:
@@ -169,6 +75,8 @@ class Writer:
         self._closing = False
         # When the next commit is due (monotonic seconds): the earliest deadline of what is queued.
         self._deadline = _NEVER
+        # How long a commit is worth waiting for, from how long the last one took (seconds).
+        self._pause = 0.0
         self._state = State(connection)
         self._thread = threading.Thread(target=self._run, name="headwater-log", daemon=True)
         self._thread.start()
@@ -179,34 +87,43 @@ class Writer:
         return self._state.topics
 
     def submit(self, work: Append | Work, receive: Receive, size: int = 0, linger: float = 0.0) -> None:
-        """Queue work; its outcome is delivered with `receive`. Raises LogClosedError after close.
+        """Queue work; its outcome is delivered with `receive`. Raises LogClosedError after `refuse`.
 
-        `linger` is for how many seconds it may wait for others to share its commit.
+        Called in one thread, always the same.
+
+        `linger` is for how many seconds it may wait for others to share its commit; 0 is not at all.
         """
-        deadline = monotonic() + linger
-        with self._ready:
-            if self._closing:
-                raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
-            self._items.append(Item(work, receive, size))
-            if deadline < self._deadline:
-                # Otherwise the thread is at work, or wakes early enough by itself: waking it costs both threads.
-                self._deadline = deadline
-                self._ready.notify()
+        if self._closing:
+            raise LogClosedError(f"the log in {self._path.parent} was used after it was closed")
+        # Without the lock, which a thousand appends would take a thousand times: the thread forgets its deadline before
+        # it takes what is queued, so who sees a deadline here has queued in time for it.
+        self._items.append(Item(work, receive, size))
+        deadline = monotonic() + (max(linger, self._pause) if linger else 0.0)
+        if deadline < self._deadline:
+            self._wake(deadline)
 
     def note(self, entry: Exchange) -> None:
         """Queue a ledger entry that nobody waits for; the oldest are dropped when the disk takes none for long."""
+        self._notes.append(entry)
+        deadline = monotonic() + _NOTE_PAUSE
+        if deadline < self._deadline:
+            self._wake(deadline)
+
+    def _wake(self, deadline: float) -> None:
+        """Let the thread commit at `deadline`, unless it does so earlier by itself: waking it costs both threads."""
         with self._ready:
-            self._notes.append(entry)
-            deadline = monotonic() + _NOTE_PAUSE
             if deadline < self._deadline:
                 self._deadline = deadline
                 self._ready.notify()
 
-    def close(self) -> None:
-        """Write what is queued, then end the thread and close the file. Blocks."""
+    def refuse(self) -> None:
+        """Take no more work. Called in the thread that submits, so that nothing comes in between."""
+        self._closing = True
         with self._ready:
-            self._closing = True
             self._ready.notify()
+
+    def close(self) -> None:
+        """Write what is queued, after `refuse`, then end the thread and close the file. Blocks."""
         self._thread.join()
         self._connection.close()
 
@@ -214,7 +131,9 @@ class Writer:
         while True:
             items, notes = self._take()
             if items or notes:
+                began = monotonic()
                 self._commit(items, notes)
+                self._pause = min(_SHARE * (monotonic() - began), _LONGEST_LINGER)
             elif self._closing:
                 return
 
@@ -223,16 +142,19 @@ class Writer:
         with self._ready:
             while not self._closing and (left := self._deadline - monotonic()) > 0:
                 self._ready.wait(min(left, threading.TIMEOUT_MAX))
+            self._deadline = _NEVER
             items: list[Item] = []
             size = 0
             while self._items and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
                 item = self._items.popleft()
                 size += item.size
                 items.append(item)
-            notes = list(self._notes)
-            self._notes.clear()
-            # What is left is more than one commit holds: it has waited already.
-            self._deadline = 0.0 if self._items else _NEVER
+            notes = []
+            while self._notes:
+                notes.append(self._notes.popleft())
+            if len(items) == _MOST_ITEMS or size >= _MOST_BYTES:
+                # What is left is more than one commit holds, if it is not new: it has waited already.
+                self._deadline = 0.0
         return items, notes
 
     def _commit(self, items: Iterable[Item], notes: Iterable[Exchange]) -> None:
@@ -241,14 +163,14 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             # A connector waits for its append, so what it noted is older than an append taken at the same time.
-            transaction.entries += [self._state.enter(note) for note in notes]
+            for note in notes:
+                enter(transaction, note.connector, encode_exchange(note))
             for item in items:
                 try:
                     outcomes.append((item.receive, self._do(transaction, item.work)))
                 except HeadwaterError as error:
                     outcomes.append((item.receive, error))
-            transaction.flush()
-            self._evict()
+            transaction.finish()
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: whoever waits must hear of anything
             failure: LogError
@@ -269,13 +191,6 @@ class Writer:
         transaction.flush()
         return work(transaction)
 
-    def _evict(self) -> None:
-        evicted = self._state.evicted
-        while len(evicted) >= _EVICT_FROM:
-            chunk, self._state.evicted = evicted[:_EVICT_FROM], evicted[_EVICT_FROM:]
-            self._connection.execute(f"DELETE FROM ledger WHERE seq IN ({','.join('?' * _EVICT_FROM)})", chunk)  # noqa: S608 - only question marks
-            evicted = self._state.evicted
-
     def _roll_back(self) -> None:
         """Undo the transaction, in the file and in memory. A failing disk may refuse even that: try again."""
         while not self._closing:
@@ -292,7 +207,6 @@ class Writer:
 def append(transaction: Transaction, work: Append) -> Receipt:
     """Assign offsets to the batches of one append, and gather its rows. Raises TopicError or BatchError."""
     state = transaction.state
-    entry = work.exchange
     receipt = Receipt(0, 0, 0)
     if work.topic is not None:
         info, partition = _place(state, work.topic, work.partition)
@@ -305,13 +219,20 @@ def append(transaction: Transaction, work: Append) -> Receipt:
         for (other, number), batches in others:
             _gather(transaction, other, number, batches)
         receipt = Receipt(partition, base, following - base)
-        if entry is not None:
-            entry = msgspec.structs.replace(entry, partition=partition, offset=base)
     if work.checkpoint is not None:
         transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
-    if entry is not None:
-        transaction.entries.append(state.enter(entry))
+    exchange = work.exchange
+    if exchange is not None:
+        entry = encode_exchange(exchange)
+        if work.topic is not None:
+            entry = with_place(entry, receipt.partition, receipt.base_offset)
+        enter(transaction, exchange.connector, entry)
     return receipt
+
+
+def enter(transaction: Transaction, connector: str, entry: bytes) -> None:
+    """Gather the row of an encoded ledger entry."""
+    transaction.entries += (transaction.state.enter(connector), connector, entry)
 
 
 def _place(state: State, name: str, partition: int | None) -> tuple[TopicInfo, int]:
@@ -351,20 +272,14 @@ def _gather(
         batches = distinct(state.window(info, info.spec.deduplication, partition), batches)
     base = following = state.next_offset(info.id, partition)
     for batch in batches:
-        transaction.batches.append(
-            (
-                info.id,
-                partition,
-                following,
-                batch.count,
-                batch.max_timestamp,
-                with_base_offset(batch.data, following),
-            )
-        )
+        state.batch = number = state.batch + 1
+        transaction.places += (info.id, partition, following, number)
+        data = with_base_offset(batch.data, following)
+        transaction.batches += (number, info.id, partition, following, batch.count, batch.max_timestamp, data)
         following += batch.count
     state.next[info.id, partition] = following
     transaction.touched.add(info.id)
     return base, following
 
 
-__all__ = ["KEPT_ENTRIES", "LogError", "Transaction", "Work", "Writer"]
+__all__ = ["LogError", "Transaction", "Work", "Writer"]

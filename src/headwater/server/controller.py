@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from operator import is_
 from typing import TYPE_CHECKING
 
 from headwater.core.errors import HeadwaterError, TopicError, TopicExistsError, TopicNameError, TopicNotFoundError
 from headwater.core.names import check_topic_name
 from headwater.fluvio import admin, objects
-from headwater.fluvio.errorcode import ErrorCode, as_code, code
+from headwater.fluvio.errorcode import ErrorCode, as_code, clipped, code
 from headwater.fluvio.frame import Header
 from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Log, TopicInfo
+from headwater.log.waiters import Waiters
 from headwater.server import describe
-from headwater.server.connection import Apis, Connection
+from headwater.server.connection import Apis, Connection, Turns
 from headwater.server.refused import RefusedError
 
 if TYPE_CHECKING:
@@ -27,15 +31,25 @@ RANGES = {
     admin.UPDATE: (15, 19),
 }
 _MOST_WATCHES = 64
+# How long the reply to a change waits for watches to tell of it (seconds).
+_TELLING = 0.2
 
 
 class Controller:
-    """The system controller. `address` returns the one SPU as clients are to find it."""
+    """The system controller. `address` returns the one SPU as a client finds it that has met us at some address."""
 
-    def __init__(self, log: Log, modules: Callable[[], Modules], address: Callable[[], objects.Spu]) -> None:
+    def __init__(self, log: Log, modules: Callable[[], Modules], address: Callable[[str], objects.Spu]) -> None:
         self._log = log
         self._modules = modules
         self._address = address
+        # One for each watch: set while it has told its client all that there is.
+        self._caught_up: set[asyncio.Event] = set()
+        self._modules_changed = Waiters()
+        self._consumer_topic = describe.consumer_topic()
+        self._told = {
+            objects.Topic.LABEL: _Told(lambda info: [describe.topic(info)]),
+            objects.Partition.LABEL: _Told(_partitions_of),
+        }
         self.apis = Apis(
             {
                 admin.CREATE: self._create,
@@ -56,11 +70,26 @@ class Controller:
             elif isinstance(request.spec, objects.ModuleSpec):
                 dry_run = request.common.dry_run
                 name = await self._modules().create(name, request.spec, now_ms=self._log.now_ms(), dry_run=dry_run)
+                self._modules_changed.wake()
             else:
                 raise RefusedError(code("InvalidCreateRequest"))
         except HeadwaterError as error:
             return self._refused(name, error, header.version, f"{request.label} cannot be created here")
+        await self._all_told()
         return (encode(admin.Status(name), header.version),)
+
+    async def _all_told(self) -> None:
+        """Wait until every watch has told its client of a change, but not long for a slow one.
+
+        Then a stock client that creates a topic and produces to it at once, over another connection, knows it already.
+        """
+        events = list(self._caught_up)
+        for event in events:
+            event.clear()
+        self._log.tell_of_topics()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TELLING):
+                await asyncio.gather(*(event.wait() for event in events))
 
     async def _create_topic(self, name: str, spec: objects.TopicSpec, *, dry_run: bool) -> None:
         check_topic_name(name)
@@ -85,6 +114,7 @@ class Controller:
                 await self._log.delete_topic(name)
             elif label == objects.Module.LABEL:
                 await self._modules().delete(name)
+                self._modules_changed.wake()
             else:
                 raise RefusedError(code("InvalidDeleteRequest"))
         except HeadwaterError as error:
@@ -115,7 +145,9 @@ class Controller:
     def _refused(name: str, error: HeadwaterError, version: int, otherwise: str) -> Iterable[bytes]:
         answer: ErrorCode
         if isinstance(error, RefusedError):
-            answer, message = error.code, otherwise
+            answer = error.code
+            # What comes along with a code on the wire is not shown by every client; the message is.
+            message = otherwise if answer.name in {"InvalidCreateRequest", "InvalidDeleteRequest"} else answer.sentence
         elif isinstance(error, TopicError) and type(error) is TopicError:
             answer, message = code("TopicInvalidConfiguration"), error.message
         else:
@@ -123,9 +155,9 @@ class Controller:
             message = error.message
             if isinstance(error, TopicNameError) and error.hint:
                 message = f"{message} ({error.hint})"
-        return (encode(admin.Status(name, answer, message), version),)
+        return (encode(admin.Status(name, answer, clipped(message)), version),)
 
-    async def _list(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
+    async def _list(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:
         label = admin.decode_label(reader, header.version)
         wanted = decode(admin.Filters, reader, header.version)
         found: Sequence[objects.Object]
@@ -134,26 +166,32 @@ class Controller:
             found = [describe.topic(info) for info in infos]
         elif label == objects.Partition.LABEL:
             infos = describe.matching(self._infos(), (), system=wanted.system)
-            found = [it for it in self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
+            found = [it for it in await self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
         elif label == objects.Module.LABEL:
             found = await self._modules().listed(wanted.names, summary=wanted.summary)
         elif label == objects.Spu.LABEL:
-            found = [self._address()]
+            found = [self._address(connection.met)]
         else:
             # Kinds of objects that there are none of here.
             found = []
         return (admin.encode_objects(label, tuple(found), header.version),)
 
     def _infos(self) -> list[TopicInfo]:
-        return [*self._log.topics_now(), describe.consumer_topic()]
+        return [*self._log.topics_now(), self._consumer_topic]
 
-    def _partitions(self, infos: Iterable[TopicInfo]) -> list[objects.Partition]:
+    async def _partitions(self, infos: Iterable[TopicInfo]) -> list[objects.Partition]:
         found = []
+        turns = Turns()
         for info in infos:
             for number in range(info.spec.partitions):
+                await turns.next()
                 start, end = (0, 0)
                 if info.name != describe.CONSUMER_TOPIC:
-                    start, end = self._log.reader.offsets(info.name, number)
+                    try:
+                        start, end = self._log.reader.offsets(info.name, number)
+                    except TopicError:
+                        # It has just been deleted, or is just being made.
+                        continue
                 found.append(describe.partition(info, number, start, end, objects.UNKNOWN_SIZE))
         return found
 
@@ -169,39 +207,43 @@ class Controller:
 
     async def _tell(self, header: Header, label: str, connection: Connection) -> None:
         """Tell a client all objects of a kind, then every change of them."""
+        caught_up = asyncio.Event()
+        self._caught_up.add(caught_up)
+        try:
+            await self._tell_changes(header, label, connection, caught_up)
+        finally:
+            self._caught_up.discard(caught_up)
+            caught_up.set()
+
+    async def _tell_changes(self, header: Header, label: str, connection: Connection, caught_up: asyncio.Event) -> None:
         epoch = 1
-        changed = self._log.topics_changed()
-        known = await self._watched(label)
+        changed = self._changed(label)
+        known = await self._watched(label, connection.met)
         update = admin.Update(epoch, (), tuple(known.values()))
         while True:
             await connection.send(header, (admin.encode_update(label, update, header.version),))
             while True:
+                caught_up.set()
                 await changed
-                changed = self._log.topics_changed()
-                now = await self._watched(label)
+                changed = self._changed(label)
+                now = await self._watched(label, connection.met)
                 changes = [admin.Changed(deleted=True, object=known[name]) for name in known if name not in now]
-                changes += [
-                    admin.Changed(deleted=False, object=it) for name, it in now.items() if known.get(name) != it
-                ]
+                changes += [admin.Changed(deleted=False, object=it) for it in now.values() if _differs(known, it)]
                 known = now
                 if changes:
                     break
             epoch += 1
             update = admin.Update(epoch, tuple(changes), ())
 
-    async def _watched(self, label: str) -> dict[str, objects.Object]:
+    def _changed(self, label: str) -> asyncio.Future[None]:
+        return self._modules_changed.add() if label == objects.Module.LABEL else self._log.topics_changed()
+
+    async def _watched(self, label: str, met: str) -> dict[str, objects.Object]:
         found: Sequence[objects.Object] = ()
-        if label == objects.Topic.LABEL:
-            found = [describe.topic(info) for info in self._infos()]
-        elif label == objects.Partition.LABEL:
-            # Clients want to know who leads; how far a partition has got they ask its leader.
-            found = [
-                describe.partition(info, number, 0, 0, objects.UNKNOWN_SIZE)
-                for info in self._infos()
-                for number in range(info.spec.partitions)
-            ]
-        elif label == objects.Spu.LABEL:
-            found = [self._address()]
+        if label in {objects.Topic.LABEL, objects.Partition.LABEL}:
+            return self._told[label].objects(self._infos())
+        if label == objects.Spu.LABEL:
+            found = [self._address(met)]
         elif label == objects.Module.LABEL:
             found = await self._modules().listed((), summary=True)
         return {it.name: it for it in found}
@@ -209,3 +251,34 @@ class Controller:
 
 def _named(name: str, filters: Sequence[str]) -> bool:
     return any(part in name for part in filters)
+
+
+def _differs(known: Mapping[str, objects.Object], it: objects.Object) -> bool:
+    before = known.get(it.name)
+    return before is not it and before != it
+
+
+def _partitions_of(info: TopicInfo) -> list[objects.Object]:
+    # Clients want to know who leads; how far a partition has got they ask its leader.
+    return [describe.partition(info, number, 0, 0, objects.UNKNOWN_SIZE) for number in range(info.spec.partitions)]
+
+
+class _Told:
+    """What watches tell of topics: made once for each state of a topic, however many watch."""
+
+    def __init__(self, make: Callable[[TopicInfo], Sequence[objects.Object]]) -> None:
+        self._make = make
+        self._infos: list[TopicInfo] = []
+        self._made: dict[str, tuple[TopicInfo, Sequence[objects.Object]]] = {}
+        self._objects: dict[str, objects.Object] = {}
+
+    def objects(self, infos: list[TopicInfo]) -> dict[str, objects.Object]:
+        """Return the objects of topics by their names. What is returned must not be changed."""
+        if len(infos) != len(self._infos) or not all(map(is_, infos, self._infos)):
+            made = {}
+            for info in infos:
+                known = self._made.get(info.name)
+                made[info.name] = known if known is not None and known[0] is info else (info, self._make(info))
+            self._infos, self._made = infos, made
+            self._objects = {it.name: it for _, some in made.values() for it in some}
+        return self._objects

@@ -17,7 +17,7 @@ from headwater.core.errors import SmartModuleError
 from headwater.core.record import Record, StoredRecord
 from headwater.fluvio import invocation as wire
 from headwater.fluvio import objects
-from headwater.fluvio.errorcode import ErrorCode, TransformFailure, code
+from headwater.fluvio.errorcode import ErrorCode, TransformFailure, clipped, code
 from headwater.server.refused import RefusedError
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.builtin import find_builtin
@@ -39,15 +39,18 @@ _KINDS: dict[type[wire.ModuleKind], Kind] = {
 # The numbers by which an error names the kind of a module.
 _NUMBERS = {Kind.FILTER: 0, Kind.MAP: 1, Kind.ARRAY_MAP: 2, Kind.AGGREGATE: 3, Kind.FILTER_MAP: 4}
 _MOST_STAGES = 32
+# What WebAssembly begins with.
+_MAGIC = b"\0asm"
 # A lookback by age alone must end somewhere.
 MOST_LOOKED_BACK = 100_000
 
 
 class Modules:
-    """The SmartModules of a data directory, for clients."""
+    """The SmartModules of a data directory, for clients. One call of one may take so many seconds."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, seconds: float) -> None:
         self._library = Library(directory)
+        self._limits = Limits(seconds=seconds)
         # The library serves one thread at a time.
         self._lock = asyncio.Lock()
 
@@ -67,8 +70,8 @@ class Modules:
                 raise RefusedError(code("SmartModuleInvalid", "joins are not available", name))
             if wanted is not None and module.kind is not wanted:
                 raise RefusedError(code("SmartModuleInvalidExports", f"it is a {module.kind}", wanted.value))
-            stage = module.stage(_parameters(invocation.parameters), Limits())
             try:
+                stage = module.stage(_parameters(invocation.parameters), self._limits)
                 stage.begin(_accumulator(invocation.kind))
             except SmartModuleError as error:
                 raise RefusedError(code("SmartModuleInitError", error.message)) from error
@@ -86,9 +89,9 @@ class Modules:
             entry = self._library.store.find(reference)
             if entry is not None:
                 return wasm.name, self._library.host.load(self._library.store.code(entry), wasm.name)
+            built_in: Loadable | None = None if reference.name in _NOT_FOR_CLIENTS else find_builtin(reference)
         except SmartModuleError as error:
             raise RefusedError(code("SmartModuleInvalid", error.message, wasm.name)) from error
-        built_in: Loadable | None = None if reference.name in _NOT_FOR_CLIENTS else find_builtin(reference)
         if built_in is None:
             raise RefusedError(code("SmartModuleNotFound", wasm.name))
         return wasm.name, built_in
@@ -158,11 +161,14 @@ class Modules:
 
 def unzipped(data: bytes) -> bytes:
     """Return code from under gzip, of a bounded size. Raises SmartModuleError."""
-    unzip = zlib.decompressobj(wbits=31)
-    try:
-        wasm = unzip.decompress(data, MOST_CODE + 1)
-    except zlib.error as error:
-        raise SmartModuleError(f"its code is not under gzip: {error}") from error
+    if data.startswith(_MAGIC):
+        # The client for Python sends a new module as it is in the file.
+        wasm = data
+    else:
+        try:
+            wasm = zlib.decompressobj(wbits=31).decompress(data, MOST_CODE + 1)
+        except zlib.error as error:
+            raise SmartModuleError(f"its code is neither WebAssembly nor under gzip: {error}") from error
     if len(wasm) > MOST_CODE:
         raise SmartModuleError(f"it is larger than {MOST_CODE} bytes")
     return wasm
@@ -222,5 +228,5 @@ def _refusal(chain: Chain, rejection: Rejection, records: Sequence[StoredRecord]
     record = rejection.record
     hint = f"{rejection.name}: {rejection.reason}"
     return code(
-        "SmartModuleRuntimeError", TransformFailure(hint[:8192], offset, _NUMBERS[kind], record.key, record.value)
+        "SmartModuleRuntimeError", TransformFailure(clipped(hint), offset, _NUMBERS[kind], record.key, record.value)
     )

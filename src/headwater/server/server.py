@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,7 +21,7 @@ from headwater.core.errors import ServerError
 from headwater.fluvio import objects
 from headwater.log import Log
 from headwater.server import describe
-from headwater.server.connection import Apis, Connection, Shared
+from headwater.server.connection import Apis, Connection, Limits, Shared
 from headwater.server.controller import Controller
 from headwater.server.dialogue import SOCKET_NAME
 from headwater.server.local import Local, SocketPlace
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
 
 # Fluvio's own ports.
 SC_PORT, SPU_PORT = 9003, 9005
-_MOST_CONNECTIONS = 4096
 _BUFFER = 1024 * 1024
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+# All addresses of the machine, none of which clients can dial; and one of them that those on the machine can.
+_EVERY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a person may say
 
 logger = structlog.get_logger("headwater.server")
 
@@ -53,7 +56,14 @@ class Listen:
     @property
     def exposed(self) -> bool:
         """Whether others than this machine may connect."""
-        return self.host not in _LOOPBACK
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+    def dialled(self, met: str) -> str:
+        """Return the host that a client is told to dial, who has met the server at the address `met`."""
+        return self.advertise or (met if self.host in _EVERY else self.host)
 
 
 class Server:
@@ -62,14 +72,14 @@ class Server:
     `sc_port` and `spu_port` say where it listens once it is entered.
     """
 
-    def __init__(self, log: Log, listen: Listen | None = None) -> None:
+    def __init__(self, log: Log, listen: Listen | None = None, limits: Limits | None = None) -> None:
         self._log = log
         self._listen = listen or Listen()
-        self.shared = Shared()
+        self.shared = Shared(limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._modules: Modules | None = None
         self._local = Local(log)
-        self._unit = Unit(log, self._get_modules)
+        self.unit = Unit(log, self._get_modules)
         self._controller = Controller(log, self._get_modules, self._address)
         self.sc_port = self.spu_port = 0
 
@@ -77,7 +87,7 @@ class Server:
         listen = self._listen
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._end_connections)
-            self.spu_port = await self._open(undo, self._unit.apis, listen.spu_port, SPU_PORT)
+            self.spu_port = await self._open(undo, self.unit.apis, listen.spu_port, SPU_PORT)
             self.sc_port = await self._open(undo, self._controller.apis, listen.sc_port, SC_PORT)
             await self._open_local(undo)
             self._undo = undo.pop_all()
@@ -91,7 +101,7 @@ class Server:
     @property
     def endpoint(self) -> str:
         """The address that a Fluvio profile names."""
-        host = self._listen.advertise or self._listen.host
+        host = self._listen.dialled(_EVERY.get(self._listen.host, ""))
         return f"[{host}]:{self.sc_port}" if ":" in host else f"{host}:{self.sc_port}"
 
     def _get_modules(self) -> Modules:
@@ -99,13 +109,14 @@ class Server:
         if self._modules is None:
             from headwater.server.modules import Modules  # noqa: PLC0415 - only modules pay for the import
 
-            self._modules = Modules(self._log.directory)
+            self._modules = Modules(self._log.directory, self.shared.limits.call)
         return self._modules
 
-    def _address(self) -> objects.Spu:
+    def _address(self, met: str) -> objects.Spu:
         listen = self._listen
-        host = listen.advertise or listen.host
-        return describe.spu(host, listen.advertise_port or self.spu_port, encrypted=listen.tls is not None)
+        return describe.spu(
+            listen.dialled(met), listen.advertise_port or self.spu_port, encrypted=listen.tls is not None
+        )
 
     async def _open(self, undo: AsyncExitStack, apis: Apis, port: int | None, usual: int) -> int:
         try:
@@ -137,7 +148,7 @@ class Server:
 
     def _serving(self, apis: Apis) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(self.shared.connections) >= _MOST_CONNECTIONS:
+            if len(self.shared.connections) >= self.shared.limits.connections:
                 writer.transport.abort()
                 return
             task = asyncio.current_task()
@@ -151,7 +162,10 @@ class Server:
 
     def _failed(self, port: int, error: OSError) -> ServerError:
         hint = "choose another with --sc-port and --spu-port" if error.errno == errno.EADDRINUSE else "check --listen"
-        return ServerError(f"cannot listen on {self._listen.host}:{port}: {error.strerror or error}", hint=hint)
+        # asyncio puts a sentence of its own around what the system said.
+        system = error.errno in errno.errorcode and not isinstance(error, socket.gaierror)
+        said = os.strerror(error.errno) if system and error.errno else error.strerror or error
+        return ServerError(f"cannot listen on {self._listen.host}:{port}: {said}", hint=hint)
 
     async def _end_connections(self) -> None:
         tasks = list(self._tasks)

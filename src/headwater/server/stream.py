@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from headwater.core.errors import HeadwaterError, TopicNotFoundError
+from headwater.core.errors import HeadwaterError, SmartModuleError, TopicNotFoundError
 from headwater.core.record import Record
 from headwater.core.topic import Offset
 from headwater.fluvio.batch import StoredBatch, decode_records
@@ -50,11 +50,12 @@ class Stream:
         self._request = request
         self._log = log
         self._modules = modules
-        self._wanted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # Where the client says from where on it wants more, while a reply is under way.
+        self._wanted: asyncio.Future[int] | None = None
 
     def want(self, offset: int) -> None:
         """Take in from where on the client wants more."""
-        if not self._wanted.done():
+        if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(offset)
 
     async def run(self) -> None:
@@ -104,8 +105,11 @@ class Stream:
             found = await topic.read(Offset.end(most), partition=self.partition, limit=most)
             since = 0 if lookback.age is None else self._log.now_ms() - lookback.age * 1000
             earlier = [Record(it.value, it.key, it.timestamp) for it in found if it.timestamp >= since]
-            if earlier:
-                await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+            try:
+                if earlier:
+                    await asyncio.to_thread(chain.steps[index].stage.look_back, earlier)
+            except SmartModuleError as error:
+                raise RefusedError(code("SmartModuleLookBackError", error.message)) from error
         return chain
 
     async def _send_next(self, info: TopicInfo, position: int, chain: Chain | None) -> int:
@@ -113,40 +117,69 @@ class Stream:
         while True:
             # Asked for before reading, so that nothing committed meanwhile is slept through.
             grown = self._log.grown(info.id)
-            batches = self._log.reader.read(
-                self.topic,
-                self.partition,
-                position,
-                min(max(1, self._request.max_bytes), self._connection.shared.chunk),
-                topic_id=info.id,
-            )
-            if not batches:
+            # What other streams of this client have sent must be taken first, for each reply is large.
+            await self._connection.ready()
+            if chain is None:
+                following = await self._send_stored(info, position)
+            else:
+                # What is being transformed is held meanwhile: of few streams at once.
+                async with self._connection.heavy:
+                    following = await self._send_passed(info, position, chain)
+            if self._wanted is not None:
+                grown.cancel()
+                wanted, self._wanted = await self._wanted, None
+                return max(wanted, 0)
+            if following == position:
                 await grown
-                continue
-            grown.cancel()
-            answer = OK
-            following = batches[-1].base_offset + batches[-1].count
-            if chain is not None:
-                batches, answer = await self._passed(chain, batches, position)
-            elif batches[0].base_offset < position:
-                # Stock clients take what stands before it for a part of what they asked for.
-                batches[0] = trimmed(batches[0], decode_records(batches[0].data), position)
-            if not batches and not answer:
+            else:
                 # Nothing has passed: the client need not hear of it.
+                grown.cancel()
                 position = following
-                continue
-            self._wanted = asyncio.get_running_loop().create_future()
-            await self._send(answer, batches, following)
-            return max(await self._wanted, 0)
+
+    async def _send_stored(self, info: TopicInfo, position: int) -> int:
+        """Send what there is as it is stored; return the offset behind it."""
+        batches = self._read(info, position)
+        if not batches:
+            return position
+        following = batches[-1].base_offset + batches[-1].count
+        if batches[0].base_offset < position:
+            # Stock clients take what stands before it for a part of what they asked for.
+            first = batches[0]
+            batches[0] = await asyncio.to_thread(lambda: trimmed(first, decode_records(first.data), position))
+        await self._send_and_wait(OK, batches, following)
+        return following
+
+    async def _send_passed(self, info: TopicInfo, position: int, chain: Chain) -> int:
+        """Send what the modules leave of what there is, if anything; return the offset behind it."""
+        batches = self._read(info, position)
+        if not batches:
+            return position
+        following = batches[-1].base_offset + batches[-1].count
+        left, answer = await self._passed(chain, batches, position)
+        if left or answer:
+            await self._send_and_wait(answer, left, following)
+        return following
+
+    def _read(self, info: TopicInfo, position: int) -> list[StoredBatch]:
+        most = min(max(1, self._request.max_bytes), self._connection.shared.chunk)
+        return self._log.reader.read(self.topic, self.partition, position, most, topic_id=info.id)
 
     async def _passed(
         self, chain: Chain, batches: Sequence[StoredBatch], position: int
     ) -> tuple[list[StoredBatch], ErrorCode]:
         from headwater.server.modules import passed  # noqa: PLC0415 - only modules pay for the import
 
-        records = [record for batch in batches for record in decode_records(batch.data, partition=self.partition)]
-        outcome = await asyncio.to_thread(passed, chain, [it for it in records if it.offset >= position])
-        return encode_stored(outcome.records), outcome.code
+        def work() -> tuple[list[StoredBatch], ErrorCode]:
+            records = [record for batch in batches for record in decode_records(batch.data, partition=self.partition)]
+            outcome = passed(chain, [it for it in records if it.offset >= position])
+            return encode_stored(outcome.records), outcome.code
+
+        return await asyncio.to_thread(work)
+
+    async def _send_and_wait(self, answer: ErrorCode, batches: Sequence[StoredBatch], following: int) -> None:
+        """Send a reply, which the client is to answer."""
+        self._wanted = asyncio.get_running_loop().create_future()
+        await self._send(answer, batches, following)
 
     async def _send(self, answer: ErrorCode, batches: Sequence[StoredBatch], following: int = 0) -> None:
         start, end = (-1, -1) if answer and not batches else self._log.reader.offsets(self.topic, self.partition)

@@ -23,7 +23,7 @@ from headwater.fluvio.errorcode import OK, ErrorCode, Replica, as_code, code
 from headwater.fluvio.frame import Header
 from headwater.fluvio.wire import Reader, decode, encode
 from headwater.log import Append, ConsumerOffset, Log
-from headwater.server.connection import Apis, Connection
+from headwater.server.connection import Apis, Connection, Turns
 from headwater.server.describe import CONSUMER_TOPIC
 from headwater.server.refused import RefusedError
 from headwater.server.stream import Stream
@@ -47,6 +47,8 @@ _MOST_BATCH = 2_097_152
 # Streams of one connection: as many as a topic may have partitions.
 _MOST_STREAMS = 10_000
 _LONGEST_WAIT = 30.0
+# What one reply to a fetch holds (bytes), as its clients ask for at most.
+_MOST_FETCHED = 4 * 1024 * 1024
 
 
 class Unit:
@@ -81,9 +83,11 @@ class Unit:
                 refused = error.code
         # Everything is submitted before the next request is read, so that records keep their order.
         topics = []
+        turns = Turns()
         for topic in request.topics:
             entries = []
             for data in topic.partitions:
+                await turns.next()
                 outcome = refused or await self._append(topic.topic, data, chain)
                 entries.append(_Entry(data.partition, outcome))
             topics.append((topic.topic, entries))
@@ -128,10 +132,14 @@ class Unit:
 
     async def _fetch_offsets(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
         request = decode(spu.FetchOffsets, reader, header.version)
-        topics = [
-            spu.TopicOffsets(topic.topic, tuple(self._offsets(topic.topic, number) for number in topic.partitions))
-            for topic in request.topics
-        ]
+        topics = []
+        turns = Turns()
+        for topic in request.topics:
+            found = []
+            for number in topic.partitions:
+                await turns.next()
+                found.append(self._offsets(topic.topic, number))
+            topics.append(spu.TopicOffsets(topic.topic, tuple(found)))
         if request.consumer is not None:
             topics = [self._from_consumer(topic, request.consumer, await self._log.kept_offsets()) for topic in topics]
         return (encode(spu.Offsets(tuple(topics)), header.version),)
@@ -157,40 +165,58 @@ class Unit:
 
     async def _fetch(self, header: Header, reader: Reader, connection: Connection) -> None:
         request = decode(spu.Fetch, reader, header.version)
+        # Its reply is large, so few are made at once for one client.
+        await connection.heavy.acquire()
 
-        async def work() -> Iterable[bytes]:
-            left = min(request.max_bytes if request.max_bytes > 0 else connection.shared.chunk, connection.shared.chunk)
-            fetched: tuple[spu.TopicFetched, ...] = ()
-            infos = [self._log.info(topic.topic) for topic in request.topics]
-            grown = [self._log.grown(info.id) for info in infos if info is not None]
+        async def work() -> None:
+            await connection.ready()
+            fetched = await self._fetched_later(request, connection.shared.chunk)
+            await connection.send(header, (encode(spu.Fetched(0, OK, -1, fetched), header.version),))
+
+        connection.later(work()).add_done_callback(lambda _: connection.heavy.release())
+
+    async def _fetched_later(self, request: spu.Fetch, chunk: int) -> tuple[spu.TopicFetched, ...]:
+        """Return what there is, after waiting for some as long as the request says."""
+        most = min(request.max_bytes if request.max_bytes > 0 else chunk, chunk, _MOST_FETCHED)
+        fetched: tuple[spu.TopicFetched, ...] = ()
+        infos = {topic.topic: self._log.info(topic.topic) for topic in request.topics}
+        grown = [self._log.grown(info.id) for info in infos.values() if info is not None]
+        try:
             for attempt in range(2):
-                fetched = tuple(self._fetched(topic, left) for topic in request.topics)
+                fetched = await self._fetched(request.topics, most)
                 there = any(it.batches or it.code for topic in fetched for it in topic.partitions)
                 if there or attempt or not grown or request.max_wait <= 0:
                     break
                 wait = min(request.max_wait / 1000, _LONGEST_WAIT)
                 await asyncio.wait(grown, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             for future in grown:
                 future.cancel()
-            return (encode(spu.Fetched(0, OK, -1, fetched), header.version),)
+        return fetched
 
-        await connection.reply_later(header, work())
-
-    def _fetched(self, topic: spu.FetchTopic, left: int) -> spu.TopicFetched:
-        found = []
-        for wanted in topic.partitions:
-            most = max(1, min(wanted.max_bytes, left))
-            try:
-                start, end = self._log.reader.offsets(topic.topic, wanted.partition)
-                batches = self._log.reader.read(topic.topic, wanted.partition, wanted.offset, most)
-            except HeadwaterError as error:
-                found.append(spu.PartitionFetched(wanted.partition, as_code(error)))
-                continue
-            answer = OK if start <= wanted.offset <= end else code("OffsetOutOfRange")
-            data = b"" if answer else b"".join(batch.data for batch in batches)
-            left -= len(data)
-            found.append(spu.PartitionFetched(wanted.partition, answer, end, 0, start, None, data))
-        return spu.TopicFetched(topic.topic, tuple(found))
+    async def _fetched(self, topics: Iterable[spu.FetchTopic], left: int) -> tuple[spu.TopicFetched, ...]:
+        """Return one batch at least and, beside it, no more than so many bytes."""
+        replies = []
+        turns = Turns()
+        for topic in topics:
+            found = []
+            for wanted in topic.partitions:
+                await turns.next()
+                try:
+                    start, end = self._log.reader.offsets(topic.topic, wanted.partition)
+                    answer = OK if start <= wanted.offset <= end else code("OffsetOutOfRange")
+                    data = b""
+                    if left > 0 and not answer:
+                        most = max(1, min(wanted.max_bytes, left))
+                        batches = self._log.reader.read(topic.topic, wanted.partition, wanted.offset, most)
+                        data = b"".join(batch.data for batch in batches)
+                except HeadwaterError as error:
+                    found.append(spu.PartitionFetched(wanted.partition, as_code(error)))
+                    continue
+                left -= len(data)
+                found.append(spu.PartitionFetched(wanted.partition, answer, end, 0, start, None, data))
+            replies.append(spu.TopicFetched(topic.topic, tuple(found)))
+        return tuple(replies)
 
     async def _stream_fetch(self, header: Header, reader: Reader, connection: Connection) -> None:
         request = decode(spu.StreamFetch, reader, header.version)
@@ -206,7 +232,9 @@ class Unit:
     async def _update_offsets(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:
         request = decode(spu.UpdateOffsets, reader, header.version)
         statuses = []
+        turns = Turns()
         for update in request.offsets:
+            await turns.next()
             stream = connection.streams.get(update.stream)
             if stream is not None:
                 stream.want(update.offset)
@@ -272,9 +300,11 @@ class _Entry(NamedTuple):
 async def _produced(topics: list[tuple[str, list[_Entry]]], version: int) -> Iterable[bytes]:
     """Return the reply to a request to append, when all of it is on disk or refused."""
     replies = []
+    turns = Turns()
     for topic, entries in topics:
         partitions = []
         for partition, outcome in entries:
+            await turns.next()
             if isinstance(outcome, ErrorCode):
                 partitions.append(spu.PartitionProduced(partition, outcome))
                 continue

@@ -42,7 +42,7 @@ class Poll:
 
     def request(self, checkpoint: Checkpoint) -> Request:
         """Return the request of the next attempt: the configured one, with the validators of its last answer."""
-        if not self.conditional(checkpoint):
+        if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
             return self._request
         headers = list(self._request.headers)
         if checkpoint.etag is not None:
@@ -77,16 +77,19 @@ class Poll:
         """Return the checkpoint that commits with the records of an accepted response."""
         etag = last_modified = None
         if self._conditional:
-            etag = _validator(response.header("etag"))
-            last_modified = _validator(response.header("last-modified"))
+            for name, value in response.headers:
+                if name == "etag":
+                    etag = _validator(value)
+                elif name == "last-modified":
+                    last_modified = _validator(value)
         return Checkpoint(
-            exchanges=checkpoint.exchanges + 1,
-            records=checkpoint.records + records,
-            scheduled=scheduled,
-            request=self._fingerprint,
-            etag=etag,
-            last_modified=last_modified,
-            media_type=media_type(response)[:100],
+            checkpoint.exchanges + 1,
+            checkpoint.records + records,
+            scheduled,
+            self._fingerprint,
+            etag,
+            last_modified,
+            media_type(response)[:100],
         )
 
 
@@ -156,5 +159,5 @@ def _url(options: HttpOptions, *, shown: bool) -> str:
     return url if shown else ascii_url(url)
 
 
-def _validator(value: str | None) -> str | None:
+def _validator(value: str) -> str | None:
     return value if value and len(value) <= _LONGEST_VALIDATOR and value.isprintable() else None

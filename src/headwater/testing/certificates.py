@@ -26,11 +26,24 @@ class Certificates:
         self.bundle = directory / "authority.pem"
         self._authority.cert_pem.write_to_path(str(self.bundle))
 
-    def context(self, *hosts: str, expired: bool = False) -> ssl.SSLContext:
-        """Return a server's TLS context for the hosts, 127.0.0.1 and localhost when none are named."""
+    def context(self, *hosts: str, expired: bool = False, clients: bool = False) -> ssl.SSLContext:
+        """Return a server's TLS context for the hosts, 127.0.0.1 and localhost when none are named.
+
+        With `clients` nobody gets in without a certificate of the same authority.
+        """
         names = hosts or ("127.0.0.1", "localhost", "::1")
         until = datetime.now(UTC) - timedelta(days=1) if expired else None
         certificate = self._authority.issue_cert(*names, not_after=until)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         certificate.configure_cert(context)
+        if clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            self._authority.configure_trust(context)
+        return context
+
+    def client_context(self, name: str | None = None) -> ssl.SSLContext:
+        """Return a client's TLS context that trusts the authority; with a `name` it shows a certificate for that."""
+        context = ssl.create_default_context(cafile=str(self.bundle))
+        if name is not None:
+            self._authority.issue_cert(name).configure_cert(context)
         return context
