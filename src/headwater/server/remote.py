@@ -199,7 +199,12 @@ class RemoteLog:
     def _begin(
         self, connection: Connection, append: Append, receive: Callable[[Receipt | HeadwaterError], None]
     ) -> None:
-        answer = connection.call(dialogue.APPEND, _request(append, self._term))
+        try:
+            answer = connection.call(dialogue.APPEND, _request(append, self._term))
+        except ClusterError as error:
+            # Nothing was sent: the connection had ended, or the server is of another version.
+            asyncio.get_running_loop().call_soon(receive, self._gone(error))
+            return
         answer.add_done_callback(lambda _: self._ended(connection, append, receive, answer))
 
     def _ended(
