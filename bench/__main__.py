@@ -44,7 +44,7 @@ What the figures are:
   input given to the same guest with nothing decoded. Modules are those of the tests, made from their WebAssembly text.
 - **protocol**: `headwater up` in a process of its own and the client of PyPI, fluvio 0.21.0, in another; medians of
   three rounds. The bound of sending is the same client with a server that acknowledges everything and keeps nothing.
-  Delays are from just before a send to the moment that a follower in another process has the record, every 5 ms one.
+  Delays are from just before a send to the moment that a follower in another process has the record, one each ms.
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.

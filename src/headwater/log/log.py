@@ -23,6 +23,7 @@ from headwater.log.lock import DirectoryLock
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
 from headwater.log.schema import FILE_NAME, open_writer
+from headwater.log.tails import Fresh, Tails
 from headwater.log.topic import Topic
 from headwater.log.values import Append, ConsumerOffset, TopicInfo
 from headwater.log.waiters import Waiters
@@ -58,6 +59,7 @@ class Log:
         self._lock = DirectoryLock(self.directory)
         self._followers: dict[int, Waiters] = {}
         self._watchers = Waiters()
+        self.tails = Tails()
         with ExitStack() as undo:
             undo.callback(self._lock.release)
             connection = open_writer(self._path)
@@ -65,7 +67,7 @@ class Log:
             self._reader = LogReader(self.directory)
             undo.callback(self._reader.close)
             with mapped(self._path):
-                self._writer = Writer(connection, self._path, self._committed)
+                self._writer = Writer(connection, self._path, self._committed, self._followers)
             undo.pop_all()
         self._retaining = self._loop.create_task(self._keep_retaining())
         return self
@@ -218,15 +220,17 @@ class Log:
         self._writer.submit(work, partial(_resolve, future))
         return await future
 
-    def _committed(self, outcomes: list[Outcome], touched: set[int]) -> None:
+    def _committed(self, outcomes: list[Outcome], touched: set[int], fresh: list[Fresh]) -> None:
         """Take the outcomes of a commit over to the event loop, once for all. Called in the writer thread."""
         try:
-            self._loop.call_soon_threadsafe(self._deliver, outcomes, touched)
+            self._loop.call_soon_threadsafe(self._deliver, outcomes, touched, fresh)
         except RuntimeError:
             # The loop has closed before the log: nobody waits any more.
             return
 
-    def _deliver(self, outcomes: list[Outcome], touched: set[int]) -> None:
+    def _deliver(self, outcomes: list[Outcome], touched: set[int], fresh: list[Fresh]) -> None:
+        for one in fresh:
+            self.tails.add(one)
         for receive, result in outcomes:
             receive(result)
         for topic in touched if self._followers else ():

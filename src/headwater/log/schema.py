@@ -114,7 +114,7 @@ def open_writer(path: Path) -> apsw.Connection:
             connection.pragma("auto_vacuum", 2)
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", 2)
-            connection.pragma("cache_size", -16 * 1024)
+            connection.pragma("cache_size", -12 * 1024)
             # 32 MB of write-ahead log before it goes into the file: pages written often go there once, not each time.
             connection.pragma("wal_autocheckpoint", 4000)
             connection.pragma("journal_size_limit", 64 * 1024 * 1024)

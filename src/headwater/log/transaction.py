@@ -6,7 +6,7 @@ When commits happen is the writer's; what is in the tables, and why they are fol
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cache
 
 import apsw
@@ -16,6 +16,7 @@ from headwater.core.topic import Deduplication, TopicSpec
 from headwater.core.window import Window
 from headwater.log.distinct import window_of
 from headwater.log.schema import fetch, stored_span
+from headwater.log.tails import Fresh
 from headwater.log.values import TopicInfo
 
 # Ledger entries kept of each connector, and deleted in groups of so many.
@@ -46,11 +47,14 @@ _CHECKPOINT = Rows("checkpoint (connector, data)", 2, "INSERT OR REPLACE")
 class Transaction:
     """What work may use in a transaction: the connection, and the state that is rolled back with it."""
 
-    __slots__ = ("batches", "checkpoints", "connection", "entries", "places", "state", "touched")
+    __slots__ = ("batches", "checkpoints", "connection", "entries", "followed", "fresh", "places", "state", "touched")
 
-    def __init__(self, connection: apsw.Connection, state: State) -> None:
+    def __init__(self, connection: apsw.Connection, state: State, followed: Container[int] = ()) -> None:
         self.connection = connection
         self.state = state
+        # Topics that somebody waits for, and what has come for them.
+        self.followed = followed
+        self.fresh: list[Fresh] = []
         # Rows, value after value: so they are bound.
         self.batches: list[int | bytes] = []
         self.places: list[int] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -26,9 +26,10 @@ from headwater.core.errors import (
 )
 from headwater.core.exchange import Exchange, encode_exchange, with_place
 from headwater.core.topic import Receipt
-from headwater.fluvio.batch import EncodedBatch, with_base_offset
+from headwater.fluvio.batch import EncodedBatch, StoredBatch, with_base_offset
 from headwater.log.distinct import check_readable, distinct
 from headwater.log.failure import translate
+from headwater.log.tails import Fresh
 from headwater.log.transaction import State, Transaction
 from headwater.log.values import Append, TopicInfo
 
@@ -58,17 +59,22 @@ class Item(msgspec.Struct, gc=False):
 
 
 class Writer:
-    """The writer thread. `deliver` is called in it after each commit, with outcomes and the ids of topics that grew."""
+    """The writer thread. `deliver` is called in it after each commit.
+
+    It is told the outcomes, the ids of topics that grew, and the new batches of those that are `followed`.
+    """
 
     def __init__(
         self,
         connection: apsw.Connection,
         path: Path,
-        deliver: Callable[[list[Outcome], set[int]], None],
+        deliver: Callable[[list[Outcome], set[int], list[Fresh]], None],
+        followed: Container[int] = (),
     ) -> None:
         self._connection = connection
         self._path = path
         self._deliver = deliver
+        self._followed = followed
         self._items: deque[Item] = deque()
         self._notes: deque[Exchange] = deque(maxlen=_MOST_NOTES)
         self._ready = threading.Condition(threading.Lock())
@@ -159,7 +165,7 @@ class Writer:
 
     def _commit(self, items: Iterable[Item], notes: Iterable[Exchange]) -> None:
         outcomes: list[Outcome] = []
-        transaction = Transaction(self._connection, self._state)
+        transaction = Transaction(self._connection, self._state, self._followed)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             # A connector waits for its append, so what it noted is older than an append taken at the same time.
@@ -180,9 +186,9 @@ class Writer:
                 said = f"{self._path}: the commit failed: {error!r}"
                 failure = LogIOError(said, hint="this is a defect: please report it")
             self._roll_back()
-            self._deliver([(item.receive, failure) for item in items], set())
+            self._deliver([(item.receive, failure) for item in items], set(), [])
         else:
-            self._deliver(outcomes, transaction.touched)
+            self._deliver(outcomes, transaction.touched, transaction.fresh)
 
     def _do(self, transaction: Transaction, work: Append | Work) -> object:
         if isinstance(work, Append):
@@ -276,6 +282,8 @@ def _gather(
         transaction.places += (info.id, partition, following, number)
         data = with_base_offset(batch.data, following)
         transaction.batches += (number, info.id, partition, following, batch.count, batch.max_timestamp, data)
+        if info.id in transaction.followed:
+            transaction.fresh.append(Fresh(info.id, partition, StoredBatch(following, batch.count, data)))
         following += batch.count
     state.next[info.id, partition] = following
     transaction.touched.add(info.id)

@@ -48,6 +48,8 @@ class Stream:
         self._connection = connection
         self._header = header
         self._request = request
+        # The partition's first offset and the one behind its last, when the file was asked last.
+        self._bounds = (-1, -1)
         self._log = log
         self._modules = modules
         # Where the client says from where on it wants more, while a reply is under way.
@@ -162,6 +164,11 @@ class Stream:
 
     def _read(self, info: TopicInfo, position: int) -> list[StoredBatch]:
         most = min(max(1, self._request.max_bytes), self._connection.shared.chunk)
+        newest = self._log.tails.read(info.id, self.partition, position, most)
+        if newest:
+            # The file would take most of a millisecond just after it was written.
+            return newest
+        self._bounds = self._log.reader.offsets(self.topic, self.partition)
         return self._log.reader.read(self.topic, self.partition, position, most, topic_id=info.id)
 
     async def _passed(
@@ -182,7 +189,9 @@ class Stream:
         await self._send(answer, batches, following)
 
     async def _send(self, answer: ErrorCode, batches: Sequence[StoredBatch], following: int = 0) -> None:
-        start, end = (-1, -1) if answer and not batches else self._log.reader.offsets(self.topic, self.partition)
+        start, end = (-1, -1)
+        if batches or not answer:
+            start, end = self._bounds[0], max(following, self._bounds[1])
         fetched = PartitionFetched(self.partition, answer, end, following, start)
         head = encode(StreamFetched(self.topic, self.number, fetched), self._header.version)
         data = [batch.data for batch in batches]
