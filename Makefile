@@ -49,7 +49,7 @@ contracts: $(STAMP) ## layers import downwards only
 check: lint types contracts test ## all of the above
 
 # Left out are tests whose hundreds of asynchronous exceptions CPython 3.11 does not survive while it is traced.
-coverage: $(STAMP) ## branch coverage of everything but the command line: at least 95 %
+coverage: $(STAMP) $(STOCK) ## branch coverage of everything but the command line: at least 95 %
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e -k 'not many_limits'
 	$(BIN)/coverage combine -q

@@ -20,6 +20,7 @@ from headwater.fluvio.batch import (
     encode_batches,
     with_base_offset,
 )
+from headwater.fluvio.batches import split_batches
 from headwater.fluvio.compression import Compression
 from headwater.fluvio.varint import encode_varint
 
@@ -141,3 +142,14 @@ def test_one_record_is_encoded_as_any_other(value: bytes, now: int) -> None:
     expected = _seal(encode_varint(len(body)) + body, 1, (now, now), Compression.NONE, 0)
     assert encode_batch([Record(value)], now) == expected
     assert encode_batch([Record(value, timestamp=now)], 5) == expected
+
+
+def test_a_batch_that_unpacks_to_more_than_it_says() -> None:
+    """A small batch cannot make whoever looks into it hold millions of records, nor more than its offsets count."""
+    bomb = bytearray(encode_batch([Record(b"")] * 300_000, NOW, Compression.ZSTD).data)
+    with pytest.raises(BatchError, match="300000 records, where 250000 are allowed"):
+        split_batches(bytes(bomb), most=2_000_000)
+    # The offset of the last record, which says how many there are; the checksum covers it.
+    bomb[23:27] = (9).to_bytes(4)
+    with pytest.raises(BatchError, match="says it holds 300000 records"):
+        decode_records(bytes(bomb))

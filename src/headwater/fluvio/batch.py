@@ -223,7 +223,7 @@ def _payload(data: bytes, header: BatchHeader) -> bytes:
         raise BatchError("a batch ends before the count of its records")
     (count,) = _COUNT.unpack_from(payload)
     # Bounds every loop and list below by what the payload can hold.
-    if not 0 <= count <= len(payload) // _SMALLEST_RECORD:
+    if not 0 <= count <= min(len(payload) // _SMALLEST_RECORD, header.count):
         raise BatchError(f"a batch of {len(payload)} bytes says it holds {count} records")
     return payload
 

@@ -18,17 +18,23 @@ from headwater.fluvio.batch import (
     with_base_offset,
 )
 
+# What is compressed can unpack to millions of empty records, each of which is an object for whoever looks into it.
+# Stock clients write no more than a few thousand.
+MOST_RECORDS = 250_000
+
 
 def split_batches(data: bytes, *, most: int) -> list[EncodedBatch]:
     """Return the batches that stand one behind the other, each as it is. Raises BatchError or RecordTooLargeError.
 
     Each must be whole, of at most `most` bytes, match its checksum, and hold as many records as its offsets say; what
-    is compressed is not looked into.
+    is compressed is not looked into. None holds more than MOST_RECORDS.
     """
     batches = []
     position = 0
     while position < len(data):
         header = decode_header(data[position : position + HEADER_BYTES])
+        if header.count > MOST_RECORDS:
+            raise BatchError(f"a batch of {header.count} records, where {MOST_RECORDS} are allowed")
         if header.length > most:
             raise RecordTooLargeError(f"a batch of {header.length} bytes is larger than {most}")
         batch = data[position : position + header.length]

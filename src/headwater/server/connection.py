@@ -72,7 +72,7 @@ class Limits:
     hello: float = 30.0
     frame: float = 60.0
     stall: float = 10.0
-    take: float = 300.0
+    take: float = 3600.0
     call: float = 5.0
     connections: int = 4096
 
