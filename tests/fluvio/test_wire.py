@@ -34,7 +34,7 @@ KINDS = [(kind, version) for kind, versions in REQUESTS_AND_REPLIES for version 
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_there_and_back(data: st.DataObject) -> None:
     """Every message of every version is read as it was written, and nothing is left over."""
     kind, version = data.draw(st.sampled_from(KINDS))
@@ -45,7 +45,7 @@ def test_there_and_back(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_hostile_bytes(data: st.DataObject) -> None:
     """Random, cut and changed bytes are a message or a WireError, never anything else."""
     kind, version = data.draw(st.sampled_from(KINDS))
@@ -104,7 +104,7 @@ def test_requests_before_bodies_had_lengths(version: int) -> None:
 
 
 @given(st.data(), st.integers(10, 19))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_objects_and_updates(data: st.DataObject, version: int) -> None:
     """Lists of objects and what watches tell are read as they were written."""
     label, kind = data.draw(st.sampled_from(sorted(objects.OBJECTS.items())))
