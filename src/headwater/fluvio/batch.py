@@ -19,6 +19,9 @@ from headwater.fluvio.varint import VARINTS, decode_varint, encode_varint
 
 # Encoded batches stay below this (bytes), for a stock consumer stalls on one that its max_bytes cannot hold.
 MOST_BATCH_BYTES = 1_000_000
+# What is compressed can unpack to millions of empty records, each of which is an object for whoever looks into it. No
+# batch that is written with the usual bounds holds a third of this.
+MOST_RECORDS = 500_000
 # Names two fields each: base offset and length; epoch, magic and checksum; what the checksum covers, with the count.
 _PREFIX = Struct(">qi")
 _MIDDLE = Struct(">ibI")
@@ -223,7 +226,7 @@ def _payload(data: bytes, header: BatchHeader) -> bytes:
         raise BatchError("a batch ends before the count of its records")
     (count,) = _COUNT.unpack_from(payload)
     # Bounds every loop and list below by what the payload can hold.
-    if not 0 <= count <= min(len(payload) // _SMALLEST_RECORD, header.count):
+    if not 0 <= count <= min(len(payload) // _SMALLEST_RECORD, MOST_RECORDS):
         raise BatchError(f"a batch of {len(payload)} bytes says it holds {count} records")
     return payload
 

@@ -9,6 +9,7 @@ from headwater.core.record import Record, StoredRecord
 from headwater.fluvio.batch import (
     HEADER_BYTES,
     MOST_BATCH_BYTES,
+    MOST_RECORDS,
     EncodedBatch,
     StoredBatch,
     check_batch,
@@ -17,10 +18,6 @@ from headwater.fluvio.batch import (
     stated_count,
     with_base_offset,
 )
-
-# What is compressed can unpack to millions of empty records, each of which is an object for whoever looks into it.
-# Stock clients write no more than a few thousand.
-MOST_RECORDS = 250_000
 
 
 def split_batches(data: bytes, *, most: int) -> list[EncodedBatch]:
