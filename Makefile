@@ -31,7 +31,7 @@ demo: $(STAMP) ## poll a sample API into a topic and print the records
 	@$(BIN)/headwater demo
 
 # Four at once on two cores: many tests wait for processes that they have started.
-test: $(STAMP) $(STOCK) ## run all tests (under three minutes on two cores)
+test: $(STAMP) $(STOCK) ## run all tests (a few minutes on two cores)
 	$(BIN)/pytest -n 4 -m 'not long'
 
 test-long: $(STAMP) $(STOCK) ## run the long campaigns: kills, floods
