@@ -11,7 +11,7 @@ import pytest
 
 from headwater.core.record import Record
 from headwater.core.topic import TopicSpec
-from headwater.fluvio.batch import decode_header
+from headwater.fluvio.batch import decode_header, decode_records, encode_batch, with_base_offset
 from headwater.fluvio.compression import Compression
 from headwater.fluvio.partition import partition_of
 from headwater.log import LogReader
@@ -43,6 +43,21 @@ async def test_what_clients_produce(stock: Stock, tmp_path: Path) -> None:
     assert (found[8].value, found[8].offset) == ("text ä".encode(), 8)
     for offsets, first in ((told, 0), (more, 4)):
         assert offsets is None or [one["offset"] for one in offsets] == list(range(first, first + 4))
+
+
+@pytest.mark.parametrize("version", ALL)
+async def test_our_batches_are_those_of_clients(stock: Stock, tmp_path: Path) -> None:
+    """What a client has written is, byte for byte, what our own encoding makes of the same records and times."""
+    sent = [("k1", "v1"), ("", "v2"), ("k\xff", "\x00\x01\xff"), ("k1", "v" * 5000)]
+    async with serving(tmp_path, "cats") as it:
+        await stock.to(it.server)
+        await stock.ask("produce", topic="cats", records=sent)
+        await stock.ask("produce", topic="cats", records=sent * 20, method="send_all")
+        batches = it.log.reader.read("cats", 0, 0, 1_000_000)
+    assert sum(batch.count for batch in batches) == 84
+    for batch in batches:
+        records = [Record(one.value, one.key, one.timestamp) for one in decode_records(batch.data)]
+        assert with_base_offset(encode_batch(records, 0).data, batch.base_offset) == batch.data
 
 
 @pytest.mark.parametrize("version", ALL)
