@@ -6,7 +6,9 @@ Thousands of polls a second go by callbacks, since a future and the wake-up of a
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from headwater.core.errors import HeadwaterError
 
 _Value = TypeVar("_Value")
 
@@ -23,3 +25,13 @@ def settle(future: asyncio.Future[_Value], value: _Value) -> None:
     """Give a future its result, unless nobody waits for it any more."""
     if not future.done():
         future.set_result(value)
+
+
+def resolve(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Give a future its result, or the error that stands for it, unless nobody waits for it any more."""
+    if future.done():
+        return
+    if isinstance(outcome, HeadwaterError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -25,3 +27,8 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
     timestamp: int
     partition: int
     offset: int
+
+
+def newest(records: Iterable[StoredRecord], most: int) -> list[StoredRecord]:
+    """Return at most so many of the newest records of several partitions, by time, oldest first."""
+    return sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))[-most:]

@@ -21,7 +21,7 @@ from headwater.config import ConnectorConfig
 from headwater.config.model import ProducerOptions
 from headwater.core.errors import ClusterUnreachableError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
-from headwater.core.record import Record, StoredRecord
+from headwater.core.record import Record, StoredRecord, newest
 from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.engine.target import Target
 from headwater.fluvio.batch import EncodedBatch, decode_records
@@ -157,5 +157,4 @@ class OnCluster:
         found: list[StoredRecord] = []
         for partition in range((await self._cluster.topic(topic)).spec.partitions):
             found += await self._cluster.read(topic, Offset.end(most), partition=partition, limit=most)
-        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-        return found[-most:]
+        return newest(found, most)

@@ -9,13 +9,14 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
+from headwater.core.callback import resolve
 from headwater.core.errors import HeadwaterError, LogError, TopicError
 from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
 from headwater.core.record import StoredRecord
-from headwater.core.topic import Offset, Receipt, TopicSpec
+from headwater.core.topic import Receipt, TopicSpec
 from headwater.log import consumers, topics
 from headwater.log.distinct import MODULE, is_known
 from headwater.log.failure import mapped
@@ -92,7 +93,7 @@ class Log:
         cancelling it does not undo the append. Raises LogClosedError.
         """
         future: asyncio.Future[Receipt] = self._loop.create_future()
-        self.store(append, partial(_resolve, future))
+        self.store(append, partial(resolve, future))
         return future
 
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
@@ -195,12 +196,7 @@ class Log:
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""
-        reading = await self.topic(topic)
-        found = []
-        for partition in range(reading.info.spec.partitions):
-            found += await reading.read(Offset.end(most), partition=partition, limit=most)
-        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-        return found[-most:]
+        return await (await self.topic(topic)).last(most)
 
     async def modules(self, names: Sequence[str]) -> dict[str, bytes]:  # noqa: ARG002 - what every target has
         """Return the code of SmartModules that are kept with the topics: none, they are in the data directory."""
@@ -217,7 +213,7 @@ class Log:
 
     async def _do(self, work: Callable[[Transaction], _Result]) -> _Result:
         future: asyncio.Future[_Result] = self._loop.create_future()
-        self._writer.submit(work, partial(_resolve, future))
+        self._writer.submit(work, partial(resolve, future))
         return await future
 
     def _committed(self, outcomes: list[Outcome], touched: set[int], fresh: list[Fresh]) -> None:
@@ -249,12 +245,3 @@ class Log:
     def reader(self) -> LogReader:
         """The log's own reader, for the event loop's thread."""
         return self._reader
-
-
-def _resolve(future: asyncio.Future[Any], result: Any) -> None:
-    if future.done():
-        return
-    if isinstance(result, HeadwaterError):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

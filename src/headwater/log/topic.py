@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from headwater.core.record import Record, StoredRecord
+from headwater.core.record import Record, StoredRecord, newest
 from headwater.core.topic import Offset, Receipt
 from headwater.fluvio.batch import decode_records, encode_batches
 from headwater.fluvio.compression import Compression, agreed
@@ -55,6 +55,13 @@ class Topic:
         codec = agreed(None, self.info.spec.compression) or Compression.NONE
         appends = [Append(self.info.name, encode_batches(group, now, codec), place) for place, group in groups.items()]
         return await asyncio.gather(*(self._log.submit(append) for append in appends))
+
+    async def last(self, most: int) -> list[StoredRecord]:
+        """Return at most so many of the newest records, of all partitions by time, oldest first."""
+        found: list[StoredRecord] = []
+        for partition in range(self.info.spec.partitions):
+            found += await self.read(Offset.end(most), partition=partition, limit=most)
+        return newest(found, most)
 
     async def read(self, start: Offset | None = None, *, partition: int = 0, limit: int = 1000) -> list[StoredRecord]:
         """Return at most `limit` records that are there now, from the beginning unless `start` is given."""

@@ -166,7 +166,7 @@ class Controller:
             found = [describe.topic(info) for info in infos]
         elif label == objects.Partition.LABEL:
             infos = describe.matching(self._infos(), (), system=wanted.system)
-            found = [it for it in await self._partitions(infos) if not wanted.names or _named(it.name, wanted.names)]
+            found = [it for it in await self._partitions(infos) if describe.named(it.name, wanted.names)]
         elif label == objects.Module.LABEL:
             found = await self._modules().listed(wanted.names, summary=wanted.summary)
         elif label == objects.Spu.LABEL:
@@ -247,10 +247,6 @@ class Controller:
         elif label == objects.Module.LABEL:
             found = await self._modules().listed((), summary=True)
         return {it.name: it for it in found}
-
-
-def _named(name: str, filters: Sequence[str]) -> bool:
-    return any(part in name for part in filters)
 
 
 def _differs(known: Mapping[str, objects.Object], it: objects.Object) -> bool:

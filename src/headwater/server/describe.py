@@ -96,9 +96,10 @@ def consumer_topic() -> TopicInfo:
 
 def matching(infos: Iterable[TopicInfo], names: Sequence[str], *, system: bool) -> list[TopicInfo]:
     """Return the topics that a list asks for: those of the system, or all others; any of the names, if there are."""
-    return [info for info in infos if info.spec.system == system and (not names or _named(info.name, names))]
+    return [info for info in infos if info.spec.system == system and named(info.name, names)]
 
 
-def _named(name: str, filters: Sequence[str]) -> bool:
-    # As in Fluvio's controller: a filter is a part of the name.
-    return any(part in name for part in filters)
+def named(name: str, filters: Sequence[str]) -> bool:
+    """Return whether a name is one of those that a list asks for."""
+    # As in Fluvio's controller: a filter is a part of the name, and without one all are meant.
+    return not filters or any(part in name for part in filters)

@@ -18,6 +18,7 @@ from headwater.core.record import Record, StoredRecord
 from headwater.fluvio import invocation as wire
 from headwater.fluvio import objects
 from headwater.fluvio.errorcode import ErrorCode, TransformFailure, clipped, code
+from headwater.server.describe import named
 from headwater.server.refused import RefusedError
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.builtin import find_builtin
@@ -145,7 +146,7 @@ class Modules:
         found = []
         for entry in self._library.store.entries():
             name = str(entry.reference)
-            if filters and not any(part in name for part in filters):
+            if not named(name, filters):
                 continue
             package = None
             if entry.group or entry.version:

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,10 +22,11 @@ import msgspec
 
 from headwater.cluster import Target as Patience
 from headwater.cluster.connection import Connection, Endpoint
+from headwater.core.callback import resolve
 from headwater.core.errors import ClusterError, HeadwaterError, LogClosedError, LogServerGoneError
 from headwater.core.exchange import Exchange
 from headwater.core.record import StoredRecord
-from headwater.core.topic import Offset, Receipt, TopicSpec
+from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.frame import API_VERSIONS
 from headwater.fluvio.wire import Message
 from headwater.log import Append, LogReader, Topic, TopicInfo
@@ -164,26 +166,12 @@ class RemoteLog:
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""
-        reading = await self.topic(topic)
-        found: list[StoredRecord] = []
-        for number in range(reading.info.spec.partitions):
-            found += await reading.read(Offset.end(most), partition=number, limit=most)
-        found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-        return found[-most:]
+        return await (await self.topic(topic)).last(most)
 
     def submit(self, append: Append) -> asyncio.Future[Receipt]:
         """Send an append; the future has its receipt once it is on disk, or the error."""
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-
-        def receive(outcome: Receipt | HeadwaterError) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, HeadwaterError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self.store(append, receive)
+        self.store(append, partial(resolve, future))
         return future
 
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
