@@ -76,14 +76,17 @@ def encode_batch(
     now_ms: int,
     compression: Compression = Compression.NONE,
     deltas: Sequence[int] | None = None,
+    first: int | None = None,
 ) -> EncodedBatch:
     """Encode records as one batch, whatever its size. Records without a time get `now_ms`.
 
-    `deltas` are how far behind the first one's offset that of each is, when they do not follow each other.
+    `deltas` are how far behind the first one's offset that of each is, when they do not follow each other. `first` is
+    the time that the batch counts from, when that is not its first record's: stock clients take it when they open one.
     """
     if not records:
         raise BatchError("a batch without records cannot be encoded")
-    first = records[0].timestamp
+    if first is None:
+        first = records[0].timestamp
     if first is None:
         first = now_ms
     latest = first
