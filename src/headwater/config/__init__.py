@@ -1,5 +1,6 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
+from headwater.config.definition import Defined, define_files, define_text, load_definition
 from headwater.config.http import HttpOptions, Options
 from headwater.config.load import Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
@@ -11,6 +12,7 @@ __all__ = [
     "CHAIN_OPTIONS",
     "ChainLink",
     "ConnectorConfig",
+    "Defined",
     "HttpOptions",
     "InvalidConfigError",
     "Loaded",
@@ -19,8 +21,11 @@ __all__ = [
     "SecretSource",
     "TopicOptions",
     "TransformOptions",
+    "define_files",
+    "define_text",
     "from_options",
     "json_schema",
+    "load_definition",
     "load_files",
     "load_text",
     "load_transforms",

@@ -150,10 +150,15 @@ def _files_of(path: Path, loading: _Loading) -> list[Path]:
     return files
 
 
+def read_text(file: Path) -> str:
+    """Read a file of configuration. Raises OSError, or UnicodeDecodeError."""
+    with file.open("rb") as stream:
+        return stream.read(MOST_CHARACTERS + 1).decode("utf-8-sig")
+
+
 def _read(file: Path, loading: _Loading) -> str | None:
     try:
-        with file.open("rb") as stream:
-            return stream.read(MOST_CHARACTERS + 1).decode("utf-8-sig")
+        return read_text(file)
     except OSError as error:
         loading.problems.append(Problem(str(file), 0, 0, "", f"the file cannot be read: {error.strerror}"))
     except UnicodeDecodeError as error:

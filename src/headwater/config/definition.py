@@ -1,0 +1,133 @@
+"""Owns the way from a user's files to definitions: one connector each, text and secrets apart.
+
+What is kept of a managed connector, or put where others read it, is the text; it never holds the value of a secret
+that is declared as one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from headwater.config.dialect import repair_misprint
+from headwater.config.load import Loaded, load_files, load_text, read_text
+from headwater.config.model import ConnectorConfig
+from headwater.config.problem import InvalidConfigError, Problem
+from headwater.config.secrets import SecretSource
+from headwater.core.managed import Definition
+
+# Between documents of a file. In YAML three hyphens at the beginning of a line are never anything else.
+_MARKER = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)[ \t]*(?:#[^\n]*)?\n?", re.MULTILINE)
+_PLACE = "the secrets of the connector"
+
+
+class Defined(msgspec.Struct, frozen=True):
+    """What files define: each connector as its text and as its configuration, in order; and what is worth a word."""
+
+    definitions: tuple[Definition, ...]
+    connectors: tuple[ConnectorConfig, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+class _Noting(SecretSource):
+    """A source that notes which of its secrets were asked for."""
+
+    def __init__(self, source: SecretSource) -> None:
+        super().__init__({}, source.place)
+        self._source = source
+        self.found: dict[str, str] = {}
+
+    def get(self, name: str) -> str | None:
+        value = self._source.get(name)
+        if value is not None:
+            self.found[name] = value
+        return value
+
+
+def define_files(paths: Sequence[Path | str], *, secrets: SecretSource | None = None) -> Defined:
+    """Define every connector of files and directories. Raises InvalidConfigError with every problem of all."""
+    source = secrets or SecretSource(os.environ, "the environment")
+    loaded = load_files(paths, secrets=source)
+    definitions: list[Definition] = []
+    for file in dict.fromkeys(config.place.file for config in loaded.connectors):
+        definitions += _definitions(read_text(Path(file)), str(Path(file).absolute()), source)
+    return _together(definitions, loaded)
+
+
+def define_text(text: str, name: str = "connect.yml", *, secrets: SecretSource | None = None) -> Defined:
+    """Define every connector of a text; `name` is what problems call it. Raises InvalidConfigError."""
+    source = secrets or SecretSource(os.environ, "the environment")
+    loaded = load_text(text, name, secrets=source)
+    return _together(_definitions(text, "", source, name), loaded)
+
+
+def load_definition(definition: Definition) -> ConnectorConfig:
+    """Return the configuration that a definition means. Raises InvalidConfigError."""
+    file = definition.file or f"{definition.name}.yml"
+    return load_text(definition.text, file, secrets=SecretSource(definition.secrets, _PLACE)).connectors[0]
+
+
+def _together(definitions: Sequence[Definition], loaded: Loaded) -> Defined:
+    by_name = {definition.name: definition for definition in definitions}
+    return Defined(
+        tuple(by_name[config.name] for config in loaded.connectors), loaded.connectors, tuple(loaded.warnings)
+    )
+
+
+def _definitions(text: str, file: str, source: SecretSource, name: str = "connect.yml") -> list[Definition]:
+    definitions = []
+    for document in split_documents(repair_misprint(text)[0]):
+        noting = _Noting(source)
+        loaded = load_text(document, file or name, secrets=noting).connectors
+        if loaded:
+            bare, inline = take_secrets_out(document, file or name)
+            definitions.append(Definition(loaded[0].name, bare, {**noting.found, **inline}, file))
+    return definitions
+
+
+def split_documents(text: str) -> list[str]:
+    """Cut a YAML text into its documents, those left out that hold nothing but comments."""
+    pieces = _MARKER.split(text.replace("\r\n", "\n"))
+    return [piece for piece in pieces if any(_says(line) for line in piece.split("\n"))]
+
+
+def _says(line: str) -> bool:
+    bare = line.strip()
+    return bool(bare) and not bare.startswith(("#", "%"))
+
+
+def take_secrets_out(document: str, file: str = "connect.yml") -> tuple[str, Mapping[str, str]]:
+    """Take the values out of the `secrets:` map of a document of the page's dialect. Return the rest, and the values.
+
+    Without a value there, a secret is looked up by its name, so the rest means the same where the values are known.
+    Raises InvalidConfigError where a value is written as an alias.
+    """
+    root = yaml.compose(document, Loader=yaml.CSafeLoader)
+    values: dict[str, str] = {}
+    cuts: list[tuple[int, int]] = []
+    if isinstance(root, yaml.MappingNode):
+        for key, below in root.value:
+            if key.value != "secrets" or not isinstance(below, yaml.MappingNode):
+                continue
+            for name, value in below.value:
+                if isinstance(value, yaml.ScalarNode) and value.value and (value.style or value.value != "~"):
+                    cut = (value.start_mark.index, value.end_mark.index)
+                    if cut in cuts or not below.start_mark.index <= cut[0] < below.end_mark.index:
+                        message = (
+                            "the value of a secret stands elsewhere in the file, from where it cannot be taken out"
+                        )
+                        place = name.start_mark
+                        problem = Problem(file, place.line + 1, place.column + 1, f"secrets.{name.value}", message)
+                        raise InvalidConfigError([msgspec.structs.replace(problem, suggestion="write it here")])
+                    values[name.value] = value.value
+                    cuts.append(cut)
+    for start, end in reversed(cuts):
+        # The mark behind a block stands at the next key: the line break before it stays.
+        kept = "\n" if document[start:end].endswith("\n") else ""
+        document = f"{document[:start]}~{kept}{document[end:]}"
+    return document, values
