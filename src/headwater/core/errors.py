@@ -34,6 +34,11 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     ├── WireError                   bytes that are not a message of Fluvio's protocol
     ├── SmartModuleError            a module cannot be found, loaded or called, or broke its interface
     │   └── SmartModuleTrapError        it crashed, ran too long or out of memory
+    ├── ConnectorError              whoever manages connectors answered no
+    │   ├── ConnectorNotFoundError
+    │   ├── ConnectorExistsError
+    │   └── ConnectorOwnedError         it is kept by somebody else: change it there
+    ├── ManagerError                whoever manages connectors cannot be reached                 exit 4
     ├── ServerError                 the server cannot listen, or its certificates cannot be used
     └── LogError                    the data directory cannot be used                            exit 4
         ├── LogLockedError              another process writes it
@@ -269,6 +274,28 @@ class SmartModuleTrapError(SmartModuleError):
     def __init__(self, message: str, slug: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.slug = slug
+
+
+class ConnectorError(HeadwaterError):
+    """Whoever manages connectors answered no."""
+
+
+class ConnectorNotFoundError(ConnectorError):
+    """There is no connector of that name."""
+
+
+class ConnectorExistsError(ConnectorError):
+    """There is a connector of that name already."""
+
+
+class ConnectorOwnedError(ConnectorError):
+    """The connector is kept by somebody else: a file of a watched directory, another tool."""
+
+
+class ManagerError(HeadwaterError):
+    """Whoever manages connectors cannot be reached, or made no sense."""
+
+    exit_code = 4
 
 
 class ServerError(HeadwaterError):

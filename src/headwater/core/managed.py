@@ -11,8 +11,6 @@ from typing import Protocol
 
 import msgspec
 
-from headwater.core.errors import HeadwaterError
-
 
 class Phase(StrEnum):
     """The state of a managed connector, in Fluvio's words and one of our own.
@@ -81,28 +79,6 @@ class Plan(msgspec.Struct, frozen=True):
     name: str
     action: str
     difference: tuple[str, ...] = ()
-
-
-class ConnectorError(HeadwaterError):
-    """Whoever manages connectors answered no."""
-
-
-class ConnectorExistsError(ConnectorError):
-    """There is a connector of that name already."""
-
-
-class ConnectorNotFoundError(ConnectorError):
-    """There is no connector of that name."""
-
-
-class ConnectorOwnedError(ConnectorError):
-    """The connector is kept by somebody else: a file of a watched directory, another tool."""
-
-
-class ManagerError(HeadwaterError):
-    """Whoever manages connectors cannot be reached, or gave no sense."""
-
-    exit_code = 4
 
 
 class Manager(Protocol):
