@@ -8,7 +8,7 @@ import pytest
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.exchange import Decision
-from headwater.engine.counters import Figures
+from headwater.engine.counters import Figures, Trouble
 from headwater.engine.metrics import parse_address, serve_metrics
 
 
@@ -20,7 +20,7 @@ def test_a_scrape_shows_what_was_counted() -> None:
     counters.records = 3
     counters.bytes = 345
     counters.last_record = 1_700_000_000_000
-    counters.failing_since = 1
+    counters.trouble = Trouble("connect", "refused", 1)
     figures.requests.observe(0.02)
     figures.lag.observe(99.0)
     url, stop = serve_metrics("127.0.0.1:0", figures, lambda: 4096)

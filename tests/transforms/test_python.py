@@ -280,3 +280,20 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     ):
         with pytest.raises(SmartModuleError, match=said):
             PythonLoader().load(uses, tmp_path)
+
+
+BEGINNING = "import sys\nfrom asyncio import CancelledError\nfrom headwater import Record, smartmodule\n"
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(3)", "raise KeyboardInterrupt", "raise CancelledError"])
+def test_a_function_cannot_end_the_process(tmp_path: Path, ending: str) -> None:
+    """What would end the process refuses the record instead, and on import it is an error of that module."""
+    source = f"{BEGINNING}\n@smartmodule\ndef f(record: Record) -> bool:\n    {ending}\n"
+    (tmp_path / "quits.py").write_text(source)
+    stage = PythonLoader().load("./quits.py:f", tmp_path).stage(Parameters({}), Limits())
+    stage.begin(None)
+    call = stage.call([Record(b"x")])
+    assert call.complaint is not None
+    (tmp_path / "gone.py").write_text(f"{BEGINNING}{ending}\n")
+    with pytest.raises(SmartModuleError, match="cannot be imported"):
+        PythonLoader().load("./gone.py:f", tmp_path)

@@ -195,6 +195,21 @@ class RetryOptions(Options):
     )
 
 
+class RestartOptions(Options):
+    """What becomes of a connector that crashed: a defect, or a log that refuses for good. Failed requests are none."""
+
+    attempts: int | None = Field(
+        None, ge=0, description="How often it is started again in a row. Default: always.", examples=[5]
+    )
+    initial: Duration = Field(
+        timedelta(seconds=1), description="The first pause; it doubles each time.", examples=["5s"]
+    )
+    max: Duration = Field(timedelta(minutes=1), description="The longest pause.", examples=["10m"])
+    reset: Duration = Field(
+        timedelta(minutes=10), description="After so long without a crash the pauses begin anew.", examples=["1h"]
+    )
+
+
 class HttpOptions(Options):
     """What to request, when, what counts as an answer, and what of it becomes the record."""
 
@@ -283,6 +298,11 @@ class HttpOptions(Options):
         RetryOptions(),
         description="How a failed request is sent again: the options of the table below.",
         examples=[{"attempts": 3}],
+    )
+    restart: RestartOptions = Field(
+        RestartOptions(),
+        description="What becomes of a connector that crashed: the options of the table below.",
+        examples=[{"attempts": 5}],
     )
 
     @field_validator("endpoint")

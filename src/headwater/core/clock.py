@@ -41,16 +41,17 @@ class SystemClock:
     measured with.
 
     `slack` (seconds) lets callbacks share timers: they come at the next multiple of it, never before their deadline.
-    Thousands that come one by one cost twice the processor time of those that come in groups.
+    Thousands that come one by one cost twice the processor time of those that come in groups. It may be set once,
+    later on.
     """
 
-    __slots__ = ("_groups", "_slack")
+    __slots__ = ("_groups", "slack")
 
     # As it is: a method of ours around it would cost more than the time itself.
     monotonic = staticmethod(time.monotonic)
 
     def __init__(self, slack: float = 0.0) -> None:
-        self._slack = slack
+        self.slack = slack
         self._groups: dict[int, list[_Shared]] = {}
 
     def time_ms(self) -> int:
@@ -59,9 +60,9 @@ class SystemClock:
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> Cancellable:
         """Call back on a timer; a deadline that has passed is the next turn of the event loop."""
-        if self._slack:
+        if self.slack:
             timer = _Shared(callback)
-            number = int(deadline / self._slack) + 1
+            number = int(deadline / self.slack) + 1
             group = self._groups.get(number)
             if group is None:
                 group = self._groups[number] = self._group(number)
@@ -73,7 +74,7 @@ class SystemClock:
 
     def _group(self, number: int) -> list[_Shared]:
         """Return a new group that is called at a multiple of the slack."""
-        delay = number * self._slack - time.monotonic() + _ROUNDING
+        delay = number * self.slack - time.monotonic() + _ROUNDING
         asyncio.get_running_loop().call_later(max(0.0, delay), self._call, number)
         return []
 

@@ -11,6 +11,7 @@ handed to the task of the connector, which finishes that poll and lets the callb
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +28,7 @@ from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogE
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Response
 from headwater.core.units import format_duration
-from headwater.engine.counters import Counters, Figures
+from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.deadletter import told
 from headwater.engine.harvest import Harvest, Harvester
 from headwater.engine.health import Change, Health
@@ -146,6 +147,7 @@ class Connector:
         self._health = Health()
         self._passing = Health()
         self._counters: Counters = shared.figures.of(config.name)
+        self._counters.trouble = None
         self._skipped = 0
         self._why = ""
         self._stopping = False
@@ -165,6 +167,15 @@ class Connector:
         self._stopping = True
         if self._waiting and self._task is not None:
             self._task.cancel()
+
+    def next_poll(self) -> int | None:
+        """Return when the next poll is due, ms since the Unix epoch; None while one is under way, and when never."""
+        if not self._waiting or math.isinf(self._tick.at):
+            return None
+        at = self._tick.at
+        if not self._schedule.wall:
+            at += self._clock.time_ms() / 1000 - self._clock.monotonic()
+        return round(at * 1000)
 
     async def run(self) -> None:
         """Poll for ever. Raises LogError: unless retryable, the log is beyond repair. Other trouble is counted."""
@@ -343,7 +354,7 @@ class Connector:
         counters.records += exchange.records
         counters.rejected += exchange.rejected
         counters.last_record = harvest.at
-        if counters.failing_since is not None:
+        if counters.trouble is not None:
             self._good()
 
     # What all three share.
@@ -489,14 +500,15 @@ class Connector:
     def _good(self) -> None:
         change = self._health.good(self._clock.monotonic())
         if change is not None:
-            self._counters.failing_since = None
+            self._counters.trouble = None
             self._report(change)
 
     def _bad(self, slug: str, reason: str, hint: str) -> None:
-        if self._counters.failing_since is None:
-            self._counters.failing_since = self._clock.time_ms()
         change = self._health.bad(slug, reason, self._clock.monotonic())
         if change is not None:
+            before = self._counters.trouble
+            since = self._clock.time_ms() if before is None else before.since
+            self._counters.trouble = Trouble(slug, self._mask(reason), since)
             self._report(change, hint)
 
     def _report(self, change: Change, hint: str = "") -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+import msgspec
+
 from headwater.core.exchange import Decision
 
 # Seconds. The request histogram ends where the default total time-out does, the lag histogram where a person notices.
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+# The kinds of trouble that are not the endpoint's.
+OUR_SIDE = frozenset({"log", "cluster"})
 
 
 class Histogram:
@@ -37,10 +42,23 @@ class Histogram:
         return float("inf")
 
 
+class Trouble(msgspec.Struct, frozen=True):
+    """What keeps a connector from working: the kind, one masked sentence, and since when (ms since the Unix epoch)."""
+
+    slug: str
+    reason: str
+    since: int
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is on this side: the log or the cluster refuses. Everything else is the endpoint's."""
+        return self.slug in OUR_SIDE
+
+
 class Counters:
     """What one connector has done since it started."""
 
-    __slots__ = ("attempts", "bytes", "decisions", "failing_since", "last_record", "records", "rejected")
+    __slots__ = ("attempts", "bytes", "decisions", "last_record", "records", "rejected", "trouble")
 
     def __init__(self) -> None:
         self.decisions: dict[Decision, int] = dict.fromkeys(Decision, 0)
@@ -49,7 +67,7 @@ class Counters:
         self.records = 0
         self.rejected = 0
         self.last_record: int | None = None  # ms since the Unix epoch
-        self.failing_since: int | None = None  # ms since the Unix epoch; None while healthy
+        self.trouble: Trouble | None = None  # None while healthy
 
 
 class Figures:
@@ -68,3 +86,7 @@ class Figures:
         if counters is None:
             counters = self.connectors[connector] = Counters()
         return counters
+
+    def forget(self, connector: str) -> None:
+        """Drop the counters of a connector that is no more."""
+        self.connectors.pop(connector, None)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import Enum
 from pathlib import Path
 
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions
+from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
-from headwater.core.errors import HeadwaterError, LogError, TopicExistsError
+from headwater.core.errors import ConnectorError, HeadwaterError, LogError, TopicExistsError
 from headwater.core.http import Fetcher
 from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
@@ -33,16 +35,40 @@ from headwater.transforms.chain import Chain
 SPREAD_FROM = 1000
 # From so many connectors on, polls may be this late (seconds) so that several share one turn of the event loop.
 _SLACK_FROM, _SLACK = 200, 0.004
-_RESTART_PAUSE, _LONGEST_RESTART_PAUSE = 1.0, 60.0
 
 logger = structlog.get_logger("headwater.engine")
 
 
+class RunState(Enum):
+    """Running; pausing after a crash; or given up, as its restart policy says."""
+
+    RUNNING = "running"
+    PAUSING = "pausing"
+    GIVEN_UP = "given up"
+
+
+class Run:
+    """One connector that was started. `since` is when its state began, `reason` why it is in it; times in ms."""
+
+    __slots__ = ("connector", "reason", "restarts", "since", "state", "task")
+
+    task: asyncio.Task[None]
+
+    def __init__(self, connector: Connector, now: int) -> None:
+        self.connector = connector
+        self.restarts = 0
+        self.enter(RunState.RUNNING, "", now)
+
+    def enter(self, state: RunState, reason: str, now: int) -> None:
+        """Be in a state from now on."""
+        self.state, self.reason, self.since = state, reason, now
+
+
 class Engine:
-    """Runs connectors into a target. The failure of one becomes its status and never touches another.
+    """Runs connectors into a target. The failure of one becomes its state and never touches another.
 
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
-    1).
+    1). `fatal` is done when the target is beyond repair, with the error.
     """
 
     def __init__(
@@ -55,59 +81,103 @@ class Engine:
         grace: float = 10.0,
     ) -> None:
         self.figures = Figures()
-        self._clock = clock
-        self._fetcher = fetcher
-        self._chance = chance
+        self.fatal: asyncio.Future[LogError] = asyncio.get_running_loop().create_future()
+        self._system = SystemClock() if clock is None else None
+        self._shared = Surroundings(target, fetcher, clock or self._system or SystemClock(), chance, self.figures)
         self._target = target
         self._grace = grace
-        self._connectors: list[Connector] = []
-        self._fatal: LogError | None = None
+        self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
 
     async def run(self, configs: Sequence[ConnectorConfig], stop: asyncio.Event) -> None:
         """Run the connectors until `stop` is set, then drain.
 
-        Raises InvalidConfigError before anything is started when a configuration cannot run here, and LogError when the
-        log is beyond repair.
+        Raises InvalidConfigError before anything is started when a configuration cannot run here, LogError when the log
+        is beyond repair, and ConnectorError when none of the connectors is to be started again.
         """
         await self.prepare(configs)
-        clock = self._clock or SystemClock(_SLACK if len(configs) >= _SLACK_FROM else 0.0)
-        shared = Surroundings(self._target, self._fetcher, clock, self._chance, self.figures)
-        specs = {topic.name: topic.spec for topic in await self._target.topics()}
-        for config in configs:
-            schedule = schedule_of(config, first_offset(config, len(configs)))
-            spec = specs[config.topic.name]
-            codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
-            chain = self._chains.get(config.name)
-            self._connectors.append(Connector(config, shared, schedule, codec, chain=chain, partitions=spec.partitions))
-        tasks = [asyncio.create_task(self._supervise(connector, shared, stop)) for connector in self._connectors]
         stopped = asyncio.create_task(stop.wait())
-        everything = asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await asyncio.wait((everything, stopped), return_when=asyncio.FIRST_COMPLETED)
-            for connector in self._connectors:
-                connector.stop()
-            await asyncio.wait((everything,), timeout=self._grace)
+            await self.start(configs)
+            ended = asyncio.gather(*(run.task for run in self._runs.values()), return_exceptions=True)
+            await asyncio.wait((ended, stopped, self.fatal), return_when=asyncio.FIRST_COMPLETED)
+            given_up = all(run.state is RunState.GIVEN_UP for run in self._runs.values())
+            await self.drain()
         finally:
             stopped.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if self._fatal is not None:
-            raise self._fatal
+            # Nothing is left but after a cancellation, which does not wait.
+            await self.drain(0)
+        if self.fatal.done():
+            raise self.fatal.result()
+        if configs and given_up and not stop.is_set():
+            raise ConnectorError("every connector has crashed as often as its restart.attempts allow")
+
+    def runs(self) -> Mapping[str, Run]:
+        """Return what runs, by the connectors' names."""
+        return self._runs
+
+    async def start(self, configs: Sequence[ConnectorConfig]) -> None:
+        """Start connectors that were prepared. Raises LogError or ClusterError, and starts none then."""
+        specs = {topic.name: topic.spec for topic in await self._target.topics()}
+        if self._system is not None and len(self._runs) + len(configs) >= _SLACK_FROM:
+            self._system.slack = _SLACK
+        for config in configs:
+            schedule = schedule_of(config, first_offset(config, len(configs)))
+            spec = specs.get(config.topic.name, TopicSpec())
+            codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
+            connector = Connector(
+                config,
+                self._shared,
+                schedule,
+                codec,
+                chain=self._chains.pop(config.name, None),
+                partitions=spec.partitions,
+            )
+            run = self._runs[config.name] = Run(connector, self._shared.clock.time_ms())
+            run.task = asyncio.create_task(self._supervise(run))
+
+    async def end(self, names: Iterable[str], grace: float | None = None) -> None:
+        """End connectors: those that wait at once, the others after the exchange under way, within the grace."""
+        runs = [self._runs[name] for name in names if name in self._runs]
+        if not runs:
+            return
+        for run in runs:
+            run.connector.stop()
+        try:
+            await asyncio.wait([run.task for run in runs], timeout=self._grace if grace is None else grace)
+        finally:
+            for run in runs:
+                run.task.cancel()
+            await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
+            for run in runs:
+                self._runs.pop(run.connector.config.name, None)
+
+    async def drain(self, grace: float | None = None) -> None:
+        """End every connector, in `grace` seconds instead of the usual ones when they are given."""
+        await self.end(list(self._runs), grace)
 
     async def prepare(self, configs: Sequence[ConnectorConfig]) -> None:
         """Check that the connectors can run here, and create the topics that are missing. `run` does it by itself.
 
         Raises InvalidConfigError with every problem, creating no topic then, or LogError.
         """
+        chains, missing = await self.check(configs)
+        await asyncio.gather(*(self._create_topic(name, spec) for name, spec in missing.items()))
+        self._chains |= chains
+
+    async def check(self, configs: Sequence[ConnectorConfig]) -> tuple[dict[str, Chain], dict[str, TopicSpec]]:
+        """Check that the connectors can run here, and return their chains and the topics that are missing.
+
+        Raises InvalidConfigError with every problem, or LogError.
+        """
+        chains: dict[str, Chain] = {}
         if any(config.chain for config in configs):
             # Imported here: most connectors have no transforms, and the machine for them takes long to load.
             from headwater.transforms.library import Library, chains_of  # noqa: PLC0415
 
             used = sorted({link.transform.uses for config in configs for link in config.chain})
             library = Library(self._target.directory, await self._target.modules(used))
-            self._chains = await asyncio.to_thread(chains_of, library, configs)
+            chains = await asyncio.to_thread(chains_of, library, configs)
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
@@ -134,8 +204,7 @@ class Engine:
                 problems.append(config.problem(("producer",), message, f"write compression: {allowed}"))
         if problems:
             raise InvalidConfigError(problems)
-        created = {name: topic_spec(config) for name, config in missing.items()} | others
-        await asyncio.gather(*(self._create_topic(name, spec) for name, spec in created.items()))
+        return chains, {name: topic_spec(config) for name, config in missing.items()} | others
 
     async def _create_topic(self, name: str, spec: TopicSpec) -> None:
         try:
@@ -150,29 +219,46 @@ class Engine:
         if config.dead_letters is not None:
             await self._create_topic(config.dead_letters, TopicSpec())
 
-    async def _supervise(self, connector: Connector, shared: Surroundings, stop: asyncio.Event) -> None:
+    async def _supervise(self, run: Run) -> None:
         """Keep one connector running: the boundary at which whatever it raises becomes a log line and a pause."""
+        shared = self._shared
+        config = run.connector.config
+        policy = config.http.restart
         crashes = 0
-        name = connector.config.name
+        began = shared.clock.monotonic()
         while True:
             try:
+                run.enter(RunState.RUNNING, "", shared.clock.time_ms())
                 if crashes:
-                    await self._create_topics(connector.config)
-                await connector.run()
+                    await self._create_topics(config)
+                await run.connector.run()
             except Exception as error:
                 if isinstance(error, LogError) and not error.retryable:
-                    self._fatal = error
-                    stop.set()
+                    settle(self.fatal, error)
                     return
+                if shared.clock.monotonic() - began >= policy.reset.total_seconds():
+                    crashes = 0
                 crashes += 1
                 pause = back_off(
-                    crashes, initial=_RESTART_PAUSE, longest=_LONGEST_RESTART_PAUSE, chance=shared.chance()
+                    crashes,
+                    initial=policy.initial.total_seconds(),
+                    longest=policy.max.total_seconds(),
+                    chance=shared.chance(),
                 )
-                if isinstance(error, HeadwaterError):
-                    logger.error("connector stopped", connector=name, reason=str(error), restart_in=round(pause, 1))  # noqa: TRY400 - the sentence says it all
+                known = isinstance(error, HeadwaterError)
+                reason = config.masker.mask(str(error) if known else f"{type(error).__name__}: {error}")
+                gives_up = policy.attempts is not None and crashes > policy.attempts
+                run.restarts += not gives_up
+                run.enter(RunState.GIVEN_UP if gives_up else RunState.PAUSING, reason, shared.clock.time_ms())
+                more = {"restart": "not again"} if gives_up else {"restart_in": round(pause, 1)}
+                if known:
+                    logger.error("connector stopped", connector=config.name, reason=reason, **more)  # noqa: TRY400 - the sentence says it all
                 else:
-                    logger.exception("connector crashed", connector=name, restart_in=round(pause, 1))
+                    logger.exception("connector crashed", connector=config.name, **more)
+                if gives_up:
+                    return
                 await shared.clock.sleep_until(shared.clock.monotonic() + pause)
+                began = shared.clock.monotonic()
             else:
                 return
 

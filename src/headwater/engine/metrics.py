@@ -48,7 +48,7 @@ class EngineCollector(Collector):
             received.add_metric([name], counters.bytes)
             records.add_metric([name], counters.records)
             rejected.add_metric([name], counters.rejected)
-            failing.add_metric([name], 0 if counters.failing_since is None else 1)
+            failing.add_metric([name], 0 if counters.trouble is None else 1)
             if counters.last_record is not None:
                 last.add_metric([name], counters.last_record / 1000)
         yield from (polls, attempts, received, records, rejected, failing, last)

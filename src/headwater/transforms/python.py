@@ -10,6 +10,7 @@ import inspect
 import sys
 import types
 import typing
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from headwater.transforms.timelimit import ExpiredError, within
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARK = "__headwater_smartmodule__"
+# Whatever a user's code raises is trouble of its own, also what would end the process: sys.exit() in a function.
+_RAISED = (Exception, SystemExit, KeyboardInterrupt, CancelledError)
 _FORMS = (
     "Record -> bool (filter), Record -> Record (map), Record -> Record | None (filter_map), "
     "Record -> Iterable[Record] (array_map) or (State, Record) -> State (aggregate)"
@@ -61,7 +64,7 @@ class PythonModule:
         self.function = function
         try:
             self._hints = typing.get_type_hints(function)
-        except Exception as error:
+        except _RAISED as error:
             raise SmartModuleError(f"the types of {name} cannot be read: {error}") from error
         arguments = inspect.signature(function).parameters.values()
         positional = [it for it in arguments if it.kind in {it.POSITIONAL_ONLY, it.POSITIONAL_OR_KEYWORD}]
@@ -153,7 +156,7 @@ class PythonStage:
                 self._state = self._module.state_type()
             else:
                 self._restore(state)
-        except Exception as error:
+        except _RAISED as error:
             raise SmartModuleError(f"{self._module.name} cannot begin with its state: {error}") from error
 
     def _restore(self, state: bytes | None) -> None:
@@ -200,7 +203,7 @@ class PythonStage:
         except SmartModuleError as error:
             self._restore(before)
             raise SmartModuleTrapError(f"{self._module.name} {error.message}", "transform-output") from error
-        except Exception as error:  # noqa: BLE001 - whatever a function raises refuses the record
+        except _RAISED as error:
             return Call(made, origins, _sentence(error), index)
         return Call(made, origins)
 
@@ -247,7 +250,7 @@ def _checked(value: Any, wanted: type[_Wanted], words: str) -> _Wanted:
     return value
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     said = str(error)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -336,12 +339,12 @@ def _importing(name: str) -> Iterator[None]:
         raise SmartModuleError(
             f"{name} cannot be imported: {error}", hint="install it, or put it beside the configuration"
         ) from error
-    except Exception as error:
+    except _RAISED as error:
         line = _line(error, name)
         raise SmartModuleError(f"{name} cannot be imported: {_sentence(error)}{line}") from error
 
 
-def _line(error: Exception, file: str) -> str:
+def _line(error: BaseException, file: str) -> str:
     """Return where in a file an error came from."""
     trace = error.__traceback__
     line = 0
