@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 import structlog
 import uvloop
 
@@ -18,14 +20,27 @@ from headwater.cli.logs import configure_logs
 from headwater.cli.options import config_options, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
+from headwater.core.errors import ProfileError
 from headwater.core.units import parse_duration
 from headwater.engine import Engine
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher, raise_file_limit
 
+if TYPE_CHECKING:
+    from headwater.engine.probes import State
+
+# What returns how many bytes the log has on disk.
+Size = Callable[[], int]
 _COLLECT_AFTER = (20_000, 20, 50)
 
 logger = structlog.get_logger("headwater")
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """What is served beside the work, each at [HOST:]PORT; None where not."""
+
+    metrics: str | None = None
+    health: str | None = None
 
 
 @click.command()
@@ -40,6 +55,8 @@ def command(
     profile: str | None,
     data_dir: Path,
     metrics: str | None,
+    health: str | None,
+    checkpoints: str,
     log_format: str,
     log_level: str,
     grace: str,
@@ -52,7 +69,9 @@ def command(
     configure_logs(log_format, log_level)
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
-    return run_foreground(loaded.connectors, find_place(profile, data_dir), metrics=metrics, grace=read_grace(grace))
+    serving = Serving(metrics, health)
+    place = find_place(profile, data_dir)
+    return run_foreground(loaded.connectors, place, serving, checkpoints=checkpoints, grace=read_grace(grace))
 
 
 def read_grace(grace: str) -> float:
@@ -69,19 +88,29 @@ def say_warnings(warnings: Sequence[Problem]) -> None:
         click.echo(warning.render(), err=True)
 
 
-def run_foreground(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: str | None, grace: float) -> int:
-    """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM."""
+def run_foreground(
+    connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
+) -> int:
+    """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM.
+
+    `checkpoints` is `cluster` for those that are kept where the records go.
+    """
     # What was loaded stays until the end, and polls leave hardly any cycles: the collector need not look often.
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
-    return uvloop.run(_run(connectors, place, metrics=metrics, grace=grace))
+    return uvloop.run(_run(connectors, place, serving, checkpoints=checkpoints, grace=grace))
 
 
 async def _target(
-    cleanup: AsyncExitStack, place: Place, keeper: Target, connectors: Sequence[ConnectorConfig]
+    cleanup: AsyncExitStack, place: Place, keeper: Target, connectors: Sequence[ConnectorConfig], checkpoints: str
 ) -> Target:
-    """Return where the records go: to the log itself, or to a cluster with the rest kept in the log."""
+    """Return where the records go: to the log itself, or to a cluster with the rest kept in the log, or there too."""
     if not place.on_cluster:
+        if checkpoints == "cluster":
+            raise ProfileError(
+                f"--checkpoints cluster: records go to no cluster but to {place.sentence()}",
+                hint="name a cluster with --profile, or keep the checkpoints with --checkpoints local",
+            )
         return keeper
     from headwater.engine.oncluster import OnCluster  # noqa: PLC0415 - only clusters pay for it
 
@@ -89,7 +118,31 @@ async def _target(
     return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors))
 
 
-async def _run(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: str | None, grace: float) -> int:
+async def _serve(cleanup: AsyncExitStack, serving: Serving, engine: Engine, wanted: Sequence[str], size: Size) -> None:
+    """Serve what is asked for until the end."""
+    if serving.metrics is not None:
+        from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
+
+        address, stop_metrics = serve_metrics(serving.metrics, engine.figures, size)
+        cleanup.callback(stop_metrics)
+        logger.info("serving metrics", url=address)
+    if serving.health is not None:
+        from headwater.engine.metrics import EngineCollector  # noqa: PLC0415 - only --health pays for the imports
+        from headwater.engine.probes import state_of  # noqa: PLC0415 - the same
+        from headwater.engine.probeserver import serve_probes  # noqa: PLC0415 - the same
+
+        def observe() -> State:
+            fatal = str(engine.fatal.result()) if engine.fatal.done() else ""
+            return state_of(wanted, engine.runs(), engine.figures, fatal)
+
+        collector = EngineCollector(engine.figures, size)
+        address = await cleanup.enter_async_context(serve_probes(serving.health, observe, collector))
+        logger.info("serving health", url=address)
+
+
+async def _run(
+    connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
+) -> int:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
     loop = asyncio.get_running_loop()
@@ -111,14 +164,9 @@ async def _run(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: 
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
             fetcher = await cleanup.enter_async_context(CurlFetcher())
-            target = await _target(cleanup, place, keeper, connectors)
+            target = await _target(cleanup, place, keeper, connectors, checkpoints)
             engine = Engine(target, fetcher, grace=grace)
-            if metrics is not None:
-                from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
-
-                address, stop_metrics = serve_metrics(metrics, engine.figures, keeper.size)
-                cleanup.callback(stop_metrics)
-                logger.info("serving metrics", url=address)
+            await _serve(cleanup, serving, engine, [config.name for config in connectors], keeper.size)
             logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
             await engine.run(connectors, stop)
     except asyncio.CancelledError:
