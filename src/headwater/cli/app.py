@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lint": ("lint", "Check connect.yml files without running them."),
     "ledger": ("ledger", "Show what became of the last polls, and why."),
     "schema": ("schema", "Print the JSON Schema of connect.yml."),
+    "k8s": ("k8s", "Print connectors as Kubernetes objects."),
     "demo": ("demo", "Poll a sample API into a topic and print the records."),
 }
 
