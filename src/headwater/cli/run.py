@@ -115,7 +115,13 @@ async def _target(
     from headwater.engine.oncluster import OnCluster  # noqa: PLC0415 - only clusters pay for it
 
     cluster = await cleanup.enter_async_context(cluster_of(place))
-    return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors))
+    there = None
+    if checkpoints == "cluster":
+        from headwater.engine.checkpoints import Checkpoints  # noqa: PLC0415 - the same
+
+        copies = max(config.topic.replication for config in connectors)
+        there = await cleanup.enter_async_context(Checkpoints(cluster, replication=copies))
+    return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors, checkpoints=there))
 
 
 async def _serve(cleanup: AsyncExitStack, serving: Serving, engine: Engine, wanted: Sequence[str], size: Size) -> None:
