@@ -15,6 +15,7 @@ import uvloop
 
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
+from headwater.cli.notify import announced
 from headwater.cli.options import config_options, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
@@ -120,6 +121,7 @@ async def _run(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: 
                 cleanup.callback(stop_metrics)
                 logger.info("serving metrics", url=address)
             logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
+            await cleanup.enter_async_context(announced(f"connectors running: {len(connectors)}", stop))
             await engine.run(connectors, stop)
     except asyncio.CancelledError:
         if not received:
