@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -49,3 +51,25 @@ def test_a_port_that_is_taken() -> None:
         port = int(api.url.rpartition(":")[2])
         with pytest.raises(HeadwaterError, match=f"127.0.0.1:{port}"):
             SampleApi(port)
+
+
+@pytest.mark.parametrize(("given", "host"), [("0", "127.0.0.1"), ("127.0.0.2:0", "127.0.0.2")])
+def test_by_itself(given: str, host: str) -> None:
+    """`python -m headwater.sample` serves on loopback or where it is told, until SIGTERM, which is a good end."""
+    command = [sys.executable, "-m", "headwater.sample", given]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[1].rstrip(";")
+        assert url.startswith(f"http://{host}:")
+        assert get(url)["fact"] == FACTS[0]
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_an_address_that_is_none() -> None:
+    """What is no port is said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "headwater.sample", "here"], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    assert "'here' is not a port" in done.stderr

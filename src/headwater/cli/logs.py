@@ -12,13 +12,16 @@ LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "human", "json")
 
 
-def configure_logs(form: str, level: str, *, stream: TextIO | None = None) -> None:
-    """Set up structlog for the process. `form` is one of FORMATS, `level` one of LEVELS."""
+def configure_logs(
+    form: str, level: str, *, stream: TextIO | None = None, tap: structlog.typing.Processor | None = None
+) -> None:
+    """Set up structlog for the process. `form` is one of FORMATS, `level` one of LEVELS; `tap` sees every line."""
     target = sys.stderr if stream is None else stream
     human = form == "human" or (form == "auto" and target.isatty())
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        *(() if tap is None else (tap,)),
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
     ]
     if human:

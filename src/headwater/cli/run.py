@@ -17,6 +17,7 @@ import uvloop
 
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
+from headwater.cli.notify import announced
 from headwater.cli.options import config_options, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
@@ -174,6 +175,7 @@ async def _run(
             engine = Engine(target, fetcher, grace=grace)
             await _serve(cleanup, serving, engine, [config.name for config in connectors], keeper.size)
             logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
+            await cleanup.enter_async_context(announced(f"connectors running: {len(connectors)}", stop))
             await engine.run(connectors, stop)
     except asyncio.CancelledError:
         if not received:

@@ -14,6 +14,7 @@ import uvloop
 
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
+from headwater.cli.notify import announced
 from headwater.cli.options import data_dir
 from headwater.fetch import raise_file_limit
 from headwater.log import Log
@@ -125,5 +126,6 @@ async def _serve(directory: Path, place: Listen) -> int:
         log = await cleanup.enter_async_context(Log.open(directory))
         server = await cleanup.enter_async_context(Server(log, place))
         logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
+        await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
         await stop.wait()
     return INTERRUPTED if signal.SIGINT in received else 0

@@ -2,7 +2,7 @@
 
 from headwater.config.definition import Defined, define_files, define_text, load_definition
 from headwater.config.http import HttpOptions, Options
-from headwater.config.load import Loaded, from_options, load_files, load_text, load_transforms
+from headwater.config.load import ENDINGS, Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
@@ -10,6 +10,7 @@ from headwater.config.secrets import SecretSource, secret_source
 
 __all__ = [
     "CHAIN_OPTIONS",
+    "ENDINGS",
     "ChainLink",
     "ConnectorConfig",
     "Defined",

@@ -21,7 +21,7 @@ from headwater.config.problem import InvalidConfigError, Problem, nearest
 from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
 from headwater.core.secret import Masker, Text
 
-_ENDINGS = (".yml", ".yaml")
+ENDINGS = (".yml", ".yaml")
 # Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
 _PLACED = ("topic", "producer", "filter", "map", "arraymap", "dead_letter_topic", "transforms")
 _LONGEST_SHOWN = 60
@@ -141,7 +141,7 @@ def _files_of(path: Path, loading: _Loading) -> list[Path]:
     if not path.is_dir():
         return [path]
     try:
-        files = sorted(file for file in path.iterdir() if file.suffix in _ENDINGS and file.is_file())
+        files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS and file.is_file())
     except OSError as error:
         loading.problems.append(Problem(str(path), 0, 0, "", f"the directory cannot be read: {error.strerror}"))
         return []

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from pathlib import Path
+from traceback import format_exception
 
 import structlog
 
@@ -232,7 +233,7 @@ class Engine:
                 if crashes:
                     await self._create_topics(config)
                 await run.connector.run()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the boundary
                 if isinstance(error, LogError) and not error.retryable:
                     settle(self.fatal, error)
                     return
@@ -254,7 +255,9 @@ class Engine:
                 if known:
                     logger.error("connector stopped", connector=config.name, reason=reason, **more)  # noqa: TRY400 - the sentence says it all
                 else:
-                    logger.exception("connector crashed", connector=config.name, **more)
+                    # Formatted here: a defect's message and trace may hold whatever went into the configuration.
+                    trace = config.masker.mask("".join(format_exception(error)))
+                    logger.error("connector crashed", connector=config.name, reason=reason, **more, exception=trace)  # noqa: TRY400 - masked
                 if gives_up:
                     return
                 await shared.clock.sleep_until(shared.clock.monotonic() + pause)

@@ -4,11 +4,46 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headwater.core.errors import LogIOError, LogLockedError, LogReadOnlyError
+
+# A line of /proc/locks for a lock like ours: the holder, the device and the file.
+_LOCK = re.compile(r"FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ")
+
+
+def holder(directory: Path) -> str | None:
+    """Return what is written of the process that holds the lock of a directory, None when none does.
+
+    Takes no lock, not even for a moment: a process that starts just then would find the directory taken.
+    """
+    try:
+        with (directory / "lock").open("rb") as file:
+            status, said = os.fstat(file.fileno()), file.read(4096).decode("utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    found = re.match(r"process (\d+)", said)
+    process = int(found[1]) if found else 0
+    try:
+        locks = Path("/proc/locks").read_text("ascii")
+    except OSError:
+        # Not all kernels tell; then that such a process runs has to do.
+        return said if process and Path(f"/proc/{process}").exists() else None
+    return said or "another process" if is_held(locks, status, process) else None
+
+
+def is_held(locks: str, file: os.stat_result, process: int) -> bool:
+    """Return whether a file is among the kernel's locks, by its device or, where that has two numbers, its holder."""
+    return any(
+        int(inode) == file.st_ino
+        and (
+            int(owner) == process or (int(major, 16), int(minor, 16)) == (os.major(file.st_dev), os.minor(file.st_dev))
+        )
+        for owner, major, minor, inode in _LOCK.findall(locks)
+    )
 
 
 class DirectoryLock:

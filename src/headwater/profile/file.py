@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from headwater.core.disk import replace_file
 from headwater.core.errors import ProfileError
 from headwater.profile.choice import FILE_VARIABLE, Choice, choose
 
@@ -72,25 +72,6 @@ def save(path: Path, text: str, *, private: bool = False) -> None:
         path = path.resolve()  # a link stays, and what it leads to is replaced
         path.parent.mkdir(parents=True, exist_ok=True)
         mode = 0o600 if private or not path.exists() else stat.S_IMODE(path.stat().st_mode)
-        _replace(path, text.encode(), mode)
+        replace_file(path, text.encode(), mode)
     except OSError as error:
         raise ProfileError(f"{shown(path)} cannot be written: {error.strerror}") from error
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -1,7 +1,8 @@
-"""Owns `python -m headwater.sample [PORT]`: the sample API by itself, until Ctrl-C."""
+"""Owns `python -m headwater.sample [[HOST:]PORT]`: the sample API by itself, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 
@@ -10,12 +11,15 @@ from headwater.sample import SampleApi
 
 
 def main() -> None:
-    """Serve on the port of the first argument, 8321 without one."""
+    """Serve on the address of the first argument; on port 8321 of loopback without one."""
     given = sys.argv[1] if len(sys.argv) > 1 else "8321"
-    if not given.isdigit():
-        sys.exit(f"sample: {given!r} is not a port")
+    host, _, port = given.rpartition(":")
+    if not port.isdigit():
+        sys.exit(f"sample: {given!r} is not a port, with or without a host before it")
+    # As the first process of a container it would not get the signal at all.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        with SampleApi(int(given)) as api:
+        with SampleApi(int(port), host or "127.0.0.1") as api:
             sys.stderr.write(f"serving {api.url}/fact; Ctrl-C stops\n")
             threading.Event().wait()
     except HeadwaterError as error:

@@ -16,24 +16,24 @@ _ROUTES = {"/fact": "the next fact: {'fact': ..., 'length': ...}", "/health": "2
 
 
 class SampleApi:
-    """A server on loopback, in a thread of its own, from entering to leaving it.
+    """A server in a thread of its own, from entering to leaving it; on loopback unless told another address.
 
     `port` 0 takes a free one; `url` is where it answers. `GET /fact` tells the facts in turn.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         class Handler(_Handler):
             turn = _Turn()
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+            self._server = ThreadingHTTPServer((host, port), Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise HeadwaterError(
-                f"the sample API cannot listen on 127.0.0.1:{port}: {reason}", hint="name another port, or 0"
+                f"the sample API cannot listen on {host}:{port}: {reason}", hint="name another port, or 0"
             ) from error
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sample-api", daemon=True)
 
     def __enter__(self) -> Self:

@@ -138,18 +138,19 @@ def _said(message: Message) -> Iterable[bytes]:
 
 
 class SocketPlace:
-    """The path of the socket in a data directory, short enough for the kernel however deep the directory is.
+    """The path of a socket in a data directory, short enough for the kernel however deep the directory is.
 
     A context manager: the path is good inside.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = dialogue.SOCKET_NAME) -> None:
         self._directory = directory
+        self._name = name
         self._file = -1
 
     def __enter__(self) -> str:
         self._file = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._file}/{dialogue.SOCKET_NAME}"
+        return f"/proc/self/fd/{self._file}/{self._name}"
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)

@@ -7,14 +7,13 @@ store can be changed while connectors run.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from headwater.core.disk import replace_file
 from headwater.core.errors import SmartModuleError
 
 _WORD = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
@@ -115,8 +114,8 @@ class Store:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             old = self._entry_path(entry.reference)
-            _write(self._code_path(entry.digest), code)
-            _write(old, msgspec.json.encode(entry))
+            replace_file(self._code_path(entry.digest), code)
+            replace_file(old, msgspec.json.encode(entry))
         except OSError as error:
             raise SmartModuleError(f"the module cannot be kept in {self.directory}: {error.strerror}") from error
         self._sweep()
@@ -159,16 +158,3 @@ def _order(entry: Entry) -> tuple[str, str, tuple[int, ...], bool, int]:
     found = _VERSION.fullmatch(entry.version or "0")
     numbers = tuple(int(part or 0) for part in found.groups()[:3]) if found else ()
     return entry.name, entry.group or "", numbers, "-" not in (entry.version or ""), entry.loaded
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

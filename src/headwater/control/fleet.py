@@ -1,0 +1,419 @@
+"""Owns the managed connectors of one machine: it keeps what is asked for, and the engine running what is kept.
+
+What a connector does is the engine's; what is on disk is the store's; how it is asked is the API's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+
+from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
+from headwater.control.difference import plan
+from headwater.control.journal import Journal
+from headwater.control.store import Kept, Store
+from headwater.core.checkpoint import Checkpoint, encode_checkpoint
+from headwater.core.errors import (
+    ConnectorError,
+    ConnectorExistsError,
+    ConnectorNotFoundError,
+    ConnectorOwnedError,
+    HeadwaterError,
+)
+from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
+from headwater.engine import Engine
+from headwater.engine.engine import RunState
+from headwater.log import Append, Log
+
+# So many connectors are loaded between two turns of the event loop.
+_GROUP = 50
+_LATEST = "latest"
+
+logger = structlog.get_logger("headwater.control")
+
+
+class _Member:
+    """A managed connector: what is kept of it, what that means, and what keeps it from running."""
+
+    __slots__ = ("busy", "config", "kept", "problem", "since")
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.config: ConnectorConfig | None = None
+        self.problem = ""
+        self.since: int | None = None
+        # Held by whatever changes it.
+        self.busy = asyncio.Lock()
+
+
+class Fleet:
+    """The managed connectors of a data directory, a `core.managed.Manager`.
+
+    `now` returns the time in ms since the Unix epoch.
+    """
+
+    def __init__(self, log: Log, engine: Engine, journal: Journal, *, now: Callable[[], int] | None = None) -> None:
+        self._log = log
+        self._engine = engine
+        self._journal = journal
+        self._now = now or (lambda: time.time_ns() // 1_000_000)
+        self._store = Store(log.directory)
+        self._members: dict[str, _Member] = {}
+
+    # Start and stop.
+
+    async def open(self, watched: bool = False) -> int:  # noqa: FBT001, FBT002 - the one choice there is
+        """Load what is kept and start it; return how many connectors there are. Raises ManagerError, or LogError.
+
+        Those of a watched directory are started only with `watched`: its watcher says what has become of them.
+        """
+        kept, damaged = self._store.load()
+        for sentence in damaged:
+            logger.error("a kept connector is damaged and left out", reason=sentence)
+        for number, one in enumerate(kept):
+            if one.origin and not watched:
+                continue
+            member = self._members[one.definition.name] = _Member(one)
+            self._load(member)
+            if number % _GROUP == 0:
+                await asyncio.sleep(0)
+        ready = [it for it in self._members.values() if it.config is not None and not it.kept.paused]
+        await self._start_all(ready)
+        return len(self._members)
+
+    def _load(self, member: _Member) -> None:
+        try:
+            member.config = load_definition(member.kept.definition)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not keep the others from starting
+            self._invalid(member, error)
+
+    def _invalid(self, member: _Member, error: Exception) -> None:
+        member.problem, member.since = _sentence(error), self._now()
+        self._say(member, "error", "connector cannot run", reason=member.problem)
+
+    async def _start_all(self, members: Sequence[_Member]) -> None:
+        """Start connectors. What is wrong with some is found by halves, so that one never keeps the others back."""
+        configs = [member.config for member in members if member.config is not None]
+        if not configs:
+            return
+        try:
+            await self._engine.prepare(configs)
+        except InvalidConfigError as error:
+            if len(members) == 1:
+                self._invalid(members[0], error)
+                return
+            half = len(members) // 2
+            await self._start_all(members[:half])
+            await self._start_all(members[half:])
+            return
+        await self._engine.start(configs)
+        for member in members:
+            member.problem, member.since = "", None
+
+    async def close(self) -> None:
+        """End every connector within the engine's grace."""
+        await self._engine.drain()
+
+    # What is asked.
+
+    async def list(self) -> list[ManagedConnector]:
+        """Return every connector, sorted by name."""
+        return [self._state(name) for name in sorted(self._members)]
+
+    async def get(self, name: str) -> ManagedConnector:
+        """Return one connector. Raises ConnectorNotFoundError."""
+        self._member(name)
+        return self._state(name)
+
+    async def config(self, name: str) -> str:
+        """Return the connect.yml of a connector, without the values of secrets. Raises ConnectorNotFoundError."""
+        return self._member(name).kept.definition.text
+
+    async def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
+        """Yield the lines of a connector's log, oldest first. Raises ConnectorNotFoundError."""
+        if name not in self._members:
+            raise ConnectorNotFoundError(f"Connector {name} does not exist", hint=self._near(name))
+        if not follow:
+            for line in self._journal.read(name, tail):
+                yield line
+            return
+        async for line in self._journal.follow(name, tail):
+            yield line
+
+    # What is changed.
+
+    async def create(self, definition: Definition, *, dry_run: bool = False, origin: str = "") -> Plan:
+        """Make a connector and its topics, and start it. Raises ConnectorExistsError, InvalidConfigError, LogError."""
+        name = definition.name
+        if name in self._members:
+            raise ConnectorExistsError(
+                f"Connector already exists: {name}", hint="change it with: headwater connector update -c FILE"
+            )
+        config = _loaded(definition)
+        await self._engine.check([config])
+        if name in self._members:
+            raise ConnectorExistsError(f"Connector already exists: {name}", hint="it was created just now")
+        if dry_run:
+            return plan(name, None, definition)
+        now = self._now()
+        member = self._members[name] = _Member(Kept(definition, now, now, origin=origin))
+        async with member.busy:
+            try:
+                await self._engine.prepare([config])
+                self._store.put(member.kept)
+            except BaseException:
+                del self._members[name]
+                raise
+            member.config = config
+            self._say(member, "info", "connector created")
+            await self._engine.start([config])
+        return plan(name, None, definition)
+
+    async def update(self, definition: Definition, *, dry_run: bool = False, origin: str = "") -> Plan:
+        """Run a connector by another definition from now on. A bad one changes nothing, and the last good one runs on.
+
+        Raises ConnectorNotFoundError, ConnectorOwnedError, InvalidConfigError, LogError.
+        """
+        name = definition.name
+        if name not in self._members:
+            raise ConnectorNotFoundError(f"Invalid connector: {name} - does not exist.", hint=self._near(name))
+        async with self._changing(name) as member:
+            self._check_owner(member, origin)
+            before = member.kept.definition
+            difference = plan(name, before, definition)
+            config = _loaded(definition)
+            await self._engine.check([config])
+            if dry_run or (difference.action == "unchanged" and not member.problem):
+                return difference
+            if not member.kept.paused:
+                await self._engine.prepare([config])
+            kept = msgspec.structs.replace(member.kept, definition=definition, updated=self._now(), origin=origin)
+            self._store.put(kept)
+            member.kept, member.config, member.problem, member.since = kept, config, "", None
+            self._say(member, "info", "connector updated")
+            if not kept.paused:
+                await self._engine.end([name])
+                await self._engine.start([config])
+            return difference
+
+    async def delete(self, name: str, *, dry_run: bool = False, origin: str = "", forget: bool = True) -> Plan:
+        """End a connector; with `forget` its checkpoint goes too. Its topic and its records stay.
+
+        Raises ConnectorNotFoundError, ConnectorOwnedError, LogError.
+        """
+        async with self._changing(name) as member:
+            self._check_owner(member, origin)
+            difference = plan(name, member.kept.definition, None)
+            if dry_run:
+                return difference
+            await self._engine.end([name])
+            self._store.remove(name)
+            del self._members[name]
+            self._engine.figures.forget(name)
+            logger.info("connector deleted", connector=name)
+            if forget:
+                # The next one of this name begins anew.
+                nothing = encode_checkpoint(Checkpoint())
+                await self._log.submit(Append(None, (), checkpoint=(name, nothing)))
+                self._journal.forget(name)
+            return difference
+
+    async def pause(self, name: str) -> None:
+        """Poll no more until `resume`, over restarts too. Raises ConnectorNotFoundError."""
+        async with self._changing(name) as member:
+            if not member.kept.paused:
+                self._keep(member, paused=True)
+                await self._engine.end([name])
+                self._say(member, "info", "connector paused")
+
+    async def resume(self, name: str) -> None:
+        """Poll again. Raises ConnectorNotFoundError, InvalidConfigError, LogError."""
+        async with self._changing(name) as member:
+            if member.kept.paused:
+                self._keep(member, paused=False)
+                self._say(member, "info", "connector resumed")
+                await self._begin(member)
+
+    async def restart(self, name: str) -> None:
+        """End a connector and start it anew at once. Raises as `resume` does, and ConnectorError when it is paused."""
+        async with self._changing(name) as member:
+            if member.kept.paused:
+                raise ConnectorError(f"Connector {name} is paused", hint=f"headwater connector resume {name}")
+            self._say(member, "info", "connector restarted")
+            await self._engine.end([name])
+            await self._begin(member)
+
+    async def _begin(self, member: _Member) -> None:
+        """Load, prepare and start a connector that does not run."""
+        try:
+            member.config = config = _loaded(member.kept.definition)
+            await self._engine.prepare([config])
+        except InvalidConfigError as error:
+            self._invalid(member, error)
+            raise
+        await self._engine.start([config])
+        member.problem, member.since = "", None
+
+    def _keep(self, member: _Member, *, paused: bool) -> None:
+        kept = msgspec.structs.replace(member.kept, paused=paused)
+        self._store.put(kept)
+        member.kept = kept
+
+    # A watched directory.
+
+    async def adopt(self, wanted: Mapping[str, Sequence[Definition]], unclear: Mapping[str, str]) -> None:
+        """Let the connectors of a watched directory be those that its files define.
+
+        `wanted` are the definitions by file. `unclear` says what is wrong with a file that cannot be read now: what was
+        read from it before stays. Trouble with one connector is a line in its log and touches no other.
+        """
+        places: dict[str, str] = {}
+        fresh: list[tuple[Definition, str]] = []
+        for file, definitions in wanted.items():
+            for definition in definitions:
+                name = definition.name
+                if (other := places.setdefault(name, file)) != file:
+                    logger.error("a connector is in two files", connector=name, used=other, ignored=file)
+                elif (member := self._members.get(name)) is None:
+                    fresh.append((definition, file))
+                elif not member.kept.origin:
+                    logger.error("a connector of that name was created already", connector=name, ignored=file)
+                elif (member.kept.definition, member.kept.origin) != (definition, file):
+                    await self._quietly(name, self.update(definition, origin=file))
+        await self._adopt_all(fresh)
+        for name, member in list(self._members.items()):
+            origin = member.kept.origin
+            if not origin or name in places:
+                continue
+            if origin in unclear:
+                self._say(member, "error", "its file cannot be used; the last good one stays", reason=unclear[origin])
+            else:
+                await self._quietly(name, self.delete(name, origin=origin, forget=False))
+
+    async def _adopt_all(self, fresh: Sequence[tuple[Definition, str]]) -> None:
+        """Start what is new in a watched directory, together: thousands at a time."""
+        members = []
+        now = self._now()
+        for number, (definition, file) in enumerate(fresh):
+            member = _Member(Kept(definition, now, now, origin=file))
+            try:
+                self._store.put(member.kept)
+            except HeadwaterError as error:
+                logger.error("connector cannot be kept", connector=definition.name, reason=_sentence(error))  # noqa: TRY400 - the sentence says it all
+                continue
+            self._members[definition.name] = member
+            self._load(member)
+            members.append(member)
+            if number % _GROUP == 0:
+                await asyncio.sleep(0)
+        try:
+            await self._start_all([member for member in members if member.config is not None])
+        except HeadwaterError as error:
+            logger.error("connectors cannot be started", connectors=len(members), reason=_sentence(error))  # noqa: TRY400 - the sentence says it all
+            for member in members:
+                member.problem, member.since = _sentence(error), now
+
+    async def _quietly(self, name: str, change: Coroutine[Any, Any, Plan]) -> None:
+        try:
+            await change
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not touch the others
+            logger.error("connector cannot be changed", connector=name, reason=_sentence(error))  # noqa: TRY400 - the sentence says it all
+
+    # What the above shares.
+
+    def _member(self, name: str) -> _Member:
+        member = self._members.get(name)
+        if member is None:
+            raise ConnectorNotFoundError(f"Connector not found: {name}", hint=self._near(name))
+        return member
+
+    @asynccontextmanager
+    async def _changing(self, name: str) -> AsyncIterator[_Member]:
+        """Let one change at a time work on a connector."""
+        member = self._member(name)
+        async with member.busy:
+            # Whoever was before may have deleted it.
+            if self._members.get(name) is not member:
+                self._member(name)
+                raise ConnectorError(f"Connector {name} was made anew meanwhile", hint="try again")
+            yield member
+
+    @staticmethod
+    def _check_owner(member: _Member, origin: str) -> None:
+        if member.kept.origin and not origin:
+            raise ConnectorOwnedError(
+                f"Connector {member.kept.definition.name} is kept in {member.kept.origin}", hint="change that file"
+            )
+
+    def _near(self, name: str) -> str:
+        from difflib import get_close_matches  # noqa: PLC0415 - only a mistake pays for it
+
+        near = get_close_matches(name, list(self._members), n=1)
+        return f"did you mean {near[0]}?" if near else "'headwater connector list' shows what there is"
+
+    def _say(self, member: _Member, level: str, event: str, **more: object) -> None:
+        logger.log(_LEVELS[level], event, connector=member.kept.definition.name, **more)
+
+    def _state(self, name: str) -> ManagedConnector:
+        member = self._members[name]
+        kept, config = member.kept, member.config
+        status, reason, since = self._standing(name, member)
+        counters = self._engine.figures.connectors.get(name)
+        run = self._engine.runs().get(name)
+        return ManagedConnector(
+            name=name,
+            type="http" if config is None else config.type,
+            version=_LATEST if config is None or config.version is None else config.version,
+            status=status,
+            topic="" if config is None else config.topic.name,
+            reason=reason,
+            since=since,
+            paused=kept.paused,
+            origin=kept.origin,
+            created=kept.created,
+            updated=kept.updated,
+            last_record=None if counters is None else counters.last_record,
+            next_poll=None if run is None else run.connector.next_poll(),
+            records=0 if counters is None else counters.records,
+            restarts=0 if run is None else run.restarts,
+        )
+
+    def _standing(self, name: str, member: _Member) -> tuple[Phase, str, int | None]:
+        if member.kept.paused:
+            return Phase.PAUSED, "", None
+        if member.problem:
+            return Phase.INVALID, member.problem, member.since
+        run = self._engine.runs().get(name)
+        if run is None or member.busy.locked():
+            return Phase.INIT, "", None
+        if run.state is RunState.PAUSING:
+            return Phase.PENDING, run.reason, run.since
+        if run.state is RunState.GIVEN_UP:
+            return Phase.FAILED, run.reason, run.since
+        trouble = self._engine.figures.of(name).trouble
+        return (Phase.RUNNING, "", None) if trouble is None else (Phase.FAILED, trouble.reason, trouble.since)
+
+
+_LEVELS = {"info": 20, "warning": 30, "error": 40}
+
+
+def _loaded(definition: Definition) -> ConnectorConfig:
+    config = load_definition(definition)
+    if config.name != definition.name:
+        raise ConnectorError(f"the text names the connector {config.name}, not {definition.name}")
+    return config
+
+
+def _sentence(error: Exception) -> str:
+    """Return what is wrong in one line."""
+    if isinstance(error, InvalidConfigError):
+        return "; ".join(error.message.splitlines())
+    if isinstance(error, HeadwaterError):
+        return error.message if not error.hint else f"{error.message} ({error.hint})"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,104 @@
+"""Owns a watched directory of connect.yml files: it sees what changed, and lets the fleet be what the files define.
+
+Looking at the directory a few times a second works on every file system, also where changes come through a mount.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from headwater.config import ENDINGS, InvalidConfigError, define_files, secret_source
+from headwater.control.fleet import Fleet
+from headwater.core.errors import HeadwaterError
+from headwater.core.managed import Definition
+
+# Seconds between two looks: an edit applies within a second.
+_PAUSE = 0.4
+
+# What tells that a file has changed: modification time (ns), size, inode.
+_Mark = tuple[int, int, int]
+
+logger = structlog.get_logger("headwater.control")
+
+
+class Watcher:
+    """Watches a directory. `secrets` is the file of `--secrets`, None for the environment."""
+
+    def __init__(self, directory: Path, secrets: Path | None, fleet: Fleet) -> None:
+        self._directory = directory
+        self._secrets = secrets
+        self._fleet = fleet
+        self._marks: dict[str, _Mark] = {}
+        self._wanted: dict[str, Sequence[Definition]] = {}
+        self._unclear: dict[str, str] = {}
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Look again and again, for ever."""
+        while True:
+            await asyncio.sleep(_PAUSE)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once, and apply what has changed. What cannot be read now leaves everything as it is."""
+        try:
+            marks = await asyncio.to_thread(self._scan)
+        except OSError as error:
+            self._say(f"{self._directory} cannot be read: {error.strerror}")
+            return
+        self._say("")
+        if marks == self._marks:
+            return
+        everything = marks.get("") != self._marks.get("")
+        changed = [file for file, mark in marks.items() if file and (everything or self._marks.get(file) != mark)]
+        await asyncio.to_thread(self._read, changed)
+        for file in self._marks.keys() - marks.keys():
+            self._wanted.pop(file, None)
+            self._unclear.pop(file, None)
+        self._marks = marks
+        await self._fleet.adopt(self._wanted, self._unclear)
+
+    def _scan(self) -> dict[str, _Mark]:
+        """Return the marks of the files; the one of the secrets under ""."""
+        marks = {}
+        if self._secrets is not None:
+            marks[""] = _mark(self._secrets)
+        for path in sorted(self._directory.iterdir()):
+            if path.suffix in ENDINGS and not path.name.startswith("."):
+                try:
+                    marks[str(path.absolute())] = _mark(path)
+                except FileNotFoundError:
+                    continue
+        return marks
+
+    def _read(self, files: Sequence[str]) -> None:
+        for file in files:
+            self._wanted.pop(file, None)
+            self._unclear.pop(file, None)
+            try:
+                defined = define_files([file], secrets=secret_source(self._secrets))
+            except HeadwaterError as error:
+                reason = "; ".join(error.message.splitlines())
+                self._unclear[file] = reason
+                if isinstance(error, InvalidConfigError):
+                    logger.error("a file cannot be used", file=file, reason=reason)  # noqa: TRY400 - the sentence says it all
+                else:
+                    logger.error("a file cannot be read", file=file, reason=reason, hint=error.hint)  # noqa: TRY400 - the same
+                continue
+            self._wanted[file] = defined.definitions
+
+    def _say(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            logger.error("the watched directory is away; its connectors stay", reason=trouble)
+        elif self._trouble and not trouble:
+            logger.info("the watched directory is back")
+        self._trouble = trouble
+
+
+def _mark(path: Path) -> _Mark:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
