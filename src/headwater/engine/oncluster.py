@@ -1,8 +1,8 @@
 """Owns the target that is a Fluvio cluster: records go there, checkpoints and the ledger stay in the data directory.
 
 Where the data directory may be gone tomorrow, checkpoints go to the cluster as well. A checkpoint is stored when the
-cluster has acknowledged the records that it stands for. A crash in between has one exchange of a connector stored again:
-at least once, where the embedded log has it exactly once.
+cluster has acknowledged the records that it stands for. A crash in between has one exchange of a connector stored
+again: at least once, where the embedded log has it exactly once.
 """
 
 from __future__ import annotations
