@@ -215,7 +215,6 @@ def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> 
         "name": names.CONTAINER,
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["headwater"],
         "args": arguments,
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "ports": [{"name": "health", "containerPort": PORT, "protocol": "TCP"}],
