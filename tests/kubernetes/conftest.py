@@ -45,6 +45,7 @@ def namespace(cluster: Cluster, kubelet: Kubelet) -> Iterator[str]:
     name = cluster.make_namespace(node=kubelet.name)
     yield name
     cluster.delete_namespace(name)
+    kubelet.check()
 
 
 @pytest.fixture
