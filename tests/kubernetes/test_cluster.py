@@ -161,17 +161,17 @@ def test_readiness_flips_and_a_pod_that_is_not_ready_is_not_available(client: Cl
 
 
 def test_an_http_probe_asks_the_address_of_the_pod(client: Client) -> None:
-    """What listens on the Pod's own address, at a port with a name, is probed there; two Pods have the same port."""
-    for name in ("one", "two"):
+    """What listens on the Pod's address or on all, at a port with a name, is probed; Pods have the same port."""
+    for name, address in (("one", "$POD_IP"), ("two", "0.0.0.0"), ("three", "::")):
         spec = pod_spec(
-            "exec python -m http.server --bind $POD_IP 8080",
+            f"exec python -m http.server --bind {address} 8080",
             ports=[{"name": "http", "containerPort": 8080}],
             env=[{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
             startupProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 30},
             readinessProbe={"httpGet": {"port": "http", "path": "/"}, **SOON},
         )
         client.create(pod(name, spec))
-    until(lambda: all(ready(client.get(Pod, name)) for name in ("one", "two")))
+    until(lambda: all(ready(client.get(Pod, name)) for name in ("one", "two", "three")))
 
 
 def test_a_container_that_is_not_alive_is_restarted(client: Client, tmp_path: Path) -> None:

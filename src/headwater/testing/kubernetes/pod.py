@@ -163,6 +163,7 @@ class PodRunner:
             environment=environment,
             working_directory=container.workingDir or image.directory,
             hostname=self._spec.hostname or self.pod.metadata.name or "",
+            address=self.address,
             directory=room,
             mounts=self._volumes.mounts(container),
             reach=image.reach,

@@ -30,6 +30,7 @@ class Box(msgspec.Struct, frozen=True):
     environment: Mapping[str, str]
     working_directory: str
     hostname: str
+    address: str
     directory: Path
     mounts: tuple[Mount, ...] = ()
     reach: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Box(msgspec.Struct, frozen=True):
             environment=dict(self.environment),
             working_directory=self.working_directory,
             hostname=self.hostname,
+            address=self.address,
             directory=str(self.directory),
             mounts=list(self.mounts),
             reach=list(self.reach),
