@@ -27,7 +27,7 @@ class Kubelet:
     It is the cluster's scheduler as well, and provides storage for claims, both without regard to how much there is.
     Each container becomes a process with the volumes, the root, the user, the host name and the environment that its
     Pod gives it, in a mount and a process namespace of its own; the network is this machine's, and `status.podIP` a
-    loopback address of the Pod's own. Needs root or user namespaces; users other than one's own need root.
+    loopback address of the Pod's own. Needs root or user namespaces.
 
     `config` says where the API server is and must be an administrator's. What is written goes into `directory`.
     `images` says what an image's name stands for, and may be changed at any time. `claims` is where storage is, when

@@ -50,10 +50,10 @@ class Mount(TypedDict):
 class Spec(TypedDict):
     """What to run and how.
 
-    `directory` is an empty directory outside, over which the private root is mounted. Without `root`, namespaces need a
-    user namespace, and user and groups stay what they are. `address` is the Pod's own: what listens on all addresses
-    listens on this one, so that several containers have the same port. `reach` are paths that every user may go to
-    inside, whatever stands above them outside. `enter` is a process whose container is entered, 0 for a new one.
+    `directory` is an empty directory outside, over which the private root is mounted. Without `root`, namespaces need
+    a user namespace, in which there is one user and one group only. `address` is the Pod's own: what listens on all
+    addresses listens on this one, so that several containers have the same port. `reach` are paths that every user may
+    go to inside, whatever stands above them outside. `enter` is a process whose container is entered, 0 for a new one.
     """
 
     parent: int
@@ -259,7 +259,9 @@ def _private_namespaces(spec: Spec) -> None:
         return
     user, group = os.getuid(), os.getgid()
     _call("unshare", flags | _NEWUSER)
-    for name, line in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+    # One's own user is, inside, the one who is wanted.
+    users, groups = f"{spec['user'] or 0} {user} 1", f"{spec['group'] or 0} {group} 1"
+    for name, line in (("setgroups", "deny"), ("uid_map", users), ("gid_map", groups)):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(line)
 

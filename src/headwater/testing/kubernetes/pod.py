@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -157,7 +156,6 @@ class PodRunner:
         more: list[int] = []
         if shared is not None:
             more = [*(shared.supplementalGroups or []), *([shared.fsGroup] if shared.fsGroup else [])]
-        root = os.geteuid() == 0
         assert self.pod.metadata is not None
         return Box(
             environment=environment,
@@ -168,8 +166,8 @@ class PodRunner:
             mounts=self._volumes.mounts(container),
             reach=image.reach,
             read_only=bool(own and own.readOnlyRootFilesystem),
-            user=user if root else None,
-            group=group if root else None,
-            groups=tuple(more) if root else (),
+            user=user,
+            group=group,
+            groups=tuple(more),
             no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
         )
