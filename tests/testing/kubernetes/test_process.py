@@ -13,14 +13,17 @@ import pytest
 
 from headwater.testing.kubernetes.containerlog import Choice, ContainerLog
 from headwater.testing.kubernetes.launcher import Mount
-from headwater.testing.kubernetes.process import Box, ContainerProcess, StartError
+from headwater.testing.kubernetes.process import Box, ContainerProcess, StartError, lacks
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 @pytest.fixture
 def box(tmp_path: Path) -> Box:
-    """Return a box with a directory that is seen as /data."""
+    """Return a box with a directory inside."""
+    lack = lacks(tmp_path / "trial")
+    if lack is not None:
+        pytest.skip(lack)
     (tmp_path / "root").mkdir()
     (tmp_path / "data").mkdir()
     mount = Mount(source=str(tmp_path / "data"), path="/var/lib/new/data", read_only=False)
@@ -40,8 +43,7 @@ async def test_a_process_sees_its_box(box: Box, tmp_path: Path) -> None:
     script = "echo $$; uname -n; pwd; echo 1 > /var/lib/new/data/kept; echo 2 > /etc/lost && cat /etc/lost; exit 7"
     assert await run(box, script, tmp_path) == (7, "1\npod-1\n/made/for/it\n2\n")
     assert (tmp_path / "data" / "kept").read_text() == "1\n"
-    assert not Path("/etc/lost").exists()
-    assert not Path("/made/for/it").exists()
+    assert not any(map(os.path.exists, ("/etc/lost", "/made/for/it")))
 
 
 async def test_a_root_that_is_only_read(box: Box, tmp_path: Path) -> None:

@@ -63,6 +63,25 @@ class Box(msgspec.Struct, frozen=True):
         )
 
 
+def lacks(directory: Path) -> str | None:
+    """Return why no container can be started on this machine, None when one can. Blocks for a moment.
+
+    `directory` is for the trial; it is made when it is not there.
+    """
+
+    async def start() -> str | None:
+        box = Box({"PATH": "/usr/bin:/bin"}, "/", "trial", "127.255.0.1", directory / "root")
+        box.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            process = await ContainerProcess.start(["true"], box, ContainerLog(directory / "log"))
+        except StartError as error:
+            return f"containers need root or user namespaces: {error}"
+        await process.wait()
+        return None
+
+    return asyncio.run(start())
+
+
 class ContainerProcess:
     """The first process of a container. `pid` is its number outside; when it ends, all others of the container do."""
 
