@@ -20,7 +20,7 @@ T = TypeVar("T")
 BUILT = Path(__file__).parents[2] / ".kubernetes" / BINARY
 """The control plane, where `make kubernetes` builds it."""
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """How long a test waits for anything, seconds."""
 
 
@@ -108,3 +108,15 @@ def ready(pod: Pod) -> bool:
     """Return whether a Pod is Ready."""
     conditions = (pod.status and pod.status.conditions) or []
     return any(each.type == "Ready" and each.status == "True" for each in conditions)
+
+
+def logged(client: Client, pod: str, text: str) -> str | None:
+    """Return what a Pod of one container has written, when a text is in it."""
+    try:
+        said = "".join(client.log(pod))
+    except ApiError as error:
+        # Nothing runs yet, or the Pod has no node yet.
+        if error.status.code not in {400, 404, 500}:
+            raise
+        return None
+    return said if text in said else None

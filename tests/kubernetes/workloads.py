@@ -13,7 +13,7 @@ Json = dict[str, Any]
 def pod_spec(script: str, **container: object) -> Json:
     """Return the spec of a Pod that runs a shell script. Keywords are fields of the container."""
     first = {"name": "main", "image": "python:test", "command": ["sh", "-c", script], **container}
-    return {"containers": [first], "terminationGracePeriodSeconds": 5}
+    return {"containers": [first], "terminationGracePeriodSeconds": 1}
 
 
 def pod(name: str, spec: Json) -> Pod:

@@ -98,6 +98,10 @@ class Node:
                 return each
         return None
 
+    async def claim(self, namespace: str, name: str) -> Path | None:
+        """Return the directory of a claim, None when it is not bound to one."""
+        return await self._host.sources.claim(namespace, name)
+
     async def _register(self, port: int) -> None:
         name = self._settings.name
         node = NodeObject(metadata=ObjectMeta(name=name, labels=self._labels))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -157,18 +156,18 @@ class PodRunner:
         more: list[int] = []
         if shared is not None:
             more = [*(shared.supplementalGroups or []), *([shared.fsGroup] if shared.fsGroup else [])]
-        root = os.geteuid() == 0
         assert self.pod.metadata is not None
         return Box(
             environment=environment,
             working_directory=container.workingDir or image.directory,
             hostname=self._spec.hostname or self.pod.metadata.name or "",
+            address=self.address,
             directory=room,
             mounts=self._volumes.mounts(container),
             reach=image.reach,
             read_only=bool(own and own.readOnlyRootFilesystem),
-            user=user if root else None,
-            group=group if root else None,
-            groups=tuple(more) if root else (),
+            user=user,
+            group=group,
+            groups=tuple(more),
             no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
         )
