@@ -40,6 +40,10 @@ class Managed:
         self._engine = engine
         self._watching = watching
 
+    def busy(self) -> bool:
+        """Return whether any connector runs."""
+        return bool(self._engine.runs())
+
     async def until(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set. Raises LogError when the log is beyond repair meanwhile."""
         stopped = asyncio.create_task(stop.wait())

@@ -14,7 +14,7 @@ import uvloop
 
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
-from headwater.cli.managing import Managing, managing_connectors
+from headwater.cli.managing import Managed, Managing, managing_connectors
 from headwater.cli.notify import announced
 from headwater.cli.options import data_dir, read_grace
 from headwater.control.journal import Journal
@@ -153,6 +153,7 @@ def command(
 async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
+    managed: list[Managed] = []
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -160,7 +161,8 @@ async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
     def on_signal(number: signal.Signals) -> None:
         received.append(number)
         if len(received) == 1:
-            logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{managing.grace:g}s")
+            if managed and managed[0].busy():
+                logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{managing.grace:g}s")
             stop.set()
         else:
             task.cancel()
@@ -173,9 +175,9 @@ async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
             log = await cleanup.enter_async_context(Log.open(directory))
             server = await cleanup.enter_async_context(Server(log, place))
             logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
-            managed = await cleanup.enter_async_context(managing_connectors(log, managing))
+            managed.append(await cleanup.enter_async_context(managing_connectors(log, managing)))
             await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
-            await managed.until(stop)
+            await managed[0].until(stop)
     except asyncio.CancelledError:
         if not received:
             raise
