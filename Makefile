@@ -42,8 +42,9 @@ demo: $(STAMP) ## poll a sample API into a topic and print the records
 test: $(STAMP) $(STOCK) $(KUBERNETES) ## run all tests (a few minutes on two cores)
 	$(BIN)/pytest -n 4 -m 'not long'
 
-test-long: $(STAMP) $(STOCK) $(KUBERNETES) ## run the long campaigns: kills, floods
-	$(BIN)/pytest -n auto -m long
+# Tests of one group stay in one process: those of the image share an engine.
+test-long: $(STAMP) $(STOCK) $(KUBERNETES) ## run the long campaigns: kills, floods, the image
+	$(BIN)/pytest -n auto --dist loadgroup -m long
 
 lint: $(STAMP) ## style and lint
 	$(BIN)/ruff format --check .

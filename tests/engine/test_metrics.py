@@ -6,10 +6,11 @@ import urllib.request
 
 import pytest
 
+from headwater.core.address import parse_address
 from headwater.core.errors import HeadwaterError
 from headwater.core.exchange import Decision
 from headwater.engine.counters import Figures, Trouble
-from headwater.engine.metrics import parse_address, serve_metrics
+from headwater.engine.metrics import serve_metrics
 
 
 def test_a_scrape_shows_what_was_counted() -> None:

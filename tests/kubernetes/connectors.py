@@ -19,7 +19,7 @@ from headwater.config import SecretSource, define_text
 from headwater.core.managed import Definition, ManagedConnector, Phase
 from headwater.fluvio.batch import decode_records
 from headwater.kubernetes import Options, manager
-from headwater.kubernetes.manager import KubernetesManager
+from headwater.kubernetes.connectors import KubernetesManager
 from headwater.log import Log, LogReader
 from headwater.server.server import Listen, Server
 from headwater.testing import Answer, Received, ScriptedServer

@@ -11,7 +11,8 @@ from headwater.version import __version__
 # name -> (module in headwater.cli, what `headwater --help` says). The order is the order of the help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run connectors in the foreground, from their connect.yml files."),
-    "up": ("up", "Serve the topics over Fluvio's protocol, for any stock client."),
+    "up": ("up", "Serve the topics over Fluvio's protocol, and run managed connectors."),
+    "connector": ("connector", "Create, update, delete and watch managed connectors."),
     "http": ("http", "Run one connector from flags, as Fluvio's local connector does."),
     "consume": ("consume", "Print the records of a topic, and follow it."),
     "produce": ("produce", "Append records from the standard input or a file."),

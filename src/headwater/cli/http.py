@@ -12,9 +12,9 @@ import click
 from pydantic.fields import FieldInfo
 
 from headwater.cli.logs import configure_logs
-from headwater.cli.options import run_options
+from headwater.cli.options import read_grace, run_options
 from headwater.cli.place import find_place, place_options
-from headwater.cli.run import Serving, read_grace, run_foreground
+from headwater.cli.run import Serving, run_foreground
 from headwater.config import CHAIN_OPTIONS, ConnectorConfig, HttpOptions, Options, from_options, secret_source
 
 _REPEATED = {"headers": "--header", "params": "--param"}

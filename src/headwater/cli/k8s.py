@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from headwater.cli.options import assignments
-from headwater.cli.run import read_grace, say_warnings
+from headwater.cli.options import assignments, read_grace
+from headwater.cli.run import say_warnings
 from headwater.config import define_files, secret_source
 from headwater.kubernetes.manifest import manifest as manifest_of
 from headwater.kubernetes.options import Options, settings_of

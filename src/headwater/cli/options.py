@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from headwater.core.units import parse_duration
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -48,6 +50,14 @@ def assignments(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
             raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE")
         pairs[name.strip()] = setting
     return pairs
+
+
+def read_grace(grace: str) -> float:
+    """Read `--grace` as seconds."""
+    try:
+        return parse_duration(grace).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--grace") from error
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

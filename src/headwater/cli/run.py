@@ -18,11 +18,10 @@ import uvloop
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
 from headwater.cli.notify import announced
-from headwater.cli.options import config_options, run_options
+from headwater.cli.options import config_options, read_grace, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
 from headwater.core.errors import ProfileError
-from headwater.core.units import parse_duration
 from headwater.engine import Engine
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher, raise_file_limit
@@ -73,14 +72,6 @@ def command(
     serving = Serving(metrics, health)
     place = find_place(profile, data_dir)
     return run_foreground(loaded.connectors, place, serving, checkpoints=checkpoints, grace=read_grace(grace))
-
-
-def read_grace(grace: str) -> float:
-    """Read `--grace` as seconds."""
-    try:
-        return parse_duration(grace).total_seconds()
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--grace") from error
 
 
 def say_warnings(warnings: Sequence[Problem]) -> None:

@@ -14,8 +14,11 @@ import uvloop
 
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
+from headwater.cli.managing import Managed, Managing, managing_connectors
 from headwater.cli.notify import announced
-from headwater.cli.options import data_dir
+from headwater.cli.options import data_dir, read_grace
+from headwater.control.journal import Journal
+from headwater.core.address import parse_address
 from headwater.fetch import raise_file_limit
 from headwater.log import Log
 from headwater.server.server import Listen, Server, server_context
@@ -39,6 +42,14 @@ def _advertised(ctx: click.Context, param: click.Parameter, value: str | None) -
     if found is None or not (port is None or 0 < port < 65536):
         raise click.BadParameter(f"{value!r} is not of the form HOST or HOST:PORT")
     return found["host"] or found["bracketed"] or found["bare"], port
+
+
+def _port(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, int] | None:  # noqa: ARG001 - click's signature
+    """Read PORT, HOST:PORT or [IPV6]:PORT."""
+    try:
+        return None if value is None else parse_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001 - click's signature
@@ -75,6 +86,27 @@ def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
     help="Serve only clients with a certificate of this authority.",
 )
 @click.option(
+    "--connectors",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Run the connectors of a directory's connect.yml files, and follow every edit.",
+)
+@click.option(
+    "--secrets",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file of NAME=VALUE lines for the ${{ secrets.NAME }} of --connectors.  [default: the environment]",
+)
+@click.option(
+    "--api",
+    metavar="[HOST:]PORT",
+    callback=_port,
+    help="Serve the control API there too, on loopback; the token is in control.token of the data directory.",
+)
+@click.option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there (loopback by default).")
+@click.option(
+    "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
+)
+@click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @click.option("--log-format", type=click.Choice(["auto", "human", "json"]), default="auto", show_default=True)
@@ -87,15 +119,22 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     client_ca: Path | None,
+    connectors: Path | None,
+    secrets: Path | None,
+    api: tuple[str, int] | None,
+    metrics: str | None,
+    grace: str,
     log_level: str,
     log_format: str,
     data_dir: Path,
 ) -> int:
-    """Serve the embedded log over Fluvio's protocol, until Ctrl-C.
+    """Serve the embedded log over Fluvio's protocol and run managed connectors, until Ctrl-C.
 
-    Any stock Fluvio client finds the topics at the address that is said at the start.
+    Any stock Fluvio client finds the topics at the address that is said at the start. Connectors are created with
+    `headwater connector create`, or by their files in a directory that is watched.
     """
-    configure_logs(log_format, log_level)
+    journal = Journal(data_dir)
+    configure_logs(log_format, log_level, tap=journal.tap)
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together.")
     if client_ca is not None and tls_cert is None:
@@ -107,25 +146,39 @@ def command(
     place = Listen(listen, sc_port, spu_port, host, port, tls)
     if place.exposed and tls is None:
         logger.warning("anybody who reaches this machine can read and write all topics", hint="use --tls-cert")
-    return uvloop.run(_serve(data_dir, place))
+    managing = Managing(journal, read_grace(grace), watched=connectors, secrets=secrets, api=api, metrics=metrics)
+    return uvloop.run(_serve(data_dir, place, managing))
 
 
-async def _serve(directory: Path, place: Listen) -> int:
+async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
+    managed: list[Managed] = []
     loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
 
     def on_signal(number: signal.Signals) -> None:
         received.append(number)
-        stop.set()
+        if len(received) == 1:
+            if managed and managed[0].busy():
+                logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{managing.grace:g}s")
+            stop.set()
+        else:
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     raise_file_limit()
-    async with AsyncExitStack() as cleanup:
-        log = await cleanup.enter_async_context(Log.open(directory))
-        server = await cleanup.enter_async_context(Server(log, place))
-        logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
-        await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
-        await stop.wait()
+    try:
+        async with AsyncExitStack() as cleanup:
+            log = await cleanup.enter_async_context(Log.open(directory))
+            server = await cleanup.enter_async_context(Server(log, place))
+            logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
+            managed.append(await cleanup.enter_async_context(managing_connectors(log, managing)))
+            await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
+            await managed[0].until(stop)
+    except asyncio.CancelledError:
+        if not received:
+            raise
     return INTERRUPTED if signal.SIGINT in received else 0

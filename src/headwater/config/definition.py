@@ -39,11 +39,11 @@ class _Noting(SecretSource):
 
     def __init__(self, source: SecretSource) -> None:
         super().__init__({}, source.place)
-        self._source = source
+        self.source = source
         self.found: dict[str, str] = {}
 
     def get(self, name: str) -> str | None:
-        value = self._source.get(name)
+        value = self.source.get(name)
         if value is not None:
             self.found[name] = value
         return value
@@ -51,19 +51,19 @@ class _Noting(SecretSource):
 
 def define_files(paths: Sequence[Path | str], *, secrets: SecretSource | None = None) -> Defined:
     """Define every connector of files and directories. Raises InvalidConfigError with every problem of all."""
-    source = secrets or SecretSource(os.environ, "the environment")
-    loaded = load_files(paths, secrets=source)
+    noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
+    loaded = load_files(paths, secrets=noting)
     definitions: list[Definition] = []
     for file in dict.fromkeys(config.place.file for config in loaded.connectors):
-        definitions += _definitions(read_text(Path(file)), str(Path(file).absolute()), source)
+        definitions += _definitions(read_text(Path(file)), file, str(Path(file).absolute()), noting, loaded)
     return _together(definitions, loaded)
 
 
 def define_text(text: str, name: str = "connect.yml", *, secrets: SecretSource | None = None) -> Defined:
     """Define every connector of a text; `name` is what problems call it. Raises InvalidConfigError."""
-    source = secrets or SecretSource(os.environ, "the environment")
-    loaded = load_text(text, name, secrets=source)
-    return _together(_definitions(text, "", source, name), loaded)
+    noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
+    loaded = load_text(text, name, secrets=noting)
+    return _together(_definitions(text, name, "", noting, loaded), loaded)
 
 
 def load_definition(definition: Definition) -> ConnectorConfig:
@@ -79,15 +79,23 @@ def _together(definitions: Sequence[Definition], loaded: Loaded) -> Defined:
     )
 
 
-def _definitions(text: str, file: str, source: SecretSource, name: str = "connect.yml") -> list[Definition]:
+def _definitions(text: str, name: str, file: str, noting: _Noting, loaded: Loaded) -> list[Definition]:
+    """Return the definitions of a text that was loaded; `name` is what problems call it."""
+    documents = split_documents(repair_misprint(text)[0])
+    if len(documents) == len(loaded.connectors) == 1:
+        # All that was asked for is its own.
+        return [_definition(loaded.connectors[0].name, documents[0], name, file, noting.found)]
     definitions = []
-    for document in split_documents(repair_misprint(text)[0]):
-        noting = _Noting(source)
-        loaded = load_text(document, file or name, secrets=noting).connectors
-        if loaded:
-            bare, inline = take_secrets_out(document, file or name)
-            definitions.append(Definition(loaded[0].name, bare, {**noting.found, **inline}, file))
+    for document in documents:
+        own = _Noting(noting.source)
+        connectors = load_text(document, file or name, secrets=own).connectors
+        definitions += [_definition(config.name, document, name, file, own.found) for config in connectors]
     return definitions
+
+
+def _definition(connector: str, document: str, name: str, file: str, found: Mapping[str, str]) -> Definition:
+    bare, inline = take_secrets_out(document, name)
+    return Definition(connector, bare, {**found, **inline}, file)
 
 
 def split_documents(text: str) -> list[str]:
@@ -107,8 +115,10 @@ def take_secrets_out(document: str, file: str = "connect.yml") -> tuple[str, Map
     Without a value there, a secret is looked up by its name, so the rest means the same where the values are known.
     Raises InvalidConfigError where a value is written as an alias.
     """
-    root = yaml.compose(document, Loader=yaml.CSafeLoader)
     values: dict[str, str] = {}
+    if "secrets" not in document:
+        return document, values
+    root = yaml.compose(document, Loader=yaml.CSafeLoader)
     cuts: list[tuple[int, int]] = []
     if isinstance(root, yaml.MappingNode):
         for key, below in root.value:

@@ -50,6 +50,16 @@ class ProducerOptions(Options):
     )
 
 
+def names_file(uses: str) -> bool:
+    """Return whether `uses` names a file of WebAssembly, or code in Python, instead of a module that is kept."""
+    return names_python(uses) or uses.endswith(".wasm")
+
+
+def names_python(uses: str) -> bool:
+    """Return whether `uses` names a function in Python: python:module:function, or file.py:function."""
+    return uses.startswith("python:") or uses.partition(":")[0].endswith(".py")
+
+
 class Lookback(Options):
     """Which earlier records a SmartModule is shown when it starts."""
 

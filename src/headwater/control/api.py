@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from headwater.config import InvalidConfigError, define_text, load_definition
+from headwater.config.model import names_file
 from headwater.config.secrets import SecretSource
 from headwater.control.messages import Connectors, Entries, Given, Refusal, Standing
 from headwater.core.errors import (
@@ -280,7 +281,7 @@ def _check_remote(definition: Definition) -> None:
     """Refuse what would read files or run code of this machine: over the network comes configuration, nothing else."""
     for link in load_definition(definition).chain:
         uses = link.transform.uses
-        if ("/" in uses and (uses.endswith(".wasm") or ".py:" in uses)) or uses.startswith("python:"):
+        if names_file(uses):
             raise _malformed(
                 f"{uses!r} is a file or a function of the server's machine",
                 "load it there with: headwater smartmodule load",

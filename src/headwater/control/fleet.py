@@ -397,7 +397,9 @@ class Fleet:
         if run.state is RunState.GIVEN_UP:
             return Phase.FAILED, run.reason, run.since
         trouble = self._engine.figures.of(name).trouble
-        return (Phase.RUNNING, "", None) if trouble is None else (Phase.FAILED, trouble.reason, trouble.since)
+        if trouble is not None:
+            return Phase.FAILED, trouble.reason, trouble.since
+        return Phase.RUNNING if run.settled(self._now()) else Phase.INIT, "", None
 
 
 _LEVELS = {"info": 20, "warning": 30, "error": 40}

@@ -69,6 +69,10 @@ class Counters:
         self.last_record: int | None = None  # ms since the Unix epoch
         self.trouble: Trouble | None = None  # None while healthy
 
+    def polls(self) -> int:
+        """Return how many scheduled polls were decided."""
+        return sum(self.decisions.values())
+
 
 class Figures:
     """What the whole process has done: the counters of every connector, and the two histograms they share."""

@@ -23,7 +23,7 @@ from headwater.core.http import Fetcher
 from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, Surroundings, schedule_of
-from headwater.engine.counters import Figures
+from headwater.engine.counters import Counters, Figures
 from headwater.engine.schedule import spread_offset
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
@@ -51,14 +51,21 @@ class RunState(Enum):
 class Run:
     """One connector that was started. `since` is when its state began, `reason` why it is in it; times in ms."""
 
-    __slots__ = ("connector", "reason", "restarts", "since", "state", "task")
+    __slots__ = ("_before", "_counters", "connector", "reason", "restarts", "since", "state", "task")
 
     task: asyncio.Task[None]
 
-    def __init__(self, connector: Connector, now: int) -> None:
+    def __init__(self, connector: Connector, counters: Counters, now: int) -> None:
         self.connector = connector
+        self._counters = counters
+        self._before = counters.polls()
         self.restarts = 0
         self.enter(RunState.RUNNING, "", now)
+
+    def settled(self, now: int) -> bool:
+        """Return whether its first poll is done, or not due yet at `now`."""
+        due = self.connector.next_poll()
+        return self._counters.polls() > self._before or (due is not None and due > now)
 
     def enter(self, state: RunState, reason: str, now: int) -> None:
         """Be in a state from now on."""
@@ -134,7 +141,7 @@ class Engine:
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
             )
-            run = self._runs[config.name] = Run(connector, self._shared.clock.time_ms())
+            run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
 
     async def end(self, names: Iterable[str], grace: float | None = None) -> None:

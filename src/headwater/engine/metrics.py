@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headwater.core.address import parse_address
 from headwater.core.errors import HeadwaterError
 from headwater.engine.counters import Figures, Histogram
 
@@ -64,16 +65,6 @@ def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFam
         running += count
         buckets.append((str(bound) if bound != float("inf") else "+Inf", float(running)))
     return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.total)
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Read `PORT`, `HOST:PORT` or `[IPV6]:PORT`; without a host it is loopback. Raises ValueError."""
-    host, separator, port = address.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{address!r} is not [HOST:]PORT")
-    if not separator or not host:
-        host = "127.0.0.1"
-    return host.strip("[]"), int(port)
 
 
 def serve_metrics(address: str, figures: Figures, log_size: Callable[[], int]) -> tuple[str, Callable[[], None]]:

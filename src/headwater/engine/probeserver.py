@@ -20,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from headwater.core.address import parse_address
 from headwater.core.errors import HeadwaterError
-from headwater.engine.metrics import EngineCollector, parse_address
+from headwater.engine.metrics import EngineCollector
 from headwater.engine.probes import Probe, State, answer
 
 _PATIENCE = 5.0

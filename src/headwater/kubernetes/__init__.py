@@ -10,7 +10,7 @@ from headwater.kubernetes.options import Options, Settings
 from headwater.kubernetes.target import Whereabouts, is_kubernetes, parse_profile, parse_target
 
 if TYPE_CHECKING:
-    from headwater.kubernetes.manager import KubernetesManager
+    from headwater.kubernetes.connectors import KubernetesManager
 
 __all__ = ["Options", "Settings", "Whereabouts", "is_kubernetes", "manager", "parse_profile", "parse_target"]
 
@@ -18,7 +18,7 @@ __all__ = ["Options", "Settings", "Whereabouts", "is_kubernetes", "manager", "pa
 def manager(options: Options) -> AbstractAsyncContextManager[KubernetesManager]:
     """Return the manager of a cluster, to be entered. Raises ManagerError, here and when it is entered."""
     try:
-        from headwater.kubernetes.manager import opened  # noqa: PLC0415 - an extra, and it takes long to load
+        from headwater.kubernetes.connectors import opened  # noqa: PLC0415 - an extra, and it takes long to load
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"lightkube", "httpx2"}:
             raise

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from headwater.config import ChainLink, ConnectorConfig, InvalidConfigError, Problem, TransformOptions
+from headwater.config.model import names_python
 from headwater.core.errors import SmartModuleError
 from headwater.transforms.abi import Kind, Lookback, Parameters
 from headwater.transforms.builtin import BUILTINS, find_builtin
@@ -57,8 +58,7 @@ class Library:
 
     def find(self, uses: str, base: Path = Path()) -> Loadable:
         """Return the module that `uses` names. `base` is where relative paths begin. Raises SmartModuleError."""
-        path = uses.partition(":")[0]
-        if uses.startswith("python:") or path.endswith(".py"):
+        if names_python(uses):
             return self._python.load(uses, base)
         if uses.endswith(".wasm"):
             return self.host.load(_read(base / Path(uses).expanduser()), uses)

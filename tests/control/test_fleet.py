@@ -1,0 +1,294 @@
+"""Managed connectors over a real log, server and store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from control.managing import Yard, defined, yard
+from headwater.config import InvalidConfigError
+from headwater.control.store import Store
+from headwater.core.callback import Cancellable
+from headwater.core.errors import (
+    ConnectorError,
+    ConnectorExistsError,
+    ConnectorNotFoundError,
+    ConnectorOwnedError,
+    ManagerError,
+)
+from headwater.core.http import Deliver, Request
+from headwater.core.managed import Definition, Phase
+from headwater.testing import Answer, Received, ScriptedServer, background
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """Return a server whose answers are numbered, with a validator each."""
+    numbers = iter(range(1_000_000))
+
+    def numbered(_: Received) -> Answer:
+        number = next(numbers)
+        return Answer(body=b"%d" % number, headers=(("etag", f'"{number}"'),))
+
+    with background(ScriptedServer()) as running:
+        running.route("/x", numbered)
+        running.route("/bad", Answer(500, body=b"no"))
+        yield running
+
+
+async def phase(it: Yard, name: str = "cats") -> Phase:
+    return (await it.fleet.get(name)).status
+
+
+async def test_created_polled_listed_deleted(tmp_path: Path, server: ScriptedServer) -> None:
+    """A connector polls from its creation on; what is known of it is listed; deleted, its records stay."""
+    async with yard(tmp_path) as it:
+        assert await it.fleet.list() == []
+        plan = await it.fleet.create(defined(server))
+        assert (plan.name, plan.action) == ("cats", "created")
+        assert f"+  endpoint: {server.url}/x" in plan.difference
+        assert await phase(it) is Phase.INIT
+        await it.clock.sleeping()
+        assert await phase(it) is Phase.RUNNING
+        (found,) = await it.fleet.list()
+        assert (found.name, found.type, found.version, found.topic) == ("cats", "http", "latest", "cats")
+        assert (found.records, found.restarts, found.reason, found.paused) == (1, 0, "", False)
+        assert found.next_poll == it.clock.time_ms() + 10_000
+        assert found.last_record == found.created == it.clock.time_ms()
+        with pytest.raises(ConnectorExistsError, match="Connector already exists: cats"):
+            await it.fleet.create(defined(server))
+        assert (await it.fleet.delete("cats")).action == "deleted"
+        assert await it.fleet.list() == []
+        assert await it.values() == [b"0"]
+        # The next one of this name begins anew.
+        await it.fleet.create(defined(server))
+        await it.clock.sleeping()
+        assert server.received[-1].header("if-none-match") is None
+
+
+async def test_all_survives_a_restart(tmp_path: Path, server: ScriptedServer) -> None:
+    """Definitions, secrets, pauses and checkpoints are there again when the server is."""
+    more = "  headers: {X: '${{ secrets.KEY }}'}\n"
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server, name="cats", more=more, KEY="hush-hush"))
+        await it.fleet.create(defined(server, name="dogs"))
+        await it.clock.sleeping(2)
+        await it.fleet.pause("dogs")
+        await it.fleet.pause("dogs")
+    assert (tmp_path / "connectors" / "cats.json").stat().st_mode & 0o777 == 0o600
+    requests = len(server.received)
+    async with yard(tmp_path) as it:
+        await it.clock.sleeping()
+        assert len(server.received) == requests + 1
+        assert server.received[-1].header("x") == "hush-hush"
+        assert server.received[-1].header("if-none-match") is not None
+        assert (await phase(it, "cats"), await phase(it, "dogs")) == (Phase.RUNNING, Phase.PAUSED)
+        with pytest.raises(ConnectorError, match="is paused"):
+            await it.fleet.restart("dogs")
+        await it.fleet.resume("dogs")
+        await it.clock.sleeping(2)
+        assert await phase(it, "dogs") is Phase.RUNNING
+        assert "hush" not in await it.fleet.config("cats")
+
+
+async def test_a_change_rolls_over(tmp_path: Path, server: ScriptedServer) -> None:
+    """The new definition runs at once and goes on with the checkpoint; the same again changes nothing."""
+    async with yard(tmp_path) as it:
+        first = defined(server, more="  headers: {X: '${{ secrets.KEY }}'}\n", KEY="one")
+        await it.fleet.create(first)
+        await it.clock.sleeping()
+        assert (await it.fleet.update(first)).action == "unchanged"
+        second = msgspec.structs.replace(first, secrets={"KEY": "two"})
+        assert (await it.fleet.update(second, dry_run=True)).difference == ("~secret KEY",)
+        await asyncio.sleep(0)
+        assert len(server.received) == 1
+        assert (await it.fleet.update(second)).action == "updated"
+        await it.clock.sleeping()
+        assert [it.header("x") for it in server.received] == ["one", "two"]
+        slower = defined(server).text.replace("10s", "20s")
+        plan = await it.fleet.update(Definition("cats", slower))
+        assert {"-  interval: 10s", "+  interval: 20s", "-secret KEY"} <= set(plan.difference)
+        with pytest.raises(ConnectorNotFoundError, match=r"Invalid connector: dogs - does not exist\."):
+            await it.fleet.update(defined(server, name="dogs"))
+
+
+async def test_a_bad_change_is_refused(tmp_path: Path, server: ScriptedServer) -> None:
+    """What cannot be read, what cannot run, and what names another: the last good one goes on undisturbed."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+        await it.clock.sleeping()
+        for text, said in (
+            ("name: cats\n", "topic"),
+            (defined(server).text.replace("interval", "intervall"), "did you mean 'interval'"),
+            (defined(server).text + "transforms: [{uses: nothing-like-that}]\n", "no SmartModule"),
+            (defined(server).text.replace("topic: cats", "topic: dogs\ncreate_topic: false"), "no topic 'dogs'"),
+        ):
+            with pytest.raises(InvalidConfigError, match=said):
+                await it.fleet.update(Definition("cats", text))
+            with pytest.raises(InvalidConfigError, match=said):
+                await it.fleet.create(Definition("cats2", text.replace("name: cats", "name: cats2")))
+        with pytest.raises(ConnectorError, match="names the connector dogs, not cats"):
+            await it.fleet.update(Definition("cats", defined(server, name="dogs").text))
+        await it.clock.next_wake()
+        await it.clock.sleeping()
+        assert await it.values() == [b"0", b"1"]
+        assert [found.name for found in await it.fleet.list()] == ["cats"]
+        assert [topic.name for topic in await it.log.topics()] == ["cats"]
+
+
+async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
+    """Failed while its endpoint fails, Pending while it waits after a crash, Failed when it was given up."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server, "/bad", "bad", "  retry: {attempts: 1}\n"))
+        real, calls = it.engine._shared.fetcher.begin, iter(range(2))
+
+        def broken(request: Request, deliver: Deliver) -> Cancellable:
+            if "odd" in request.url and next(calls, None) is not None:
+                raise RuntimeError("a defect")
+            return real(request, deliver)
+
+        it.engine._shared.fetcher.begin = broken  # type: ignore[method-assign]
+        await it.fleet.create(defined(server, "/x?odd", "odd", "  restart: {attempts: 1}\n"))
+        await it.clock.sleeping(2)
+        bad, odd = await it.fleet.list()
+        assert (bad.status, bad.reason) == (Phase.FAILED, "500 Internal Server Error")
+        assert bad.since == it.clock.time_ms()
+        assert (odd.status, odd.reason, odd.restarts) == (Phase.PENDING, "RuntimeError: a defect", 1)
+        run = it.engine.runs()["odd"]
+        while not run.task.done():
+            await it.clock.next_wake()
+            await asyncio.wait({run.task}, timeout=0.01)
+        assert await phase(it, "odd") is Phase.FAILED
+        await it.fleet.restart("odd")
+        await it.clock.sleeping(2)
+        assert await phase(it, "odd") is Phase.RUNNING
+
+
+async def test_one_that_cannot_run_here_is_invalid(tmp_path: Path, server: ScriptedServer) -> None:
+    """What was fine once and is not now - a module that went, a file that is damaged - keeps nothing else back."""
+    store = Store(tmp_path)
+    async with yard(tmp_path) as it:
+        for number in range(5):
+            await it.fleet.create(defined(server, name=f"good-{number}"))
+        await it.fleet.create(defined(server, name="gone"))
+        await it.fleet.create(defined(server, name="old"))
+        await it.clock.sleeping(7)
+    kept = {one.definition.name: one for one in store.load()[0]}
+    for name, change in (("gone", "transforms: [{uses: went-away}]\n"), ("old", "unheard: of\n")):
+        definition = msgspec.structs.replace(kept[name].definition, text=kept[name].definition.text + change)
+        store.put(msgspec.structs.replace(kept[name], definition=definition))
+    (store.directory / "good-4.json").write_text('{"definition": 7}')
+    with capture_logs() as lines:
+        async with yard(tmp_path) as it:
+            await it.clock.sleeping(4)
+            states = {found.name: found for found in await it.fleet.list()}
+            assert {name: found.status.value for name, found in states.items()} == {
+                "gone": "Invalid",
+                "old": "Invalid",
+                **{f"good-{number}": "Running" for number in range(4)},
+            }
+            assert "there is no SmartModule 'went-away'" in states["gone"].reason
+            assert "unheard" in states["old"].reason
+            with pytest.raises(InvalidConfigError, match="went-away"):
+                await it.fleet.restart("gone")
+            await it.fleet.update(defined(server, name="gone"))
+            await it.clock.sleeping(5)
+            assert await phase(it, "gone") is Phase.RUNNING
+    assert "a kept connector is damaged and left out" in {line["event"] for line in lines}
+    assert (store.directory / "good-4.json").read_text() == '{"definition": 7}'
+
+
+async def test_a_watched_directory(tmp_path: Path, server: ScriptedServer) -> None:
+    """Connectors are what the files say: they come, change and go with them, and belong to them."""
+    cats, dogs = defined(server, name="cats"), defined(server, name="dogs")
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server, name="mine"))
+        await it.fleet.adopt({"a.yml": [cats, defined(server, "/bad", "mine")], "b.yml": [dogs, cats]}, {})
+        await it.clock.sleeping(3)
+        assert [(found.name, found.origin) for found in await it.fleet.list()] == [
+            ("cats", "a.yml"),
+            ("dogs", "b.yml"),
+            ("mine", ""),
+        ]
+        for change in (it.fleet.update(cats), it.fleet.delete("cats")):
+            with pytest.raises(ConnectorOwnedError, match=r"is kept in a\.yml"):
+                await change
+        await it.fleet.pause("cats")
+        slower = msgspec.structs.replace(dogs, text=dogs.text.replace("10s", "20s"))
+        await it.fleet.adopt({"b.yml": [slower]}, {"a.yml": "not YAML"})
+        assert await it.fleet.config("dogs") == slower.text
+        assert await phase(it, "cats") is Phase.PAUSED
+    async with yard(tmp_path, watched=True) as it:
+        assert [found.name for found in await it.fleet.list()] == ["cats", "dogs", "mine"]
+        assert await phase(it, "cats") is Phase.PAUSED
+        await it.fleet.adopt({"a.yml": [cats]}, {})
+        assert [found.name for found in await it.fleet.list()] == ["cats", "mine"]
+        # A file that went for a moment: its connector goes on where it was.
+        await it.fleet.adopt({"a.yml": [cats], "b.yml": [dogs]}, {})
+        await it.clock.sleeping(2)
+        asked = [request for request in server.received if request.header("if-none-match")]
+        assert asked
+    async with yard(tmp_path) as it:
+        assert [found.name for found in await it.fleet.list()] == ["mine"]
+
+
+async def test_what_cannot_be_kept_is_not_started(tmp_path: Path, server: ScriptedServer) -> None:
+    """When the disk refuses, creating and pausing fail, and everything is as it was."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+        await it.clock.sleeping()
+        (tmp_path / "connectors").rename(tmp_path / "away")
+        (tmp_path / "connectors").write_text("a file in its place")
+        for change in (it.fleet.create(defined(server, name="dogs")), it.fleet.pause("cats")):
+            with pytest.raises(ManagerError, match="cannot be kept"):
+                await change
+        assert [found.name for found in await it.fleet.list()] == ["cats"]
+        assert await phase(it) is Phase.RUNNING
+
+
+async def test_changes_wait_for_each_other(tmp_path: Path, server: ScriptedServer) -> None:
+    """Many at once on one connector leave it as the last one wanted, and never run it twice."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+        await asyncio.gather(*(change("cats") for _ in range(5) for change in (it.fleet.pause, it.fleet.resume)))
+        await it.clock.sleeping()
+        assert await phase(it) is Phase.RUNNING
+        assert len(it.engine.runs()) == 1
+        outcomes = await asyncio.gather(
+            it.fleet.delete("cats"), it.fleet.pause("cats"), it.fleet.delete("cats"), return_exceptions=True
+        )
+        assert [type(outcome).__name__ for outcome in outcomes][1:] == ["ConnectorNotFoundError"] * 2
+        both = await asyncio.gather(*(it.fleet.create(defined(server)) for _ in range(2)), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in both) == ["ConnectorExistsError", "Plan"]
+
+
+@asynccontextmanager
+async def _following(it: Yard, name: str) -> AsyncIterator[AsyncIterator[str]]:
+    lines = it.fleet.logs(name, follow=True)
+    try:
+        yield lines
+    finally:
+        await lines.aclose()  # type: ignore[attr-defined]
+
+
+async def test_logs(tmp_path: Path, server: ScriptedServer) -> None:
+    """A connector's log is its own, survives restarts, and can be followed."""
+    async with yard(tmp_path) as it:
+        with pytest.raises(ConnectorNotFoundError, match="Connector cats does not exist"):
+            await anext(it.fleet.logs("cats"))
+        await it.fleet.create(defined(server))
+        it.journal.write("cats", "info", "one")
+        async with _following(it, "cats") as lines:
+            assert (await anext(lines)).endswith("INFO    one")
+            it.journal.write("cats", "info", "two")
+            it.journal.write("dogs", "info", "not mine")
+            assert (await anext(lines)).endswith("INFO    two")
+        await it.clock.sleeping()
+    async with yard(tmp_path) as it:
+        assert [line[-3:] async for line in it.fleet.logs("cats", tail=1)] == ["two"]

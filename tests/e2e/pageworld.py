@@ -1,0 +1,91 @@
+"""The world of the page: a network of its own in which catfact.ninja answers over HTTPS on this machine.
+
+`python pageworld.py managed|local DIRECTORY` runs inside of fresh user, network and mount namespaces: it brings the
+loopback device up, lets the name lead to it, serves the page's endpoint with a certificate for that name, and does what
+the page says, verbatim apart from the program's name. It prints what came of it as JSON.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from commandline import CommandLine
+from headwater.testing import Answer, Certificates, ScriptedServer, background
+from server.running import started
+
+FACT = '{"fact":"Cats sleep a lot.","length":17}'
+PAGE = Path(__file__).parents[2] / "examples" / "page-verbatim.yml"
+# What stands behind the image's name in the page's `docker run`.
+LOCAL = '-- --endpoint="https://catfact.ninja/fact" --fluvio-topic="cat-facts"'
+_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
+
+
+def bring_up_loopback() -> None:
+    """Do what `ip link set lo up` does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14x", b"lo", 0)
+        flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH14x", b"lo", flags | _UP))
+
+
+def managed(line: CommandLine) -> dict[str, object]:
+    """Create the page's connector with the page's command, and read its topic."""
+    (line.directory / "connect.yml").write_text(PAGE.read_text())
+    server = line.start("up")
+    ports = started(server)
+    created = line.run("connector", "create", "--config=./connect.yml")
+    record = line.good("consume", "cat-facts", "-B", "--end", "0")
+    listed = line.good("connector", "list")
+    status = line.stop(server, signal.SIGTERM)[0]
+    return {
+        "endpoint": ports.endpoint,
+        "created": created.stdout,
+        "said": created.stderr,
+        "record": record,
+        "listed": listed,
+        "status": status,
+    }
+
+
+def local(line: CommandLine) -> dict[str, object]:
+    """Run the page's local connector, as the container does, and read its topic."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headwater.cli.container", *shlex.split(LOCAL)], env=line.environment, cwd=line.directory
+    )
+    try:
+        line.wait_for_topic("cat-facts")
+        record = line.good("consume", "cat-facts", "-B", "--end", "0")
+    finally:
+        process.terminate()
+        status = process.wait(30)
+    return {"record": record, "status": status}
+
+
+def main() -> None:
+    """Do one of the page's two ways in the page's world."""
+    way, directory = sys.argv[1], Path(sys.argv[2])
+    bring_up_loopback()
+    hosts = directory / "hosts"
+    hosts.write_text("127.0.0.1 localhost catfact.ninja\n")
+    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
+    certificates = Certificates(directory)
+    with background(ScriptedServer(port=443, tls=certificates.context("catfact.ninja"))) as server:
+        server.route("/fact", Answer(body=FACT.encode(), headers=(("content-type", "application/json"),)))
+        line = CommandLine(directory)
+        line.environment["SSL_CERT_FILE"] = str(certificates.bundle)
+        try:
+            print(json.dumps({"managed": managed, "local": local}[way](line)))
+        finally:
+            line.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The page's two ways, verbatim apart from the program's name, against an endpoint of the page's own name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import e2e.pageworld as world
+
+NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
+
+
+def lived(way: str, directory: Path) -> dict[str, Any]:
+    """Go one of the ways in a world of its own; return what came of it."""
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare to make namespaces with")
+    tried = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False, timeout=30)
+    if tried.returncode:
+        pytest.skip(f"no namespaces here: {tried.stderr.strip()}")
+    done = subprocess.run(
+        [*NAMESPACES, "--mount-proc", sys.executable, world.__file__, way, directory],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=55,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_managed(tmp_path: Path) -> None:
+    """`connector create --config=./connect.yml` with the page's text: created, listed as running, records there."""
+    found = lived("managed", tmp_path)
+    assert found["created"] == 'connector "cat-facts" created\n'
+    assert "a line `parameters:` is missing below it; read as" in found["said"]
+    assert found["record"] == f"{world.FACT}\n"
+    assert found["listed"].split() == ["NAME", "TYPE", "VERSION", "STATUS", "cat-facts", "http", "latest", "Running"]
+    assert found["endpoint"] == "127.0.0.1:9003"
+    assert found["status"] == 0
+
+
+def test_local(tmp_path: Path) -> None:
+    """The arguments of the page's container, the bare `--` before them: records are in the topic that they name."""
+    assert lived("local", tmp_path) == {"record": f"{world.FACT}\n", "status": 0}
