@@ -5,9 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Stock Fluvio clients, which the tests of our protocol talk to.
 STOCK  := .stock/.installed
+# A control plane of Kubernetes, which the tests of managed connectors run against.
+KUBERNETES := .kubernetes/controlplane
 
 .DEFAULT_GOAL := help
-.PHONY: help stock demo test test-long check lint types contracts coverage minimal docs bench constraints clean
+.PHONY: help stock kubernetes demo test test-long check lint types contracts coverage minimal docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Creating the environment in $(VENV) (once) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[testing]' --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[kubernetes,testing]' --group dev
 	@touch $@
 
 $(STOCK): tests/stock/install.py $(STAMP)
@@ -26,6 +28,12 @@ $(STOCK): tests/stock/install.py $(STAMP)
 	@touch $@
 
 stock: $(STOCK) ## fetch the stock Fluvio clients that tests talk to
+
+# Without Go it stays away, and the tests that need it are skipped.
+$(KUBERNETES): tests/kubernetes/build.py $(wildcard tests/kubernetes/controlplane/*)
+	@$(PYTHON) tests/kubernetes/build.py .kubernetes
+
+kubernetes: $(KUBERNETES) ## build the Kubernetes that tests run against (needs Go; minutes, once)
 
 demo: $(STAMP) ## poll a sample API into a topic and print the records
 	@$(BIN)/headwater demo
@@ -74,10 +82,10 @@ bench: $(STAMP) $(STOCK) ## measure; prints a table and writes bench/results.jso
 constraints: ## pin the newest versions into constraints.txt
 	@rm -rf .constraints-venv && $(PYTHON) -m venv .constraints-venv
 	@.constraints-venv/bin/pip install --quiet --upgrade pip
-	@.constraints-venv/bin/pip install --quiet '.[testing]' --group dev
+	@.constraints-venv/bin/pip install --quiet '.[kubernetes,testing]' --group dev
 	@{ echo "# Exact versions of everything that make installs; made by 'make constraints'. Names and versions only."; \
 	   .constraints-venv/bin/pip freeze | grep -v '^headwater'; } > constraints.txt
 	@rm -rf .constraints-venv
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .stock .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .stock .kubernetes .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -79,3 +79,19 @@ def test_values_never_show(secret: str, around: str) -> None:
     value, problems = inserted("a: Bearer ${{ secrets.KEY }}\nb: ${{ secrets.NO }}", {"KEY": secret})
     assert isinstance(value, dict)
     assert secret not in str(value["a"]) + repr(value["a"]) + "".join(problems)
+
+
+def test_a_directory_of_secrets(tmp_path: Path) -> None:
+    """Each file is a secret of its name, taken as it is, links too; what is not named like one is left alone."""
+    versions = tmp_path / "..2026"
+    versions.mkdir()
+    (versions / "PEM").write_text(" two\nlines = x\n")
+    (tmp_path / "..data").symlink_to(versions)
+    (tmp_path / "PEM").symlink_to(Path("..data") / "PEM")
+    (tmp_path / ".hidden").write_text("x")
+    source = secret_source(tmp_path)
+    assert source.get("PEM") == " two\nlines = x\n"
+    assert source.get(".hidden") is None
+    (tmp_path / "BINARY").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        secret_source(tmp_path)

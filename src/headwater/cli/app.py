@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ledger": ("ledger", "Show what became of the last polls, and why."),
     "health": ("health", "Say whether a server or connectors are at work, for health checks."),
     "schema": ("schema", "Print the JSON Schema of connect.yml."),
+    "k8s": ("k8s", "Print connectors as Kubernetes objects."),
     "demo": ("demo", "Poll a sample API into a topic and print the records."),
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
+from headwater.cli.beside import Serving
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, run_options
 from headwater.cli.place import find_place, place_options
@@ -97,6 +98,8 @@ def command(
     profile: str | None,
     data_dir: Path,
     metrics: str | None,
+    health: str | None,
+    checkpoints: str,
     log_format: str,
     log_level: str,
     grace: str,
@@ -118,7 +121,9 @@ def command(
         transforms=transforms,
         flags=True,
     )
-    return run_foreground((config,), find_place(profile, data_dir), metrics=metrics, grace=read_grace(grace))
+    serving = Serving(metrics, health)
+    place = find_place(profile, data_dir)
+    return run_foreground((config,), place, serving, checkpoints=checkpoints, grace=read_grace(grace))
 
 
 command.params[:0] = flags()

@@ -80,8 +80,9 @@ def config_options(command: Decorated) -> Decorated:
         ),
         click.option(
             "--secrets",
-            type=click.Path(path_type=Path, dir_okay=False, exists=True),
-            help="A file of NAME=VALUE lines for ${{ secrets.NAME }}.  [default: the environment]",
+            type=click.Path(path_type=Path, exists=True),
+            help="A file of NAME=VALUE lines for ${{ secrets.NAME }}, or a directory with a file for each.  "
+            "[default: the environment]",
         ),
     ):
         command = option(command)
@@ -89,7 +90,7 @@ def config_options(command: Decorated) -> Decorated:
 
 
 def run_options(command: Decorated) -> Decorated:
-    """Add what every command that runs connectors takes: metrics, logs, grace."""
+    """Add what every command that runs connectors takes: metrics, health, checkpoints, logs, grace."""
     for option in (
         click.option(
             "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
@@ -107,6 +108,16 @@ def run_options(command: Decorated) -> Decorated:
             default="auto",
             show_default=True,
             help="auto: human on a terminal, JSON otherwise.",
+        ),
+        click.option(
+            "--checkpoints",
+            type=click.Choice(["local", "cluster"]),
+            default="local",
+            show_default=True,
+            help="Where connectors on a cluster keep how far they are: the data directory, or the cluster itself.",
+        ),
+        click.option(
+            "--health", metavar="[HOST:]PORT", help="Answer /startupz, /livez, /readyz and /metrics there (loopback)."
         ),
         click.option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there (loopback by default)."),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -13,17 +12,17 @@ import click
 import structlog
 import uvloop
 
+from headwater.cli.beside import Serving, calm_collector, serve_beside
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
 from headwater.cli.notify import announced
 from headwater.cli.options import config_options, read_grace, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
+from headwater.core.errors import ProfileError
 from headwater.engine import Engine
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher, raise_file_limit
-
-_COLLECT_AFTER = (20_000, 20, 50)
 
 logger = structlog.get_logger("headwater")
 
@@ -40,6 +39,8 @@ def command(
     profile: str | None,
     data_dir: Path,
     metrics: str | None,
+    health: str | None,
+    checkpoints: str,
     log_format: str,
     log_level: str,
     grace: str,
@@ -52,7 +53,9 @@ def command(
     configure_logs(log_format, log_level)
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
-    return run_foreground(loaded.connectors, find_place(profile, data_dir), metrics=metrics, grace=read_grace(grace))
+    serving = Serving(metrics, health)
+    place = find_place(profile, data_dir)
+    return run_foreground(loaded.connectors, place, serving, checkpoints=checkpoints, grace=read_grace(grace))
 
 
 def say_warnings(warnings: Sequence[Problem]) -> None:
@@ -61,27 +64,43 @@ def say_warnings(warnings: Sequence[Problem]) -> None:
         click.echo(warning.render(), err=True)
 
 
-def run_foreground(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: str | None, grace: float) -> int:
-    """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM."""
-    # What was loaded stays until the end, and polls leave hardly any cycles: the collector need not look often.
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-    return uvloop.run(_run(connectors, place, metrics=metrics, grace=grace))
+def run_foreground(
+    connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
+) -> int:
+    """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM.
+
+    `checkpoints` is `cluster` for those that are kept where the records go.
+    """
+    calm_collector()
+    return uvloop.run(_run(connectors, place, serving, checkpoints=checkpoints, grace=grace))
 
 
 async def _target(
-    cleanup: AsyncExitStack, place: Place, keeper: Target, connectors: Sequence[ConnectorConfig]
+    cleanup: AsyncExitStack, place: Place, keeper: Target, connectors: Sequence[ConnectorConfig], checkpoints: str
 ) -> Target:
-    """Return where the records go: to the log itself, or to a cluster with the rest kept in the log."""
+    """Return where the records go: to the log itself, or to a cluster with the rest kept in the log, or there too."""
     if not place.on_cluster:
+        if checkpoints == "cluster":
+            raise ProfileError(
+                f"--checkpoints cluster: records go to no cluster but to {place.sentence()}",
+                hint="name a cluster with --profile, or keep the checkpoints with --checkpoints local",
+            )
         return keeper
     from headwater.engine.oncluster import OnCluster  # noqa: PLC0415 - only clusters pay for it
 
     cluster = await cleanup.enter_async_context(cluster_of(place))
-    return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors))
+    there = None
+    if checkpoints == "cluster":
+        from headwater.engine.checkpoints import Checkpoints  # noqa: PLC0415 - the same
+
+        copies = max(config.topic.replication for config in connectors)
+        there = await cleanup.enter_async_context(Checkpoints(cluster, replication=copies))
+    return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors, checkpoints=there))
 
 
-async def _run(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: str | None, grace: float) -> int:
+async def _run(
+    connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
+) -> int:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
     loop = asyncio.get_running_loop()
@@ -103,14 +122,10 @@ async def _run(connectors: Sequence[ConnectorConfig], place: Place, *, metrics: 
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
             fetcher = await cleanup.enter_async_context(CurlFetcher())
-            target = await _target(cleanup, place, keeper, connectors)
+            target = await _target(cleanup, place, keeper, connectors, checkpoints)
             engine = Engine(target, fetcher, grace=grace)
-            if metrics is not None:
-                from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
-
-                address, stop_metrics = serve_metrics(metrics, engine.figures, keeper.size)
-                cleanup.callback(stop_metrics)
-                logger.info("serving metrics", url=address)
+            names = [config.name for config in connectors]
+            await serve_beside(cleanup, serving, engine, keeper.size, lambda: names)
             logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
             await cleanup.enter_async_context(announced(f"connectors running: {len(connectors)}", stop))
             await engine.run(connectors, stop)

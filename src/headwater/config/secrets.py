@@ -22,7 +22,7 @@ _MOST_FILE_BYTES = 1024 * 1024
 
 
 class SecretSource:
-    """Where the values of secrets are looked up: a file of NAME=VALUE lines, or the environment."""
+    """Where the values of secrets are looked up: a file of NAME=VALUE lines, a directory, or the environment."""
 
     def __init__(self, values: Mapping[str, str], place: str) -> None:
         self._values = values
@@ -37,9 +37,14 @@ class SecretSource:
 
 
 def secret_source(path: Path | None) -> SecretSource:
-    """Return the source for `--secrets PATH`, or the environment without one. Raises ConfigError."""
+    """Return the source for `--secrets PATH`, or the environment without one. Raises ConfigError.
+
+    In a directory every file is a secret of its name, taken as it is: so Kubernetes mounts them.
+    """
     if path is None:
         return SecretSource(os.environ, "the environment")
+    if path.is_dir():
+        return SecretSource(_read_directory(path), str(path))
     try:
         data = path.read_bytes()[:_MOST_FILE_BYTES]
         text = data.decode()
@@ -48,6 +53,21 @@ def secret_source(path: Path | None) -> SecretSource:
     except UnicodeDecodeError as error:
         raise ConfigError(f"--secrets {path}: not UTF-8 text", hint="name a file of NAME=VALUE lines") from error
     return SecretSource(parse_secrets(text), str(path))
+
+
+def _read_directory(path: Path) -> dict[str, str]:
+    values: dict[str, str] = {}
+    try:
+        for file in sorted(path.iterdir()):
+            if NAME.fullmatch(file.name) and file.is_file():
+                with file.open("rb") as opened:
+                    values[file.name] = opened.read(_MOST_FILE_BYTES).decode()
+    except OSError as error:
+        hint = "name a directory that is readable, with a file for each secret"
+        raise ConfigError(f"--secrets {error.filename or path}: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--secrets {path}: not UTF-8 text", hint="each file is the value of a secret") from error
+    return values
 
 
 def parse_secrets(text: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Owns the target that is a Fluvio cluster: records go there, checkpoints and the ledger stay in the data directory.
 
-A checkpoint is stored when the cluster has acknowledged the records that it stands for. A crash in between has one
-exchange of a connector stored again: at least once, where the embedded log has it exactly once.
+Where the data directory may be gone tomorrow, checkpoints go to the cluster as well. A checkpoint is stored when the
+cluster has acknowledged the records that it stands for. A crash in between has one exchange of a connector stored
+again: at least once, where the embedded log has it exactly once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +25,7 @@ from headwater.core.errors import ClusterUnreachableError, HeadwaterError, Smart
 from headwater.core.exchange import Exchange
 from headwater.core.record import Record, StoredRecord, newest
 from headwater.core.topic import Offset, Receipt, TopicSpec
+from headwater.engine.checkpoints import Checkpoints
 from headwater.engine.target import Target
 from headwater.fluvio.batch import EncodedBatch, decode_records
 from headwater.log import Append, TopicInfo
@@ -36,8 +39,8 @@ _PATIENCE = timedelta(seconds=10)
 class OnCluster:
     """A cluster as the target of connectors: `async with OnCluster(cluster, keeper, configs)`.
 
-    `keeper` is where their checkpoints and ledger entries are kept. `patience` is how long an append is tried before it
-    is refused.
+    `keeper` is where their checkpoints and ledger entries are kept; with `checkpoints` those are kept there instead.
+    `patience` is how long an append is tried before it is refused.
     """
 
     def __init__(
@@ -47,11 +50,15 @@ class OnCluster:
         configs: Sequence[ConnectorConfig],
         *,
         patience: timedelta = _PATIENCE,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.directory: Path = keeper.directory
         self._patience = patience
         self._cluster = cluster
         self._keeper = keeper
+        self._checkpoints = checkpoints
+        # What has arrived of each connector's append whose end it has not heard of: it is not sent again with it.
+        self._arrived: dict[str, tuple[Append, list[list[Receipt]]]] = {}
         self._options: Mapping[str, ProducerOptions] = {config.name: config.producer for config in configs}
         self._producers: dict[_Way, Producer] = {}
         self._opening = asyncio.Lock()
@@ -103,17 +110,46 @@ class OnCluster:
     async def _store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
         connector = "" if append.checkpoint is None else append.checkpoint[0]
         try:
-            receipts = await self._send(append.topic, connector, append.batches, append.partition)
-            for beside in append.beside:
-                receipts += await self._send(beside.topic, connector, beside.batches, beside.partition)
+            receipts = await self._send_all(append, connector)
+            if self._checkpoints is not None and append.checkpoint is not None:
+                await self._checkpoints.keep(*append.checkpoint)
         except HeadwaterError as error:
             receive(error)
             return
         entry = append.exchange
         if entry is not None and receipts:
             entry = msgspec.structs.replace(entry, partition=receipts[0].partition, offset=receipts[0].base_offset)
+        if self._checkpoints is not None:
+            if entry is not None:
+                self._keeper.note(entry)
+            self._heard(connector, receive, receipts[0] if receipts else Receipt(0, 0, 0))
+            return
         kept = Append(None, (), None, append.checkpoint, entry, append.linger)
-        self._keeper.store(kept, receive)
+        self._keeper.store(kept, partial(self._heard, connector, receive))
+
+    def _heard(
+        self,
+        connector: str,
+        receive: Callable[[Receipt | HeadwaterError], None],
+        outcome: Receipt | HeadwaterError,
+    ) -> None:
+        if isinstance(outcome, Receipt):
+            self._arrived.pop(connector, None)
+        receive(outcome)
+
+    async def _send_all(self, append: Append, connector: str) -> list[Receipt]:
+        """Send what an append has for each topic, less what has arrived when it was tried before."""
+        before, arrived = self._arrived.get(connector, (None, []))
+        if before is not append:
+            arrived = []
+            if connector:
+                self._arrived[connector] = (append, arrived)
+        for topic, batches, partition in (
+            (append.topic, append.batches, append.partition),
+            *((beside.topic, beside.batches, beside.partition) for beside in append.beside),
+        )[len(arrived) :]:
+            arrived.append(await self._send(topic, connector, batches, partition))
+        return [receipt for some in arrived for receipt in some]
 
     async def _send(
         self, topic: str | None, connector: str, batches: Sequence[EncodedBatch], partition: int | None
@@ -150,7 +186,8 @@ class OnCluster:
 
     async def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector."""
-        return await self._keeper.checkpoint(connector)
+        keeper = self._checkpoints
+        return await (self._keeper.checkpoint(connector) if keeper is None else keeper.load(connector))
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""

@@ -1,0 +1,98 @@
+"""Owns `headwater k8s`: connectors as Kubernetes objects, for people and for GitOps. What they are is `kubernetes`'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from headwater.cli.options import assignments, read_grace
+from headwater.cli.run import say_warnings
+from headwater.config import define_files, secret_source
+from headwater.kubernetes.manifest import manifest as manifest_of
+from headwater.kubernetes.options import Options, settings_of
+from headwater.kubernetes.target import check_namespace
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Connectors as Kubernetes objects."""
+
+
+def _quantities(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str] | None:
+    """Read the values of `--requests` and `--limits`: NAME=QUANTITY pairs, parted by commas."""
+    pairs = assignments(ctx, param, tuple(pair for text in value for pair in text.split(",") if pair.strip()))
+    return pairs or None
+
+
+def settings_options(command: _Decorated) -> _Decorated:
+    """Add what says how connectors run in a cluster."""
+    for option in (
+        click.option("--grace", metavar="DURATION", help="Time to finish polls when a pod is stopped.  [default: 20s]"),
+        click.option(
+            "--limits", multiple=True, metavar="NAME=QUANTITY", callback=_quantities, help="Such as memory=1Gi,cpu=2."
+        ),
+        click.option(
+            "--requests", multiple=True, metavar="NAME=QUANTITY", callback=_quantities, help="Such as memory=256Mi."
+        ),
+        click.option("--secret", metavar="NAME", help="A Secret that somebody else keeps, with a key for each secret."),
+        click.option(
+            "--client-tls/--no-client-tls",
+            default=None,
+            help="Mount the Secrets fluvio-ca and fluvio-client-tls below /var/certs, where the profile names them.",
+        ),
+        click.option(
+            "--profile-config-map",
+            metavar="NAME",
+            help="The ConfigMap with the profile of the Fluvio cluster.  [default: fluvio-config-map]",
+        ),
+        click.option("--storage-class", metavar="NAME", help="The class of the volume.  [default: the cluster's]"),
+        click.option("--storage", metavar="SIZE", help="Keep the topics in a volume of this size, without Fluvio."),
+        click.option("--image", metavar="IMAGE", help="What the pods run.  [default: headwater:VERSION]"),
+    ):
+        command = option(command)
+    return command
+
+
+def options_of(given: dict[str, Any]) -> Options:
+    """Return the options that the flags of `settings_options` mean."""
+    grace = given.pop("grace")
+    return Options(**given, grace=None if grace is None else round(read_grace(grace)))
+
+
+@command.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
+@click.option(
+    "--secrets",
+    type=click.Path(path_type=Path, exists=True),
+    help="A file of NAME=VALUE lines for ${{ secrets.NAME }}, or a directory with a file for each.  "
+    "[default: the environment]",
+)
+@click.option("--with-secrets", is_flag=True, help="Include the Secrets. They are readable by whoever reads the text.")
+@click.option("--namespace", "-n", default="", metavar="NAME", help="Where the objects go.  [default: not said]")
+@settings_options
+def manifest(
+    configs: tuple[Path, ...],
+    secrets: Path | None,
+    with_secrets: bool,  # noqa: FBT001 - click's signature
+    namespace: str,
+    **given: Any,
+) -> None:
+    """Print connectors as YAML for `kubectl apply --server-side`, or for a repository of manifests.
+
+    The same objects as the ones that are made in a cluster directly. Secrets are left out: comments say which are
+    expected.
+    """
+    defined = define_files(configs, secrets=secret_source(secrets))
+    say_warnings(defined.warnings)
+    try:
+        settings = settings_of(options_of(given))
+        where = check_namespace(namespace) if namespace else ""
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from error
+    text = manifest_of(defined.definitions, settings, namespace=where, with_secrets=with_secrets)
+    click.echo(text, nl=False)

@@ -1,0 +1,80 @@
+"""`headwater k8s manifest`, and the probes of `headwater run`, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+import yaml
+
+from commandline import CommandLine
+from headwater.testing import Answer, ScriptedServer
+
+TEXT = """
+name: {name}
+topic: cats
+parameters:
+  endpoint: http://127.0.0.1/${{{{ secrets.API_PATH }}}}
+"""
+
+
+def test_a_manifest_of_several_files(headwater: CommandLine) -> None:
+    """Every connector of every file, with the options; no secret without being asked."""
+    headwater.environment["API_PATH"] = "hush"
+    one = headwater.config(TEXT.format(name="a"), "a.yml")
+    two = headwater.config(TEXT.format(name="b"), "b.yml")
+    text = headwater.good(
+        "k8s", "manifest", one, two, "-n", "feeds", "--image", "mine:1", "--limits", "cpu=2,memory=1Gi"
+    )
+    objects = list(yaml.safe_load_all(text))
+    assert [it["kind"] for it in objects] == ["ServiceAccount", "ConfigMap", "Deployment"] * 2
+    assert {it["metadata"]["namespace"] for it in objects} == {"feeds"}
+    (container,) = objects[2]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "mine:1"
+    assert container["resources"]["limits"] == {"cpu": "2", "memory": "1Gi"}
+    assert "hush" not in text
+    assert "# a expects a Secret a-secrets-" in text
+    with_secrets = headwater.good("k8s", "manifest", one, "--with-secrets")
+    assert [it["kind"] for it in yaml.safe_load_all(with_secrets)].count("Secret") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--storage", "10 GB"), "'10 GB' is no quantity"),
+        (("-n", "No_Namespace"), "is no namespace"),
+        (("--limits", "memory"), "is not of the form KEY=VALUE"),
+        (("--grace", "soon"), "soon"),
+    ],
+)
+def test_wrong_options(headwater: CommandLine, options: tuple[str, ...], message: str) -> None:
+    headwater.environment["API_PATH"] = "x"
+    done = headwater.run("k8s", "manifest", headwater.config(TEXT.format(name="a")), *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_probes_of_a_running_process(headwater: CommandLine, server: ScriptedServer) -> None:
+    """The address is said at the start; an endpoint that fails is told, and the process is ready all the same."""
+    url = server.route("/x", Answer(404))
+    config = headwater.config(f"name: a\ntopic: a\nparameters:\n  endpoint: {url}\n  interval: 1h\n")
+    process = headwater.start("run", config, "--health", "0", "--log-format", "json")
+    assert process.stderr is not None
+    said = [json.loads(process.stderr.readline())]
+    while said[-1]["event"] != "connector is failing":
+        said.append(json.loads(process.stderr.readline()))
+    (address,) = [it["url"] for it in said if it["event"] == "serving health"]
+    with urllib.request.urlopen(f"{address}/readyz", timeout=30) as response:
+        body = json.load(response)
+    assert (body["ok"], body["connectors"], body["troubled"]) == (True, 1, 1)
+    assert "404" in body["troubles"][0]["reason"]
+    assert headwater.stop(process)[0] == 130
+
+
+def test_checkpoints_in_a_cluster_need_one(headwater: CommandLine) -> None:
+    """On the embedded log they are with the records already, so that somebody has mixed up something."""
+    config = headwater.config("name: a\ntopic: a\nparameters:\n  endpoint: http://127.0.0.1/\n")
+    done = headwater.run("run", config, "--checkpoints", "cluster")
+    assert done.returncode == 3
+    assert "--checkpoints cluster: records go to no cluster but to profile local" in done.stderr
