@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from headwater.cli.beside import Serving, calm_collector, serve_beside
 from headwater.control.api import Api, application
 from headwater.control.fleet import Fleet
 from headwater.control.journal import Journal
@@ -30,7 +31,7 @@ class Managing(msgspec.Struct, frozen=True):
     watched: Path | None = None
     secrets: Path | None = None
     api: tuple[str, int] | None = None
-    metrics: str | None = None
+    serving: Serving = Serving()
 
 
 class Managed:
@@ -66,14 +67,9 @@ async def managing_connectors(log: Log, told: Managing) -> AsyncIterator[Managed
     async with AsyncExitStack() as cleanup:
         fetcher = await cleanup.enter_async_context(CurlFetcher())
         engine = Engine(log, fetcher, grace=told.grace)
-        if told.metrics is not None:
-            from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
-
-            address, stop_metrics = serve_metrics(told.metrics, engine.figures, log.size)
-            cleanup.callback(stop_metrics)
-            logger.info("serving metrics", url=address)
         fleet = Fleet(log, engine, told.journal)
         cleanup.push_async_callback(fleet.close)
+        await serve_beside(cleanup, told.serving, engine, log.size, fleet.wanted)
         api = application(Api(fleet, log.reader.ledger, str(log.directory)))
         url = await cleanup.enter_async_context(serving(api, log.directory, told.api))
         # Whoever follows a log is told that it ends before the API waits for its requests.
@@ -88,6 +84,7 @@ async def managing_connectors(log: Log, told: Managing) -> AsyncIterator[Managed
             count = len(await fleet.list())
             watching = asyncio.create_task(watcher.run())
             cleanup.push_async_callback(_ended, watching)
+        calm_collector()
         if count:
             logger.info("running managed connectors", connectors=count)
         yield Managed(engine, watching)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-import msgspec
 import structlog
 import uvloop
 
+from headwater.cli.beside import Serving, calm_collector, serve_beside
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
 from headwater.cli.notify import announced
@@ -26,21 +24,7 @@ from headwater.engine import Engine
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher, raise_file_limit
 
-if TYPE_CHECKING:
-    from headwater.engine.probes import State
-
-# What returns how many bytes the log has on disk.
-Size = Callable[[], int]
-_COLLECT_AFTER = (20_000, 20, 50)
-
 logger = structlog.get_logger("headwater")
-
-
-class Serving(msgspec.Struct, frozen=True):
-    """What is served beside the work, each at [HOST:]PORT; None where not."""
-
-    metrics: str | None = None
-    health: str | None = None
 
 
 @click.command()
@@ -87,9 +71,7 @@ def run_foreground(
 
     `checkpoints` is `cluster` for those that are kept where the records go.
     """
-    # What was loaded stays until the end, and polls leave hardly any cycles: the collector need not look often.
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    calm_collector()
     return uvloop.run(_run(connectors, place, serving, checkpoints=checkpoints, grace=grace))
 
 
@@ -114,28 +96,6 @@ async def _target(
         copies = max(config.topic.replication for config in connectors)
         there = await cleanup.enter_async_context(Checkpoints(cluster, replication=copies))
     return await cleanup.enter_async_context(OnCluster(cluster, keeper, connectors, checkpoints=there))
-
-
-async def _serve(cleanup: AsyncExitStack, serving: Serving, engine: Engine, wanted: Sequence[str], size: Size) -> None:
-    """Serve what is asked for until the end."""
-    if serving.metrics is not None:
-        from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
-
-        address, stop_metrics = serve_metrics(serving.metrics, engine.figures, size)
-        cleanup.callback(stop_metrics)
-        logger.info("serving metrics", url=address)
-    if serving.health is not None:
-        from headwater.engine.metrics import EngineCollector  # noqa: PLC0415 - only --health pays for the imports
-        from headwater.engine.probes import state_of  # noqa: PLC0415 - the same
-        from headwater.engine.probeserver import serve_probes  # noqa: PLC0415 - the same
-
-        def observe() -> State:
-            fatal = str(engine.fatal.result()) if engine.fatal.done() else ""
-            return state_of(wanted, engine.runs(), engine.figures, fatal)
-
-        collector = EngineCollector(engine.figures, size)
-        address = await cleanup.enter_async_context(serve_probes(serving.health, observe, collector))
-        logger.info("serving health", url=address)
 
 
 async def _run(
@@ -164,7 +124,8 @@ async def _run(
             fetcher = await cleanup.enter_async_context(CurlFetcher())
             target = await _target(cleanup, place, keeper, connectors, checkpoints)
             engine = Engine(target, fetcher, grace=grace)
-            await _serve(cleanup, serving, engine, [config.name for config in connectors], keeper.size)
+            names = [config.name for config in connectors]
+            await serve_beside(cleanup, serving, engine, keeper.size, lambda: names)
             logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
             await cleanup.enter_async_context(announced(f"connectors running: {len(connectors)}", stop))
             await engine.run(connectors, stop)

@@ -12,6 +12,7 @@ import click
 import structlog
 import uvloop
 
+from headwater.cli.beside import Serving
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
 from headwater.cli.managing import Managed, Managing, managing_connectors
@@ -104,6 +105,9 @@ def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
 )
 @click.option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there (loopback by default).")
 @click.option(
+    "--health", metavar="[HOST:]PORT", help="Answer /startupz, /livez, /readyz and /metrics there (loopback)."
+)
+@click.option(
     "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
 )
 @click.option(
@@ -123,6 +127,7 @@ def command(
     secrets: Path | None,
     api: tuple[str, int] | None,
     metrics: str | None,
+    health: str | None,
     grace: str,
     log_level: str,
     log_format: str,
@@ -146,7 +151,9 @@ def command(
     place = Listen(listen, sc_port, spu_port, host, port, tls)
     if place.exposed and tls is None:
         logger.warning("anybody who reaches this machine can read and write all topics", hint="use --tls-cert")
-    managing = Managing(journal, read_grace(grace), watched=connectors, secrets=secrets, api=api, metrics=metrics)
+    managing = Managing(
+        journal, read_grace(grace), watched=connectors, secrets=secrets, api=api, serving=Serving(metrics, health)
+    )
     return uvloop.run(_serve(data_dir, place, managing))
 
 

@@ -116,6 +116,10 @@ class Fleet:
         for member in members:
             member.problem, member.since = "", None
 
+    def wanted(self) -> list[str]:
+        """Return the names of the connectors that are to run."""
+        return [name for name, member in self._members.items() if not member.kept.paused and not member.problem]
+
     async def close(self) -> None:
         """End every connector within the engine's grace."""
         await self._engine.drain()

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from headwater.control.guard import Guard
 from headwater.control.messages import SOCKET_NAME, TOKEN_NAME
 from headwater.core.disk import replace_file
 from headwater.core.errors import ServerError
+from headwater.engine.embedded import embedded
 from headwater.server.local import SocketPlace
 
 # Seconds that an answer may still take when the server stops, and connections at once.
 _GRACE = 2
 _MOST_CONNECTIONS = 500
+_BACKLOG = 128
 
 
 @asynccontextmanager
@@ -35,57 +34,17 @@ async def serving(app: ASGIApp, directory: Path, port: tuple[str, int] | None = 
     async with AsyncExitStack() as cleanup:
         local = _local_socket(directory)
         cleanup.callback((directory / SOCKET_NAME).unlink, missing_ok=True)
-        await cleanup.enter_async_context(_served(app, local))
+        await cleanup.enter_async_context(embedded(app, local, connections=_MOST_CONNECTIONS, grace=_GRACE))
         url = None
         if port is not None:
             bound = _loopback_socket(*port)
             host, number = bound.getsockname()[:2]
             shown = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
             guard = Guard(_token(directory), [shown, f"localhost:{number}"])
-            await cleanup.enter_async_context(_served(guard.before(app), bound))
+            guarded = guard.before(app)
+            await cleanup.enter_async_context(embedded(guarded, bound, connections=_MOST_CONNECTIONS, grace=_GRACE))
             url = f"http://{shown}"
         yield url
-
-
-class _Server(uvicorn.Server):
-    """A server inside of a process that has handlers of its own for signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@asynccontextmanager
-async def _served(app: ASGIApp, bound: socket.socket) -> AsyncIterator[None]:
-    # What it has to say is said by the API.
-    logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
-    logging.getLogger("uvicorn.error").propagate = False
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[bound]))
-    try:
-        async with asyncio.timeout(10):
-            while not server.started:
-                if task.done():
-                    await task
-                await asyncio.sleep(0.001)
-        yield
-    finally:
-        server.should_exit = True
-        await task
-        bound.close()
 
 
 def _local_socket(directory: Path) -> socket.socket:
@@ -99,6 +58,7 @@ def _local_socket(directory: Path) -> socket.socket:
                 bound.bind(path)
             finally:
                 os.umask(before)
+            bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise ServerError(f"cannot listen in {directory}: {error.strerror or error}") from error
@@ -119,6 +79,7 @@ def _loopback_socket(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((str(found), port))
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise ServerError(

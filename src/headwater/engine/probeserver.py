@@ -5,14 +5,12 @@ Imported only where probes are asked for. What is answered is `probes`' business
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -22,18 +20,12 @@ from starlette.routing import Route
 
 from headwater.core.address import parse_address
 from headwater.core.errors import HeadwaterError
+from headwater.engine.embedded import embedded
 from headwater.engine.metrics import EngineCollector
 from headwater.engine.probes import Probe, State, answer
 
-_PATIENCE = 5.0
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the process's signals to others."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+# Nobody needs more, and a flood of connections must not starve the work.
+_MOST_CONNECTIONS = 64
 
 
 @asynccontextmanager
@@ -47,28 +39,8 @@ async def serve_probes(
     """
     listening = _listen(address)
     host, port = listening.getsockname()[:2]
-    config = uvicorn.Config(
-        application(observe, collector),
-        loop="none",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-        # Nobody needs more, and a flood of connections must not starve the work.
-        limit_concurrency=64,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve([listening]))
-    try:
+    async with embedded(application(observe, collector), listening, connections=_MOST_CONNECTIONS):
         yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        await asyncio.wait((serving,), timeout=_PATIENCE)
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-        listening.close()
 
 
 def application(observe: Callable[[], State], collector: EngineCollector | None = None) -> Starlette:

@@ -190,7 +190,9 @@ def _make_root(spec: Spec) -> None:
     os.makedirs(_resolve(root, spec["working_directory"]), exist_ok=True)
     if spec["read_only"]:
         for view in views:
-            _read_only(view)
+            # One that a volume now covers is out of reach.
+            if os.path.isdir(view):
+                _read_only(view)
     os.chdir(root)
     number = _PIVOT_ROOT[os.uname().machine]
     _call("syscall", number, b".", b".")
