@@ -15,11 +15,7 @@ from headwater.cli.beside import Serving
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, run_options
 from headwater.cli.place import find_place, place_options
-<<<<<<< HEAD
-from headwater.cli.run import Serving, run_foreground
-=======
 from headwater.cli.run import run_foreground
->>>>>>> 2df072ed2c6c37e0c6b0afa94816f06a17b8cc78
 from headwater.config import CHAIN_OPTIONS, ConnectorConfig, HttpOptions, Options, from_options, secret_source
 
 _REPEATED = {"headers": "--header", "params": "--param"}
