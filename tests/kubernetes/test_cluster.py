@@ -78,7 +78,8 @@ def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, 
 def test_a_log_is_read_in_parts(client: Client) -> None:
     """The last lines alone, times before lines, and the log of the run before are to be had."""
     client.create(pod("log", pod_spec("echo one; echo two >&2; sleep 0.1; echo three; exec sleep 1000")))
-    until(lambda: len(list(client.log("log"))) == 3)
+    until(lambda: logged(client, "log", "three"))
+    assert sorted(client.log("log")) == ["one\n", "three\n", "two\n"]
     assert list(client.log("log", tail_lines=1)) == ["three\n"]
     (stamped,) = client.log("log", tail_lines=1, timestamps=True)
     assert stamped.startswith("20")
