@@ -15,19 +15,10 @@ from lightkube.types import PatchType
 
 from headwater.testing.kubernetes import Image, Kubelet
 from kubernetes.cluster import Cluster, logged, pods, present, ready, until
-from kubernetes.workloads import Json, deployment, pod, pod_spec
+from kubernetes.workloads import RESTRICTED, Json, deployment, pod, pod_spec
 
 STAY = "trap 'echo stopping; exit 0' TERM; echo started; while :; do sleep 0.1; done"
 SOON = {"periodSeconds": 1, "failureThreshold": 1}
-RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "runAsGroup": 65532,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 def available(client: Client, name: str) -> Deployment | None:
