@@ -10,7 +10,7 @@ from lightkube import ApiError, Client
 from lightkube.models.core_v1 import PersistentVolumeClaimSpec, VolumeResourceRequirements
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret
+from lightkube.resources.core_v1 import ConfigMap, Event, PersistentVolumeClaim, Pod, Secret
 from lightkube.types import PatchType
 
 from headwater.testing.kubernetes import Image, Kubelet
@@ -43,6 +43,12 @@ def running(client: Client, name: str, restarts: int = 0) -> Pod | None:
     status = container(client, name)
     runs = status and "running" in status["state"] and status["restartCount"] >= restarts
     return client.get(Pod, name) if runs else None
+
+
+def events(client: Client, name: str) -> dict[str, str]:
+    """Return the messages of a Pod's events by their reasons."""
+    found = client.list(Event, fields={"involvedObject.name": name})
+    return {each.reason or "": each.message or "" for each in found}
 
 
 def name_of(found: Pod) -> str:
@@ -191,9 +197,35 @@ def test_a_killed_container_is_restarted(client: Client, kubelet: Kubelet, names
 
 def test_a_container_that_crashes_at_once_backs_off(client: Client) -> None:
     """One that always ends is CrashLoopBackOff between its restarts."""
-    client.create(pod("loop", pod_spec("echo failing; exit 3")))
+    client.create(pod("loop", pod_spec("echo failing > /dev/termination-log; exit 3")))
     until(lambda: "CrashLoopBackOff" in str(container(client, "loop")))
-    assert container(client, "loop")["lastState"]["terminated"]["exitCode"] == 3
+    ended = container(client, "loop")["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["message"]) == (3, "failing\n")
+    until(lambda: "BackOff" in events(client, "loop"))
+
+
+def test_the_end_of_the_log_stands_for_last_words(client: Client) -> None:
+    """Who fails without a message is quoted from its log, when that is asked for."""
+    spec = pod_spec("echo wrong >&2; exit 1", terminationMessagePolicy="FallbackToLogsOnError")
+    client.create(pod("words", {**spec, "restartPolicy": "Never"}))
+    until(lambda: "terminated" in container(client, "words").get("state", {}))
+    assert container(client, "words")["state"]["terminated"]["message"] == "wrong\n"
+
+
+def test_a_pod_that_waits_for_its_volumes_says_so(client: Client) -> None:
+    """A claim that is not there keeps a Pod from its node, a ConfigMap that is not there from its start."""
+    mounted = {"name": "some", "mountPath": "/some"}
+    for name, volume in (
+        ("claims", {"persistentVolumeClaim": {"claimName": "none"}}),
+        ("reads", {"configMap": {"name": "none"}}),
+    ):
+        spec = pod_spec(STAY, volumeMounts=[mounted])
+        client.create(pod(name, {**spec, "volumes": [{"name": "some", **volume}]}))
+    assert "none" in until(lambda: events(client, "claims").get("FailedScheduling"))
+    assert "none" in until(lambda: events(client, "reads").get("FailedMount"))
+    client.create(ConfigMap(metadata=ObjectMeta(name="none"), data={"a": "b"}))
+    until(lambda: running(client, "reads"))
+    assert client.get(Pod, "claims").spec.nodeName is None  # type: ignore[union-attr]
 
 
 def test_containers_that_cannot_start_say_why(client: Client, images: dict[str, Image]) -> None:
