@@ -10,52 +10,27 @@ from lightkube import ApiError, Client
 from lightkube.models.core_v1 import PersistentVolumeClaimSpec, VolumeResourceRequirements
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import ConfigMap, Event, PersistentVolumeClaim, Pod, Secret
+from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret
 from lightkube.types import PatchType
 
 from headwater.testing.kubernetes import Image, Kubelet
-from kubernetes.cluster import Cluster, logged, pods, present, ready, until
-from kubernetes.workloads import RESTRICTED, Json, deployment, pod, pod_spec
+from kubernetes.cluster import (
+    Cluster,
+    available,
+    container,
+    events,
+    logged,
+    name_of,
+    pods,
+    present,
+    ready,
+    running,
+    until,
+)
+from kubernetes.workloads import RESTRICTED, deployment, pod, pod_spec
 
 STAY = "trap 'echo stopping; exit 0' TERM; echo started; while :; do sleep 0.1; done"
 SOON = {"periodSeconds": 1, "failureThreshold": 1}
-
-
-def available(client: Client, name: str) -> Deployment | None:
-    """Return a Deployment when all that it asks for is there and available."""
-    found = client.get(Deployment, name)
-    assert found.metadata is not None
-    status = found.status
-    if status is None or status.observedGeneration != found.metadata.generation:
-        return None
-    return found if status.availableReplicas == status.updatedReplicas == status.replicas == 1 else None
-
-
-def container(client: Client, name: str) -> Json:
-    """Return the status of a Pod's only container."""
-    status = client.get(Pod, name).status
-    statuses = (status and status.containerStatuses) or []
-    return statuses[0].to_dict() if statuses else {}
-
-
-def running(client: Client, name: str, restarts: int = 0) -> Pod | None:
-    """Return a Pod whose only container runs, after at least so many restarts."""
-    status = container(client, name)
-    runs = status and "running" in status["state"] and status["restartCount"] >= restarts
-    return client.get(Pod, name) if runs else None
-
-
-def events(client: Client, name: str) -> dict[str, str]:
-    """Return the messages of a Pod's events by their reasons."""
-    found = client.list(Event, fields={"involvedObject.name": name})
-    return {each.reason or "": each.message or "" for each in found}
-
-
-def name_of(found: Pod) -> str:
-    """Return a Pod's name."""
-    assert found.metadata is not None
-    assert found.metadata.name is not None
-    return found.metadata.name
 
 
 def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, namespace: str) -> None:
@@ -328,4 +303,30 @@ def test_a_dead_node_is_noticed(cluster: Cluster, images: dict[str, Image], tmp_
         assert running(client, "left")
         with Kubelet(cluster.config, tmp_path / "node", images, name="mortal"):
             until(lambda: running(client, "left", 1))
+    cluster.delete_namespace(name)
+
+
+@pytest.mark.long
+def test_work_moves_from_a_dead_node_to_another(cluster: Cluster, images: dict[str, Image], tmp_path: Path) -> None:
+    """When a node does not answer any more its Pods are given up, and the Deployment has one on the other node."""
+    nodes = {
+        name: Kubelet(cluster.config, tmp_path / name, images, name=name, labels={"zone": "z"}, claims=tmp_path)
+        for name in ("left", "right")
+    }
+    name = cluster.make_namespace()
+    away = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "tolerationSeconds": 1}
+    spec = {**pod_spec(STAY), "nodeSelector": {"zone": "z"}, "tolerations": [away]}
+    with nodes["left"], nodes["right"], cluster.client(name) as client:
+        client.create(deployment("moves", spec))
+        until(lambda: available(client, "moves"))
+        (first,) = pods(client, name, app="moves")
+        assert first.spec is not None
+        assert first.spec.nodeName is not None
+        nodes[first.spec.nodeName].die()
+        (other,) = nodes.keys() - {first.spec.nodeName}
+        until(lambda: any(each.spec and each.spec.nodeName == other for each in pods(client, name, app="moves")))
+        until(lambda: available(client, "moves"))
+        # Nobody is there who could say that the Pod has ended.
+        assert present(lambda: client.get(Pod, name_of(first)))
+        client.delete(Pod, name_of(first), grace_period=0)
     cluster.delete_namespace(name)
