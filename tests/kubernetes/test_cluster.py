@@ -14,51 +14,23 @@ from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, S
 from lightkube.types import PatchType
 
 from headwater.testing.kubernetes import Image, Kubelet
-from kubernetes.cluster import Cluster, logged, pods, present, ready, until
-from kubernetes.workloads import Json, deployment, pod, pod_spec
+from kubernetes.cluster import (
+    Cluster,
+    available,
+    container,
+    events,
+    logged,
+    name_of,
+    pods,
+    present,
+    ready,
+    running,
+    until,
+)
+from kubernetes.workloads import RESTRICTED, deployment, pod, pod_spec
 
 STAY = "trap 'echo stopping; exit 0' TERM; echo started; while :; do sleep 0.1; done"
 SOON = {"periodSeconds": 1, "failureThreshold": 1}
-RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "runAsGroup": 65532,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-
-
-def available(client: Client, name: str) -> Deployment | None:
-    """Return a Deployment when all that it asks for is there and available."""
-    found = client.get(Deployment, name)
-    assert found.metadata is not None
-    status = found.status
-    if status is None or status.observedGeneration != found.metadata.generation:
-        return None
-    return found if status.availableReplicas == status.updatedReplicas == status.replicas == 1 else None
-
-
-def container(client: Client, name: str) -> Json:
-    """Return the status of a Pod's only container."""
-    status = client.get(Pod, name).status
-    statuses = (status and status.containerStatuses) or []
-    return statuses[0].to_dict() if statuses else {}
-
-
-def running(client: Client, name: str, restarts: int = 0) -> Pod | None:
-    """Return a Pod whose only container runs, after at least so many restarts."""
-    status = container(client, name)
-    runs = status and "running" in status["state"] and status["restartCount"] >= restarts
-    return client.get(Pod, name) if runs else None
-
-
-def name_of(found: Pod) -> str:
-    """Return a Pod's name."""
-    assert found.metadata is not None
-    assert found.metadata.name is not None
-    return found.metadata.name
 
 
 def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, namespace: str) -> None:
@@ -78,7 +50,8 @@ def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, 
 def test_a_log_is_read_in_parts(client: Client) -> None:
     """The last lines alone, times before lines, and the log of the run before are to be had."""
     client.create(pod("log", pod_spec("echo one; echo two >&2; sleep 0.1; echo three; exec sleep 1000")))
-    until(lambda: len(list(client.log("log"))) == 3)
+    until(lambda: logged(client, "log", "three"))
+    assert sorted(client.log("log")) == ["one\n", "three\n", "two\n"]
     assert list(client.log("log", tail_lines=1)) == ["three\n"]
     (stamped,) = client.log("log", tail_lines=1, timestamps=True)
     assert stamped.startswith("20")
@@ -199,9 +172,35 @@ def test_a_killed_container_is_restarted(client: Client, kubelet: Kubelet, names
 
 def test_a_container_that_crashes_at_once_backs_off(client: Client) -> None:
     """One that always ends is CrashLoopBackOff between its restarts."""
-    client.create(pod("loop", pod_spec("echo failing; exit 3")))
+    client.create(pod("loop", pod_spec("echo failing > /dev/termination-log; exit 3")))
     until(lambda: "CrashLoopBackOff" in str(container(client, "loop")))
-    assert container(client, "loop")["lastState"]["terminated"]["exitCode"] == 3
+    ended = container(client, "loop")["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["message"]) == (3, "failing\n")
+    until(lambda: "BackOff" in events(client, "loop"))
+
+
+def test_the_end_of_the_log_stands_for_last_words(client: Client) -> None:
+    """Who fails without a message is quoted from its log, when that is asked for."""
+    spec = pod_spec("echo wrong >&2; exit 1", terminationMessagePolicy="FallbackToLogsOnError")
+    client.create(pod("words", {**spec, "restartPolicy": "Never"}))
+    until(lambda: "terminated" in container(client, "words").get("state", {}))
+    assert container(client, "words")["state"]["terminated"]["message"] == "wrong\n"
+
+
+def test_a_pod_that_waits_for_its_volumes_says_so(client: Client) -> None:
+    """A claim that is not there keeps a Pod from its node, a ConfigMap that is not there from its start."""
+    mounted = {"name": "some", "mountPath": "/some"}
+    for name, volume in (
+        ("claims", {"persistentVolumeClaim": {"claimName": "none"}}),
+        ("reads", {"configMap": {"name": "none"}}),
+    ):
+        spec = pod_spec(STAY, volumeMounts=[mounted])
+        client.create(pod(name, {**spec, "volumes": [{"name": "some", **volume}]}))
+    assert "none" in until(lambda: events(client, "claims").get("FailedScheduling"))
+    assert "none" in until(lambda: events(client, "reads").get("FailedMount"))
+    client.create(ConfigMap(metadata=ObjectMeta(name="none"), data={"a": "b"}))
+    until(lambda: running(client, "reads"))
+    assert client.get(Pod, "claims").spec.nodeName is None  # type: ignore[union-attr]
 
 
 def test_containers_that_cannot_start_say_why(client: Client, images: dict[str, Image]) -> None:
@@ -304,4 +303,30 @@ def test_a_dead_node_is_noticed(cluster: Cluster, images: dict[str, Image], tmp_
         assert running(client, "left")
         with Kubelet(cluster.config, tmp_path / "node", images, name="mortal"):
             until(lambda: running(client, "left", 1))
+    cluster.delete_namespace(name)
+
+
+@pytest.mark.long
+def test_work_moves_from_a_dead_node_to_another(cluster: Cluster, images: dict[str, Image], tmp_path: Path) -> None:
+    """When a node does not answer any more its Pods are given up, and the Deployment has one on the other node."""
+    nodes = {
+        name: Kubelet(cluster.config, tmp_path / name, images, name=name, labels={"zone": "z"}, claims=tmp_path)
+        for name in ("left", "right")
+    }
+    name = cluster.make_namespace()
+    away = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "tolerationSeconds": 1}
+    spec = {**pod_spec(STAY), "nodeSelector": {"zone": "z"}, "tolerations": [away]}
+    with nodes["left"], nodes["right"], cluster.client(name) as client:
+        client.create(deployment("moves", spec))
+        until(lambda: available(client, "moves"))
+        (first,) = pods(client, name, app="moves")
+        assert first.spec is not None
+        assert first.spec.nodeName is not None
+        nodes[first.spec.nodeName].die()
+        (other,) = nodes.keys() - {first.spec.nodeName}
+        until(lambda: any(each.spec and each.spec.nodeName == other for each in pods(client, name, app="moves")))
+        until(lambda: available(client, "moves"))
+        # Nobody is there who could say that the Pod has ended.
+        assert present(lambda: client.get(Pod, name_of(first)))
+        client.delete(Pod, name_of(first), grace_period=0)
     cluster.delete_namespace(name)

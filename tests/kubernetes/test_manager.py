@@ -358,7 +358,7 @@ async def test_storage_outlives_the_connector(
 async def test_who_may_not(cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path) -> None:
     """A user without the role, a wrong token and a namespace that is not there: each is told with what to do."""
     async with bed(cluster, namespace, tmp_path) as it:
-        asked = ServiceAccountToken(spec=TokenRequestSpec(audiences=[]))
+        asked = ServiceAccountToken(metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[]))
         answer = await it.client.create(asked, "default", namespace=namespace)
         assert answer.status is not None
         assert answer.status.token is not None

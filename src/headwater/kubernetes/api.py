@@ -51,6 +51,10 @@ class _GoneError(ConnectorError):
     """There is no such object."""
 
 
+class NoLogError(ConnectorError):
+    """There is no log of that pod: not yet, or not any more."""
+
+
 class Api:
     """A namespace of a cluster. In errors `doing` says what was tried. All raise ConnectorError or ManagerError."""
 
@@ -126,14 +130,17 @@ class Api:
         newest = max(found, key=lambda it: str(it.lastTimestamp or it.eventTime or ""), default=None)
         return "" if newest is None or newest.message is None else newest.message
 
-    async def changed(self, connector: str, version: str, doing: str) -> None:
-        """Wait until one of a connector's pods is another than in the list of that version."""
+    async def changed(self, connector: str, version: str, doing: str, *, patience: float | None = None) -> None:
+        """Wait until a connector's pods are others than in the list of that version, or until the patience ends."""
+        watching = self._client.watch(
+            Pod, labels=dict(names.owner(connector)), resource_version=version, server_timeout=_WATCH
+        )
         try:
-            watching = self._client.watch(
-                Pod, labels=dict(names.owner(connector)), resource_version=version, server_timeout=_WATCH
-            )
-            async for _ in watching:
-                return
+            async with asyncio.timeout(patience):
+                async for _ in watching:
+                    return
+        except TimeoutError:
+            return
         except ApiError as error:
             refusal = refusal_of(error)
             # The version is too old to go on from: the list is to be read again.
@@ -143,19 +150,18 @@ class Api:
             raise unreachable(error, doing, self.place) from error
 
     async def lines(self, pod: str, doing: str, *, follow: bool, tail: int | None) -> AsyncIterator[str]:
-        """Yield the lines of a pod's container, to its end with `follow`. Nothing comes of one that has not begun."""
+        """Yield the lines of a pod's container, to its end with `follow`. Raises NoLogError."""
         found = self._client.log(pod, container=names.CONTAINER, follow=follow, tail_lines=tail, newlines=False)
         try:
             async for line in found:
                 yield line
         except ApiError as error:
             refusal = refusal_of(error)
-            # Not begun, or gone in the meantime.
-            if refusal.code not in {400, 404}:
-                raise told(refusal, doing, self.place) from error
-        except RuntimeError:
-            # lightkube cannot read the refusal of a log that is followed. The pod is looked at again, and says why.
-            return
+            known = told(refusal, doing, self.place)
+            raise (NoLogError(known.message) if refusal.code in {400, 404} else known) from error
+        except RuntimeError as error:
+            # lightkube cannot read the refusal of a log that is followed.
+            raise NoLogError(f"cannot {doing} in {self.place}: there is no log of {pod} now") from error
         except (httpx2.HTTPError, OSError) as error:
             raise unreachable(error, doing, self.place) from error
 

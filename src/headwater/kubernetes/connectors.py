@@ -24,11 +24,13 @@ from headwater.core.errors import (
 )
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
 from headwater.kubernetes import access, names, observe
-from headwater.kubernetes.api import Api, timeout
+from headwater.kubernetes.api import Api, NoLogError, timeout
 from headwater.kubernetes.options import Options, Settings, settings_of
 from headwater.kubernetes.render import Manifest, Parts, deployment, render
 
 _PRUNED = ("ConfigMap", "Secret")
+# How long to wait for a log that is not there yet before it is asked for again (seconds).
+_LOOK = 1.0
 
 
 @asynccontextmanager
@@ -151,11 +153,18 @@ class KubernetesManager:
         while True:
             pods, version = await self._api.pods(doing, name)
             pod = observe.newest(pods)
-            container = observe.ContainerStatus() if pod is None else pod.container
-            if pod is not None and container.container_id and container.container_id != seen:
-                seen = container.container_id
-                async for line in self._api.lines(pod.metadata.name, doing, follow=follow, tail=tail):
-                    yield line
+            if pod is not None and pod.run not in {"", seen}:
+                try:
+                    async for line in self._api.lines(pod.metadata.name, doing, follow=follow, tail=tail):
+                        seen = pod.run
+                        yield line
+                except NoLogError:
+                    # It has only just begun, or is gone already.
+                    if follow:
+                        await self._api.changed(name, version, doing, patience=_LOOK)
+                        continue
+                    return
+                seen = pod.run
                 # Of the next one everything is new.
                 tail = None
             elif follow:

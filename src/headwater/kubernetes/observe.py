@@ -146,7 +146,6 @@ class ContainerStatus(_Field, frozen=True, rename="camel"):
     ready: bool = False
     started: bool | None = None
     restart_count: int = 0
-    container_id: str = msgspec.field(name="containerID", default="")
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
 
@@ -171,6 +170,13 @@ class Pod(_Field, frozen=True, rename="camel"):
     def container(self) -> ContainerStatus:
         """What its container is doing; as good as nothing before there is one."""
         return next((it for it in self.status.container_statuses if it.name == names.CONTAINER), ContainerStatus())
+
+    @property
+    def run(self) -> str:
+        """Which run of its container has a log, "" before there is one: another pod and each restart are others."""
+        container = self.container
+        begun = (container.state.running, container.state.terminated, container.last_state.terminated)
+        return f"{self.metadata.uid} {container.restart_count}" if any(it is not None for it in begun) else ""
 
 
 def deployment_of(plain: dict[str, Any]) -> Deployment:

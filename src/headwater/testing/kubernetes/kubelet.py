@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 
 from lightkube import SingleConfig
 
+from headwater.testing.kubernetes.api import learn_kinds
 from headwater.testing.kubernetes.image import Image
 from headwater.testing.kubernetes.node import Node, Settings
 
@@ -66,6 +67,7 @@ class Kubelet:
 
     def __enter__(self) -> Self:
         self._settings.directory.mkdir(parents=True, exist_ok=True)
+        learn_kinds()
         self._thread.start()
         if not self._ready.wait(_PATIENCE):
             self.die()

@@ -176,9 +176,8 @@ def _make_root(spec: Spec) -> None:
         if os.path.isdir(inside) and os.path.isdir(point) and not os.path.ismount(inside):
             _view(point, inside, f"{base}/layers/{number}")
             views.append(inside)
-    for name in _KERNEL:
-        if name != "/proc":
-            _mount(name, f"{root}{name}", None, _BIND | _REC)
+    _mount("/sys", f"{root}/sys", None, _BIND | _REC)
+    _make_devices(f"{root}/dev")
     try:
         _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     except OSError:
@@ -189,14 +188,25 @@ def _make_root(spec: Spec) -> None:
         _bind(root, mount)
     os.makedirs(_resolve(root, spec["working_directory"]), exist_ok=True)
     if spec["read_only"]:
-        for view in views:
-            # One that a volume now covers is out of reach.
-            if os.path.isdir(view):
-                _read_only(view)
+        # One that a volume now covers is out of reach.
+        for view in filter(os.path.isdir, views):
+            _read_only(view)
     os.chdir(root)
     number = _PIVOT_ROOT[os.uname().machine]
     _call("syscall", number, b".", b".")
     _call("umount2", b".", _DETACH)
+
+
+def _make_devices(target: str) -> None:
+    """Make the few devices that containers have, and room for what they share."""
+    _mount("none", target, "tmpfs", _NOSUID, "size=64m,mode=755")
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        os.close(os.open(f"{target}/{name}", os.O_CREAT | os.O_WRONLY, 0o666))
+        _mount(f"/dev/{name}", f"{target}/{name}", None, _BIND)
+    for name, number in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{number}", f"{target}/{name}")
+    os.mkdir(f"{target}/shm")
+    os.chmod(f"{target}/shm", 0o1777)  # noqa: S103 - as everywhere
 
 
 def _view_each(lower: str, root: str, base: str) -> list[str]:
