@@ -69,7 +69,9 @@ async def told(call: Callable[[], Awaitable[T]]) -> T | None:
         try:
             return await call()
         except ApiError as error:
-            if error.status.code in {404, 409}:
+            # Nothing more is made in a namespace that ends.
+            ending = error.status.code == 403 and "is being terminated" in (error.status.message or "")
+            if error.status.code in {404, 409} or ending:
                 return None
             if (error.status.code or 0) < 500:
                 raise
