@@ -33,6 +33,12 @@ STAY = "trap 'echo stopping; exit 0' TERM; echo started; while :; do sleep 0.1; 
 SOON = {"periodSeconds": 1, "failureThreshold": 1}
 
 
+def restarts(client: Client, name: str) -> dict[str, int]:
+    """Return how often each container of a Pod was restarted."""
+    status = client.get(Pod, name).status
+    return {each.name: each.restartCount for each in (status and status.containerStatuses) or []}
+
+
 def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, namespace: str) -> None:
     """A Deployment becomes Available; its log is read, and followed to its end, by way of the API server."""
     client.create(deployment("hello", pod_spec(STAY)))
@@ -291,18 +297,23 @@ def test_a_restricted_namespace_takes_only_restricted_pods(cluster: Cluster, kub
 
 
 def test_a_dead_node_is_noticed(cluster: Cluster, images: dict[str, Image], tmp_path: Path) -> None:
-    """A node that dies leaves its Pod behind, which does not run any more; after its restart it runs again."""
+    """A node that dies leaves its Pods behind, which do not run any more; after its restart those run that should."""
     name = cluster.make_namespace(node="mortal")
     with cluster.client(name) as client:
         with Kubelet(cluster.config, tmp_path / "node", images, name="mortal") as node:
             client.create(pod("left", pod_spec(STAY)))
+            spec = {**pod_spec("exit 0"), "restartPolicy": "OnFailure"}
+            spec["containers"].append({**pod_spec(STAY)["containers"][0], "name": "other"})
+            client.create(pod("half", spec))
             until(lambda: running(client, "left"))
+            until(lambda: "terminated" in container(client, "half").get("state", {}))
             (process,) = node.processes("left", name).values()
             node.die()
             assert not Path(f"/proc/{process}").exists()
         assert running(client, "left")
         with Kubelet(cluster.config, tmp_path / "node", images, name="mortal"):
             until(lambda: running(client, "left", 1))
+            until(lambda: restarts(client, "half") == {"main": 0, "other": 1})
     cluster.delete_namespace(name)
 
 

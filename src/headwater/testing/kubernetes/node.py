@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -13,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from lightkube import AsyncClient, SingleConfig
+from lightkube import ApiError, AsyncClient, SingleConfig
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.core_v1 import ObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
@@ -251,8 +250,13 @@ class Node:
             metadata=ObjectMeta(name=name, namespace=namespace, uid=metadata.uid),
             target=ObjectReference(apiVersion="v1", kind="Node", name=self._settings.name),
         )
-        with suppress(msgspec.ValidationError):  # the answer is a Status, which lightkube does not expect here
+        try:
             await told(lambda: self._client.create(binding, name, namespace=namespace))
+        except msgspec.ValidationError:
+            pass  # the answer is a Status, which lightkube does not expect here
+        except ApiError as error:
+            self._events.tell(pod, "Warning", "FailedScheduling", str(error))
+            return True
         self._events.tell(pod, "Normal", "Scheduled", f"Assigned {namespace}/{name} to {self._settings.name}")
         return True
 

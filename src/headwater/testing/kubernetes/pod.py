@@ -19,7 +19,7 @@ from headwater.testing.kubernetes.events import Events
 from headwater.testing.kubernetes.image import Image, command_line
 from headwater.testing.kubernetes.launcher import Mount
 from headwater.testing.kubernetes.process import Box
-from headwater.testing.kubernetes.status import Json, pod_status
+from headwater.testing.kubernetes.status import Json, pod_status, restarts
 from headwater.testing.kubernetes.volumes import NotThereError, Sources, Volumes
 
 _AGAIN = 0.25
@@ -56,9 +56,15 @@ class PodRunner:
         self._said: Json = pod.status.to_dict() if pod.status else {}
         self._volumes = Volumes(pod, self._directory / "volumes", host.sources, address, host.address)
         self._variables = Variables(pod, host.sources, address, host.address, host.given)
-        before = {each["name"]: int(each["restartCount"]) + 1 for each in self._said.get("containerStatuses", [])}
+        # Something is known when the node has restarted.
+        before = {each["name"]: each for each in self._said.get("containerStatuses", [])}
         self._initial = [self._runner(each, 0) for each in pod.spec.initContainers or []]
-        self._main = [self._runner(each, before.get(each.name, 0)) for each in pod.spec.containers]
+        self._main = [self._runner(each, _restarts(before.get(each.name))) for each in pod.spec.containers]
+        policy = pod.spec.restartPolicy or "Always"
+        for each in self._main:
+            ended = before.get(each.facts.name, {}).get("state", {}).get("terminated")
+            if ended is not None and not restarts(policy, int(ended["exitCode"])):
+                each.was_done(ended)
 
     @property
     def containers(self) -> dict[str, ContainerRunner]:
@@ -83,13 +89,15 @@ class PodRunner:
                 policy = self._spec.restartPolicy or "Always"
                 async with asyncio.TaskGroup() as group:
                     for each in self._main:
-                        group.create_task(each.run(policy))
+                        if not each.facts.for_good:
+                            group.create_task(each.run(policy))
             await self._stop.asked()
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
         await self._say()
         await self._host.gone(self.pod)
+        self._volumes.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _initialise(self) -> bool:
@@ -186,3 +194,9 @@ class PodRunner:
             groups=tuple(more),
             no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
         )
+
+
+def _restarts(before: Json | None) -> int:
+    """Return how often a container will have been restarted when it is started now."""
+    ran = before is not None and (before.get("state", {}).get("waiting") is None or before["restartCount"] > 0)
+    return int(before["restartCount"]) + 1 if before is not None and ran else 0
