@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +45,14 @@ class Cluster:
         config = KubeConfig.from_file(self.kubeconfig).get()
         assert config is not None
         return config
+
+    def away(self) -> AbstractContextManager[None]:
+        """Have no API server for as long as a block lasts: connections break, and new ones are refused."""
+        return self._servers.away()
+
+    def stalled(self) -> AbstractContextManager[None]:
+        """Have an API server that does not answer for as long as a block lasts."""
+        return self._servers.stalled()
 
     def client(self, namespace: str = "default") -> Client:
         """Return a client whose default is a namespace. Whoever asks for it closes it."""

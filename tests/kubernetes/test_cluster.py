@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from lightkube import ApiError, Client
 from lightkube.models.core_v1 import PersistentVolumeClaimSpec, VolumeResourceRequirements
@@ -294,6 +295,26 @@ def test_a_restricted_namespace_takes_only_restricted_pods(cluster: Cluster, kub
         said = until(lambda: logged(client, "good", "module"))
         assert said.split()[:6] == ["65532", "65532", "read-only", "mine", "1", "<module"]
     cluster.delete_namespace(name)
+
+
+def test_pods_go_on_while_the_api_server_is_away(
+    cluster: Cluster, client: Client, kubelet: Kubelet, namespace: str
+) -> None:
+    """Nothing ends because the API server is not there; what happened meanwhile is told when it is back."""
+    client.create(pod("steady", pod_spec(STAY)))
+    client.create(pod("crash", pod_spec(STAY)))
+    until(lambda: running(client, "steady"))
+    until(lambda: running(client, "crash"))
+    steady = kubelet.processes("steady", namespace)
+    with cluster.away():
+        kubelet.kill("crash", namespace)
+        with pytest.raises(httpx2.TransportError):
+            client.get(Pod, "steady")
+    until(lambda: running(client, "crash", 1))
+    assert kubelet.processes("steady", namespace) == steady
+    with cluster.stalled():
+        kubelet.kill("crash", namespace)
+    until(lambda: running(client, "crash", 2))
 
 
 def test_a_dead_node_is_noticed(cluster: Cluster, images: dict[str, Image], tmp_path: Path) -> None:
