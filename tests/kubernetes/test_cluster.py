@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx2
 import pytest
 from lightkube import ApiError, Client
-from lightkube.models.core_v1 import PersistentVolumeClaimSpec, VolumeResourceRequirements
+from lightkube.models.core_v1 import PersistentVolumeClaimSpec, ServicePort, ServiceSpec, VolumeResourceRequirements
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret
+from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret, Service
 from lightkube.types import PatchType
 
 from headwater.testing.kubernetes import Image, Kubelet
@@ -152,6 +152,21 @@ def test_an_http_probe_asks_the_address_of_the_pod(client: Client) -> None:
         )
         client.create(pod(name, spec))
     until(lambda: all(ready(client.get(Pod, name)) for name in ("one", "two", "three")))
+
+
+def test_the_name_of_a_service_is_that_of_its_ready_pods(client: Client) -> None:
+    """A Pod reaches another by the name of a service, as soon as that one is ready."""
+    spec = pod_spec("exec python -m http.server 8080", readinessProbe={"httpGet": {"port": 8080}})
+    served = pod("served", spec)
+    assert served.metadata is not None
+    served.metadata.labels = {"app": "web"}
+    url = f"http://web.{client.namespace}.svc:8080/"
+    ask = f"import urllib.request as u; print(u.urlopen('{url}').status)"
+    client.create(pod("asks", pod_spec(f'until python -c "{ask}" 2>/dev/null; do sleep 0.1; done; exec sleep 1000')))
+    ports = [ServicePort(port=8080)]
+    client.create(Service(metadata=ObjectMeta(name="web"), spec=ServiceSpec(selector={"app": "web"}, ports=ports)))
+    client.create(served)
+    until(lambda: logged(client, "asks", "200"))
 
 
 def test_a_container_that_is_not_alive_is_restarted(client: Client, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class PodRunner:
         self._directory = host.directory / pod.metadata.uid
         self._stop = Stop()
         self._changed = asyncio.Event()
+        self._hosts = ""
         self._said: Json = pod.status.to_dict() if pod.status else {}
         self._volumes = Volumes(pod, self._directory / "volumes", host.sources, address, host.address)
         self._variables = Variables(pod, host.sources, address, host.address, host.given)
@@ -78,6 +79,13 @@ class PodRunner:
     async def refresh(self) -> None:
         """Bring volumes up to date with what the API server has."""
         await self._volumes.refresh()
+
+    def resolve(self, text: str) -> None:
+        """Have this hosts file from now on; it is written where it stands, because it is mounted there."""
+        if text != self._hosts:
+            self._hosts = text
+            self._directory.mkdir(parents=True, exist_ok=True)
+            (self._directory / "hosts").write_text(text)
 
     async def run(self) -> None:
         """Run the Pod until it is stopped and nothing of it is left; when this is cancelled, it is killed silently."""
@@ -164,8 +172,11 @@ class PodRunner:
         last_words.chmod(0o666)
         box = self._box(container, image, environment, room)
         where = container.terminationMessagePath or "/dev/termination-log"
-        mount = Mount(source=str(last_words), path=where, read_only=False)
-        return Prepared(argv, msgspec.structs.replace(box, mounts=(*box.mounts, mount)), last_words)
+        more = (
+            Mount(source=str(last_words), path=where, read_only=False),
+            Mount(source=str(self._directory / "hosts"), path="/etc/hosts", read_only=False),
+        )
+        return Prepared(argv, msgspec.structs.replace(box, mounts=(*more, *box.mounts)), last_words)
 
     def _box(self, container: Container, image: Image, environment: Mapping[str, str], room: Path) -> Box:
         own, shared = container.securityContext, self._spec.securityContext
