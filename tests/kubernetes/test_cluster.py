@@ -20,6 +20,7 @@ from kubernetes.cluster import (
     available,
     container,
     events,
+    followed,
     logged,
     name_of,
     pods,
@@ -47,7 +48,7 @@ def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, 
     (only,) = pods(client, namespace, app="hello")
     name = name_of(only)
     until(lambda: list(client.log(name)) == ["started\n"])
-    lines = client.log(name, follow=True, newlines=False)
+    lines = followed(client, name)
     assert next(lines) == "started"
     client.delete(Deployment, "hello")
     assert list(lines) == ["stopping"]

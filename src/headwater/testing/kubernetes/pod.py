@@ -157,6 +157,8 @@ class PodRunner:
         return ContainerRunner(container, around, before, self._stop)
 
     async def _prepare(self, container: Container) -> Prepared:
+        if container.restartPolicy is not None:
+            raise NotThereError("containers with a restartPolicy of their own are not known here")
         image = self._host.images.get(container.image or "")
         if image is None:
             raise NoImageError(f'image "{container.image}" stands for nothing on this node')
