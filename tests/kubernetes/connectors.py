@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from lightkube import AsyncClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccount
@@ -178,4 +177,4 @@ def stored(directory: Path, topic: str) -> list[int]:
         return [int(record.value) for batch in batches for record in decode_records(batch.data)]
 
 
-__all__ = ["IMAGE", "AsyncClient", "Bed", "bed", "numbered", "phase", "stored", "until"]
+__all__ = ["IMAGE", "Bed", "bed", "numbered", "phase", "stored", "until"]
