@@ -6,7 +6,10 @@ Looking at the directory a few times a second works on every file system, also w
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -16,8 +19,8 @@ from headwater.control.fleet import Fleet
 from headwater.core.errors import HeadwaterError
 from headwater.core.managed import Definition
 
-# Seconds between two looks: an edit applies within a second.
-_PAUSE = 0.4
+# Seconds between two looks: an edit applies within a second. Where a look takes long, so many times as long.
+_PAUSE, _LONGEST_PAUSE, _TIMES = 0.3, 0.8, 10
 
 # What tells that a file has changed: modification time (ns), size, inode.
 _Mark = tuple[int, int, int]
@@ -36,20 +39,23 @@ class Watcher:
         self._wanted: dict[str, Sequence[Definition]] = {}
         self._unclear: dict[str, str] = {}
         self._trouble = ""
+        self._took = 0.0
 
     async def run(self) -> None:
         """Look again and again, for ever."""
         while True:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, _TIMES * self._took)))
             await self.look()
 
     async def look(self) -> None:
         """Look once, and apply what has changed. What cannot be read now leaves everything as it is."""
+        began = time.monotonic()
         try:
             marks = await asyncio.to_thread(self._scan)
         except OSError as error:
             self._say(f"{self._directory} cannot be read: {error.strerror}")
             return
+        self._took = time.monotonic() - began
         self._say("")
         if marks == self._marks:
             return
@@ -66,14 +72,13 @@ class Watcher:
         """Return the marks of the files; the one of the secrets under ""."""
         marks = {}
         if self._secrets is not None:
-            marks[""] = _mark(self._secrets)
-        for path in sorted(self._directory.iterdir()):
-            if path.suffix in ENDINGS and not path.name.startswith("."):
-                try:
-                    marks[str(path.absolute())] = _mark(path)
-                except FileNotFoundError:
-                    continue
-        return marks
+            marks[""] = _mark(self._secrets.stat())
+        with os.scandir(self._directory.absolute()) as entries:
+            for entry in entries:
+                if entry.name.endswith(ENDINGS) and not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        marks[entry.path] = _mark(entry.stat())
+        return dict(sorted(marks.items()))
 
     def _read(self, files: Sequence[str]) -> None:
         for file in files:
@@ -99,6 +104,5 @@ class Watcher:
         self._trouble = trouble
 
 
-def _mark(path: Path) -> _Mark:
-    status = path.stat()
+def _mark(status: os.stat_result) -> _Mark:
     return status.st_mtime_ns, status.st_size, status.st_ino
