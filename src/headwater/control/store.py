@@ -65,6 +65,15 @@ class Store:
                 damaged.append(f"{path} is no connector of that name: its name is {found.definition.name}")
         return kept, damaged
 
+    def any(self) -> bool:
+        """Return whether anything is kept."""
+        try:
+            return any(path.suffix == _SUFFIX for path in self.directory.iterdir())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise ManagerError(f"{self.directory} cannot be read: {error.strerror}") from error
+
     def put(self, kept: Kept) -> None:
         """Keep a connector, in the place of what was kept of it."""
         # What comes from a watched file is there again with the next look.
