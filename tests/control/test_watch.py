@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 
 from control.managing import Yard, defined, yard
 from headwater.control.watch import Watcher
+from headwater.core.errors import LogFullError
 from headwater.core.managed import Phase
+from headwater.log import TopicInfo, TopicSpec
 from headwater.testing import Answer, ScriptedServer, background
 
 
@@ -118,3 +120,64 @@ async def test_names_that_meet(tmp_path: Path, server: ScriptedServer) -> None:
             "a connector is in two files",
             "a connector of that name was created already",
         }
+
+
+async def test_after_a_restart_only_what_changed_is_read(tmp_path: Path, server: ScriptedServer) -> None:
+    """What was read before is known to be true by its file's mark, unless it uses secrets."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    more = "  headers: {X: '${{ secrets.KEY }}'}\n"
+    secret = defined(server, name="secret", more=more, KEY="x").text
+    for name, text in (("a", "cats"), ("b", "dogs")):
+        (directory / f"{name}.yml").write_text(defined(server, name=text).text)
+    (directory / "c.yml").write_text(secret)
+    secrets = tmp_path / "secrets"
+    secrets.write_text("KEY=one\n")
+    async with yard(tmp_path / "data", watched=True) as it:
+        await Watcher(directory, secrets, it.fleet).look()
+    (directory / "b.yml").write_text(defined(server, name="dogs").text.replace("10s", "20s"))
+    secrets.write_text("KEY=other\n")
+    async with yard(tmp_path / "data", watched=True) as it:
+        watcher = Watcher(directory, secrets, it.fleet)
+        read: list[str] = []
+        real = watcher._read
+
+        def noted(files: list[str], marks: dict[str, tuple[int, int, int]]) -> None:
+            read.extend(Path(file).name for file in files)
+            real(files, marks)
+
+        watcher._read = noted  # type: ignore[method-assign,assignment]
+        await watcher.look()
+        assert sorted(read) == ["b.yml", "c.yml"]
+        assert await names(it) == ["cats", "dogs", "secret"]
+        assert "20s" in await it.fleet.config("dogs")
+        await it.clock.sleeping(3)
+        assert server.received[-1].header("x") == "other" or "other" in {it.header("x") for it in server.received}
+
+
+async def test_what_could_not_be_started_is_tried_again(tmp_path: Path, server: ScriptedServer) -> None:
+    """A log that refuses for a while keeps nothing out for good."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    (directory / "a.yml").write_text(defined(server).text)
+    async with yard(tmp_path / "data") as it:
+        real, refusals = it.log.create_topic, iter([LogFullError("no space left"), LogFullError("no space left")])
+
+        async def refusing(name: str, spec: TopicSpec | None = None) -> TopicInfo:
+            if refusal := next(refusals, None):
+                raise refusal
+            return await real(name, spec)
+
+        it.log.create_topic = refusing  # type: ignore[method-assign]
+        watcher = Watcher(directory, None, it.fleet)
+        with capture_logs() as lines:
+            await watcher.look()
+            await watcher.look()
+            assert await names(it) == []
+            await watcher.look()
+        assert await names(it) == ["cats"]
+        assert [line["event"] for line in lines] == [
+            "connectors of the watched directory cannot be started",
+            "connectors of the watched directory cannot be started",
+            "connectors of the watched directory could be started",
+        ]

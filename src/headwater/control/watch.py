@@ -8,22 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from headwater.config import ENDINGS, InvalidConfigError, define_files, secret_source
-from headwater.control.fleet import Fleet
+from headwater.control.fleet import File, Fleet
+from headwater.control.store import Mark
 from headwater.core.errors import HeadwaterError
-from headwater.core.managed import Definition
 
 # Seconds between two looks: an edit applies within a second. Where a look takes long, so many times as long.
 _PAUSE, _LONGEST_PAUSE, _TIMES = 0.3, 0.8, 10
-
-# What tells that a file has changed: modification time (ns), size, inode.
-_Mark = tuple[int, int, int]
 
 logger = structlog.get_logger("headwater.control")
 
@@ -35,8 +32,9 @@ class Watcher:
         self._directory = directory
         self._secrets = secrets
         self._fleet = fleet
-        self._marks: dict[str, _Mark] = {}
-        self._wanted: dict[str, Sequence[Definition]] = {}
+        self._wanted = fleet.files()
+        self._marks: dict[str, Mark] = {file: known.mark for file, known in self._wanted.items()}
+        self._tried = True
         self._unclear: dict[str, str] = {}
         self._trouble = ""
         self._took = 0.0
@@ -57,18 +55,25 @@ class Watcher:
             return
         self._took = time.monotonic() - began
         self._say("")
-        if marks == self._marks:
+        if marks == self._marks and self._tried:
             return
-        everything = marks.get("") != self._marks.get("")
-        changed = [file for file, mark in marks.items() if file and (everything or self._marks.get(file) != mark)]
-        await asyncio.to_thread(self._read, changed)
+        changed = [file for file, mark in marks.items() if file and self._marks.get(file) != mark]
+        if marks.get("") != self._marks.get(""):
+            changed += [file for file in marks if file and file not in changed and self._may_use_secrets(file)]
+        await asyncio.to_thread(self._read, changed, marks)
         for file in self._marks.keys() - marks.keys():
             self._wanted.pop(file, None)
             self._unclear.pop(file, None)
         self._marks = marks
-        await self._fleet.adopt(self._wanted, self._unclear)
+        tried, self._tried = self._tried, await self._fleet.adopt(self._wanted, self._unclear)
+        if self._tried and not tried:
+            logger.info("connectors of the watched directory could be started")
 
-    def _scan(self) -> dict[str, _Mark]:
+    def _may_use_secrets(self, file: str) -> bool:
+        known = self._wanted.get(file)
+        return known is None or any(definition.secrets for definition in known.definitions)
+
+    def _scan(self) -> dict[str, Mark]:
         """Return the marks of the files; the one of the secrets under ""."""
         marks = {}
         if self._secrets is not None:
@@ -80,7 +85,7 @@ class Watcher:
                         marks[entry.path] = _mark(entry.stat())
         return dict(sorted(marks.items()))
 
-    def _read(self, files: Sequence[str]) -> None:
+    def _read(self, files: Sequence[str], marks: Mapping[str, Mark]) -> None:
         for file in files:
             self._wanted.pop(file, None)
             self._unclear.pop(file, None)
@@ -94,7 +99,7 @@ class Watcher:
                 else:
                     logger.error("a file cannot be read", file=file, reason=reason, hint=error.hint)  # noqa: TRY400 - the same
                 continue
-            self._wanted[file] = defined.definitions
+            self._wanted[file] = File(defined.definitions, defined.connectors, marks[file])
 
     def _say(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
@@ -104,5 +109,5 @@ class Watcher:
         self._trouble = trouble
 
 
-def _mark(status: os.stat_result) -> _Mark:
+def _mark(status: os.stat_result) -> Mark:
     return status.st_mtime_ns, status.st_size, status.st_ino
