@@ -6,11 +6,12 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lightkube import ApiError, AsyncClient, Client, KubeConfig, SingleConfig
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, Pod, ServiceAccount
+from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.core_v1 import Event, Namespace, Pod, ServiceAccount
 
 from kubernetes.build import BINARY
 from kubernetes.servers import Servers, kubeconfig
@@ -20,7 +21,7 @@ T = TypeVar("T")
 BUILT = Path(__file__).parents[2] / ".kubernetes" / BINARY
 """The control plane, where `make kubernetes` builds it."""
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """How long a test waits for anything, seconds."""
 
 
@@ -108,3 +109,52 @@ def ready(pod: Pod) -> bool:
     """Return whether a Pod is Ready."""
     conditions = (pod.status and pod.status.conditions) or []
     return any(each.type == "Ready" and each.status == "True" for each in conditions)
+
+
+def logged(client: Client, pod: str, text: str) -> str | None:
+    """Return what a Pod of one container has written, when a text is in it."""
+    try:
+        said = "".join(client.log(pod))
+    except ApiError as error:
+        # Nothing runs yet, or the Pod has no node yet.
+        if error.status.code not in {400, 404, 500}:
+            raise
+        return None
+    return said if text in said else None
+
+
+def available(client: Client, name: str) -> Deployment | None:
+    """Return a Deployment when all that it asks for is there and available."""
+    found = client.get(Deployment, name)
+    assert found.metadata is not None
+    status = found.status
+    if status is None or status.observedGeneration != found.metadata.generation:
+        return None
+    return found if status.availableReplicas == status.updatedReplicas == status.replicas == 1 else None
+
+
+def container(client: Client, name: str) -> dict[str, Any]:
+    """Return the status of a Pod's only container."""
+    status = client.get(Pod, name).status
+    statuses = (status and status.containerStatuses) or []
+    return statuses[0].to_dict() if statuses else {}
+
+
+def running(client: Client, name: str, restarts: int = 0) -> Pod | None:
+    """Return a Pod whose only container runs, after at least so many restarts."""
+    status = container(client, name)
+    runs = status and "running" in status["state"] and status["restartCount"] >= restarts
+    return client.get(Pod, name) if runs else None
+
+
+def events(client: Client, name: str) -> dict[str, str]:
+    """Return the messages of a Pod's events by their reasons."""
+    found = client.list(Event, fields={"involvedObject.name": name})
+    return {each.reason or "": each.message or "" for each in found}
+
+
+def name_of(found: Pod) -> str:
+    """Return a Pod's name."""
+    assert found.metadata is not None
+    assert found.metadata.name is not None
+    return found.metadata.name

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from lightkube import Client
 
-from headwater.testing.kubernetes import Image, Kubelet
+from headwater.testing.kubernetes import Image, Kubelet, lacks
 from kubernetes.cluster import BUILT, Cluster
 from kubernetes.servers import Servers
 
@@ -35,6 +35,9 @@ def images() -> dict[str, Image]:
 @pytest.fixture(scope="session")
 def kubelet(cluster: Cluster, images: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     """Return the node on which Pods of `namespace` run."""
+    lack = lacks(tmp_path_factory.mktemp("trial"))
+    if lack is not None:
+        pytest.skip(lack)
     with Kubelet(cluster.config, tmp_path_factory.mktemp("node"), images) as running:
         yield running
 
@@ -45,6 +48,7 @@ def namespace(cluster: Cluster, kubelet: Kubelet) -> Iterator[str]:
     name = cluster.make_namespace(node=kubelet.name)
     yield name
     cluster.delete_namespace(name)
+    kubelet.check()
 
 
 @pytest.fixture

@@ -9,11 +9,22 @@ from lightkube.resources.core_v1 import Pod
 
 Json = dict[str, Any]
 
+RESTRICTED: Json = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "runAsGroup": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""The security context of a container that a restricted namespace takes."""
+
 
 def pod_spec(script: str, **container: object) -> Json:
     """Return the spec of a Pod that runs a shell script. Keywords are fields of the container."""
     first = {"name": "main", "image": "python:test", "command": ["sh", "-c", script], **container}
-    return {"containers": [first], "terminationGracePeriodSeconds": 5}
+    return {"containers": [first], "terminationGracePeriodSeconds": 1}
 
 
 def pod(name: str, spec: Json) -> Pod:

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
-from headwater.control.difference import plan
 from headwater.control.journal import Journal
 from headwater.control.store import Kept, Mark, Store
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
+from headwater.core.difference import plan
 from headwater.core.errors import (
     ConnectorError,
     ConnectorExistsError,

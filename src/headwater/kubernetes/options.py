@@ -1,6 +1,6 @@
 """Owns how a connector is to run in a cluster: what people say of it, and what is filled in where they say nothing.
 
-Pure. Does not know what becomes of it (render.py), nor how a cluster is reached (manager.py).
+Pure. Does not know what becomes of it (render.py), nor how a cluster is reached (access.py).
 """
 
 from __future__ import annotations

@@ -210,13 +210,17 @@ def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> 
         arguments += ["--checkpoints", "local" if settings.storage else "cluster"]
     else:
         arguments += ["--profile", "local"]
-    arguments += ["--health", f"0.0.0.0:{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    arguments += ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
     return {
         "name": names.CONTAINER,
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "args": arguments,
-        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "env": [
+            *({"name": name, "value": value} for name, value in environment.items()),
+            # Probes come to the address of the pod, of whichever family that is.
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}},
+        ],
         "ports": [{"name": "health", "containerPort": PORT, "protocol": "TCP"}],
         "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
         "securityContext": container_security(),

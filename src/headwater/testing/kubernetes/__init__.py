@@ -5,5 +5,6 @@ Needs the extras `kubernetes` and `testing`: `pip install 'headwater[kubernetes,
 
 from headwater.testing.kubernetes.image import Image
 from headwater.testing.kubernetes.kubelet import Kubelet
+from headwater.testing.kubernetes.process import lacks
 
-__all__ = ["Image", "Kubelet"]
+__all__ = ["Image", "Kubelet", "lacks"]

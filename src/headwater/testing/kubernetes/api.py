@@ -9,20 +9,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
+import msgspec
 from lightkube import ApiError, AsyncClient
+from lightkube.core import decoders
 from lightkube.core.generic_client import ListAsyncIterable
 from lightkube.core.resource import GlobalResource, NamespacedResourceG
 from lightkube.models.authentication_v1 import BoundObjectReference, TokenRequestSpec
 from lightkube.models.core_v1 import ServiceAccountTokenProjection
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.meta_v1 import ObjectMeta, Status
+from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import (
     ConfigMap,
+    Event,
+    Node,
+    NodeStatus,
     PersistentVolume,
     PersistentVolumeClaim,
     Pod,
+    PodBinding,
+    PodStatus,
     Secret,
     ServiceAccountToken,
 )
+from lightkube.resources.storage_v1 import StorageClass
 
 from headwater.testing.kubernetes.volumes import NotThereError, config_map_entries, secret_entries
 
@@ -31,6 +40,24 @@ Kind = TypeVar("Kind", bound=GlobalResource | NamespacedResourceG)
 
 _AGAIN = 0.2
 """Seconds after which something is tried again that the API server did not answer."""
+
+
+_LISTED = (ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret)
+_OTHERS = (
+    *(Event, Lease, Node, NodeStatus, PodBinding, PodStatus, ServiceAccountToken, Status, StorageClass),
+    decoders.WatchEvent,
+)
+
+
+def learn_kinds() -> None:
+    """Have the classes of all kinds that a node knows ready for decoding. Call it before there is another thread.
+
+    msgspec learns a class when it first decodes one, and crashes when two threads have it learn one at the same time.
+    """
+    for listed in _LISTED:
+        decoders.decode_list(b'{"items":[]}', listed)
+    for other in _OTHERS:
+        msgspec.json.Decoder(other)
 
 
 async def told(call: Callable[[], Awaitable[T]]) -> T | None:

@@ -13,6 +13,7 @@ import msgspec
 from lightkube.models.core_v1 import Container, LifecycleHandler, Probe
 
 from headwater.testing.kubernetes.containerlog import ContainerLog
+from headwater.testing.kubernetes.events import Kind
 from headwater.testing.kubernetes.probe import Threshold, passes
 from headwater.testing.kubernetes.process import Box, ContainerProcess, StartError
 from headwater.testing.kubernetes.status import Facts, Running, State, Terminated, Waiting, restarts
@@ -29,15 +30,17 @@ class NoImageError(Exception):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What a container runs: a command line in a box."""
+    """What a container runs: a command line in a box. `last_words` is the file of its termination message."""
 
     argv: list[str]
     box: Box
+    last_words: Path
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What a container has from its Pod. `prepare` raises NoImageError and NotThereError; `changed` tells of facts.
+    """What a container has from its Pod. `prepare` raises NoImageError and NotThereError.
 
+    `changed` says that facts have changed, `tell` tells of an event: its sort, its reason in one word, a message.
     `restart_delay` is how long a container waits that has crashed twice, seconds; each further crash doubles it.
     """
 
@@ -45,6 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     address: str
     prepare: Callable[[Container], Awaitable[Prepared]]
     changed: Callable[[], None]
+    tell: Callable[[Kind, str, str], None]
     restart_delay: float
     grace: float
 
@@ -126,9 +130,9 @@ class ContainerRunner:
             try:
                 return await self._around.prepare(self._container)
             except NoImageError as error:
-                self._state(Waiting("ImagePullBackOff" if tried else "ErrImagePull", str(error)))
+                self._refused("ImagePullBackOff" if tried else "ErrImagePull", str(error))
             except NotThereError as error:
-                self._state(Waiting("CreateContainerConfigError", str(error)))
+                self._refused("CreateContainerConfigError", str(error))
             tried = True
             await self._pause(_AGAIN)
         return None
@@ -139,7 +143,9 @@ class ContainerRunner:
         self.facts.last = self.facts.state
         if crashes > 1:
             delay = min(self._around.restart_delay * 2 ** (crashes - 2), _LONGEST_DELAY)
-            self._state(Waiting("CrashLoopBackOff", f"back-off {delay:g}s restarting failed container"))
+            message = f"back-off {delay:g}s restarting failed container={self.facts.name}"
+            self._state(Waiting("CrashLoopBackOff", message))
+            self._around.tell("Warning", "BackOff", message)
             await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
@@ -151,6 +157,12 @@ class ContainerRunner:
             self.facts.state = state
             self._around.changed()
 
+    def _refused(self, reason: str, message: str) -> None:
+        state = Waiting(reason, message)
+        if self.facts.state != state:
+            self._around.tell("Warning", "Failed", f"Error: {reason}: {message}")
+            self._state(state)
+
     async def _once(self, prepared: Prepared) -> int:
         """Run the command once; return its exit status."""
         log = ContainerLog(self._around.directory / f"{len(self._logs)}.log")
@@ -159,17 +171,21 @@ class ContainerRunner:
         try:
             process = await ContainerProcess.start(prepared.argv, prepared.box, log)
         except StartError as error:
+            self._around.tell("Warning", "Failed", f"Error: {error}")
             self._state(Terminated(128, "StartError", since, datetime.now(UTC), str(error)))
             return 128
         self.process = process
         self.facts.started = self.facts.ready = False
         self._state(Running(since))
+        self._around.tell("Normal", "Started", f"Started container {self.facts.name}")
         ending = asyncio.create_task(process.wait())
         health = asyncio.create_task(self._watch_health(process))
         stopping = asyncio.create_task(self._stop.asked())
         try:
             await asyncio.wait({ending, health, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
+                why = "failed its probe, and ends" if health.done() else "ends"
+                self._around.tell("Normal", "Killing", f"Container {self.facts.name} {why}")
                 await self._end(process, ending, health.result() if health.done() else None)
             status = await ending
         finally:
@@ -180,8 +196,15 @@ class ContainerRunner:
         self.process = None
         self.facts.ready = self.facts.started = False
         reason = "Completed" if status == 0 else "Error"
-        self._state(Terminated(status, reason, since, datetime.now(UTC)))
+        self._state(Terminated(status, reason, since, datetime.now(UTC), self._last_words(status, log, prepared)))
         return status
+
+    def _last_words(self, status: int, log: ContainerLog, prepared: Prepared) -> str:
+        """Return what a container has left to be read after its end."""
+        left = prepared.last_words.read_bytes()[:4096].decode(errors="replace")
+        if not left and status != 0 and self._container.terminationMessagePolicy == "FallbackToLogsOnError":
+            return log.end(80, 2048)
+        return left
 
     async def _end(self, process: ContainerProcess, ending: asyncio.Task[int], unhealthy: float | None) -> None:
         """Ask the process to end, and make it when it does not in time."""
@@ -241,7 +264,7 @@ class ContainerRunner:
             threshold = Threshold(liveness, passing=True)
             await asyncio.sleep(liveness.initialDelaySeconds or 0)
             while True:
-                threshold.observe(passed=await self._probe(process, liveness))
+                threshold.observe(passed=self._judged("Liveness", await self._probe(process, liveness)))
                 if not threshold.passing:
                     return self._grace(liveness)
                 await asyncio.sleep(liveness.periodSeconds or 10)
@@ -254,7 +277,7 @@ class ContainerRunner:
         threshold = Threshold(probe, passing=False)
         await asyncio.sleep(probe.initialDelaySeconds or 0)
         while True:
-            threshold.observe(passed=await self._probe(process, probe))
+            threshold.observe(passed=self._judged("Startup", await self._probe(process, probe)))
             if threshold.decided:
                 return threshold.passing
             if not await self._soon(process, probe):
@@ -267,7 +290,7 @@ class ContainerRunner:
         threshold = Threshold(probe, passing=False)
         await asyncio.sleep(probe.initialDelaySeconds or 0)
         while True:
-            threshold.observe(passed=await self._probe(process, probe))
+            threshold.observe(passed=self._judged("Readiness", await self._probe(process, probe)))
             self._ready(threshold.passing)
             if threshold.passing:
                 await asyncio.sleep(probe.periodSeconds or 10)
@@ -297,6 +320,11 @@ class ContainerRunner:
 
     async def _probe(self, process: ContainerProcess, probe: Probe) -> bool:
         return await passes(probe, self._around.address, self._ports, self._executor(process))
+
+    def _judged(self, what: str, passed: bool) -> bool:  # noqa: FBT001 - the one value there is
+        if not passed:
+            self._around.tell("Warning", "Unhealthy", f"{what} probe failed of container {self.facts.name}")
+        return passed
 
     def _grace(self, probe: Probe) -> float:
         grace = probe.terminationGracePeriodSeconds

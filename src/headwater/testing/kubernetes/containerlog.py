@@ -65,6 +65,11 @@ class ContainerLog:
                 else:
                     await changed.wait()
 
+    def end(self, lines: int, most: int) -> str:
+        """Return the last lines as text, at most so many bytes of it."""
+        last = self._path.read_bytes().splitlines(keepends=True)[-lines:]
+        return b"".join(_shown(line, Choice()) for line in last)[-most:].decode(errors="replace")
+
     def _write(self, kind: bytes, line: bytes) -> None:
         self._file.write(
             datetime.now(UTC).isoformat().replace("+00:00", "Z").encode() + b" " + kind + b" " + line + b"\n"

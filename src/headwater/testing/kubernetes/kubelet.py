@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Self, TypeVar
 
 from lightkube import SingleConfig
 
+from headwater.testing.kubernetes.api import learn_kinds
 from headwater.testing.kubernetes.image import Image
 from headwater.testing.kubernetes.node import Node, Settings
 
@@ -28,7 +28,7 @@ class Kubelet:
     It is the cluster's scheduler as well, and provides storage for claims, both without regard to how much there is.
     Each container becomes a process with the volumes, the root, the user, the host name and the environment that its
     Pod gives it, in a mount and a process namespace of its own; the network is this machine's, and `status.podIP` a
-    loopback address of the Pod's own. Needs root or user namespaces; users other than one's own need root.
+    loopback address of the Pod's own. Needs root or user namespaces.
 
     `config` says where the API server is and must be an administrator's. What is written goes into `directory`.
     `images` says what an image's name stands for, and may be changed at any time. `claims` is where storage is, when
@@ -67,18 +67,19 @@ class Kubelet:
 
     def __enter__(self) -> Self:
         self._settings.directory.mkdir(parents=True, exist_ok=True)
+        learn_kinds()
         self._thread.start()
         if not self._ready.wait(_PATIENCE):
             self.die()
             raise TimeoutError(f"node {self.name} is not ready after {_PATIENCE:g} s")
-        self._check()
+        self.check()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.die()
-        self._check()
+        self.check()
 
     def kill(self, pod: str, namespace: str, container: str | None = None) -> None:
         """Kill a Pod's running processes with SIGKILL, or those of one container: it crashes. Raises LookupError."""
@@ -107,6 +108,18 @@ class Kubelet:
             return {name: each.process.pid for name, each in containers.items() if each.process is not None}
 
         return self._call(processes)
+
+    def claim(self, name: str, namespace: str) -> Path:
+        """Return the directory in which a claim's data is. Raises LookupError when it is not bound."""
+        found = self._await(lambda node: node.claim(namespace, name))
+        if found is None:
+            raise LookupError(f"claim {namespace}/{name} is not bound to storage of this kind")
+        return found
+
+    def check(self) -> None:
+        """Raise what the node has ended with, if it has."""
+        if self._trouble is not None:
+            raise self._trouble
 
     def die(self) -> None:
         """End as a machine does whose power fails: processes are killed, and nobody is told. It may be called again.
@@ -140,15 +153,12 @@ class Kubelet:
         await self._node.run(self._ready.set)
 
     def _call(self, function: Callable[[Node], T]) -> T:
-        self._check()
+        async def later(node: Node) -> T:
+            return function(node)
+
+        return self._await(later)
+
+    def _await(self, function: Callable[[Node], Coroutine[None, None, T]]) -> T:
+        self.check()
         assert self._loop is not None
-        answer: Future[T] = asyncio.run_coroutine_threadsafe(_later(function, self._node), self._loop)
-        return answer.result(_PATIENCE)
-
-    def _check(self) -> None:
-        if self._trouble is not None:
-            raise self._trouble
-
-
-async def _later(function: Callable[[Node], T], node: Node) -> T:
-    return function(node)
+        return asyncio.run_coroutine_threadsafe(function(self._node), self._loop).result(_PATIENCE)

@@ -14,8 +14,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
+import socket
 import stat
+import struct
 import sys
 from typing import NoReturn, TypedDict
 
@@ -23,7 +26,14 @@ _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID = 0x00020000, 0x04000000, 0x08000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _DETACH = 2
 _PDEATHSIG, _NO_NEW_PRIVS = 1, 38
+_AF_INET, _AF_INET6, _ENOSYS = 2, 10, 38
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_BIND_CALL = {"x86_64": 49, "aarch64": 200}
+_PIDFD_OPEN, _PIDFD_GETFD = 434, 438
+_FILTER, _NEW_LISTENER, _CONTINUE = 1, 8, 1
+_NOTIFY, _ALLOW = 0x7FC00000, 0x7FFF0000
+_RECEIVE, _SEND = 0xC0502100, 0xC0182101
 
 _KERNEL = ("/proc", "/sys", "/dev")
 """What the kernel makes appear as files: bound as it is."""
@@ -40,9 +50,10 @@ class Mount(TypedDict):
 class Spec(TypedDict):
     """What to run and how.
 
-    `directory` is an empty directory outside, over which the private root is mounted. Without `root`, namespaces need a
-    user namespace, and user and groups stay what they are. `reach` are paths that every user may go to inside, whatever
-    stands above them outside. `enter` is a process whose container is entered, 0 for a new one.
+    `directory` is an empty directory outside, over which the private root is mounted. Without `root`, namespaces need
+    a user namespace, in which there is one user and one group only. `address` is the Pod's own: what listens on all
+    addresses listens on this one, so that several containers have the same port. `reach` are paths that every user may
+    go to inside, whatever stands above them outside. `enter` is a process whose container is entered, 0 for a new one.
     """
 
     parent: int
@@ -51,6 +62,7 @@ class Spec(TypedDict):
     environment: dict[str, str]
     working_directory: str
     hostname: str
+    address: str
     directory: str
     mounts: list[Mount]
     reach: list[str]
@@ -66,10 +78,12 @@ class Spec(TypedDict):
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _call(name: str, *arguments: object) -> None:
-    if getattr(_libc, name)(*arguments) < 0:
+def _call(name: str, *arguments: object) -> int:
+    answer = int(getattr(_libc, name)(*arguments))
+    if answer < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}{arguments}: {os.strerror(number)}")
+    return answer
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
@@ -156,15 +170,14 @@ def _make_root(spec: Spec) -> None:
     _mount("none", base, "tmpfs", _NOSUID, "size=256m,mode=755")
     root = f"{base}/root"
     os.mkdir(root)
-    if not _overlay("/", root, f"{base}/layers/root"):
-        _view_each("/", root, base)
+    views = [root] if _overlay("/", root, f"{base}/layers/root") else _view_each("/", root, base)
     for number, point in enumerate(others):
         inside = _resolve(root, point)
         if os.path.isdir(inside) and os.path.isdir(point) and not os.path.ismount(inside):
             _view(point, inside, f"{base}/layers/{number}")
-    for name in _KERNEL:
-        if name != "/proc":
-            _mount(name, f"{root}{name}", None, _BIND | _REC)
+            views.append(inside)
+    _mount("/sys", f"{root}/sys", None, _BIND | _REC)
+    _make_devices(f"{root}/dev")
     try:
         _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     except OSError:
@@ -175,15 +188,31 @@ def _make_root(spec: Spec) -> None:
         _bind(root, mount)
     os.makedirs(_resolve(root, spec["working_directory"]), exist_ok=True)
     if spec["read_only"]:
-        _read_only(root)
+        # One that a volume now covers is out of reach.
+        for view in filter(os.path.isdir, views):
+            _read_only(view)
     os.chdir(root)
     number = _PIVOT_ROOT[os.uname().machine]
     _call("syscall", number, b".", b".")
     _call("umount2", b".", _DETACH)
 
 
-def _view_each(lower: str, root: str, base: str) -> None:
-    """Make a root of a private view of each directory in it, where it cannot be one view."""
+def _make_devices(target: str) -> None:
+    """Make the few devices that containers have, and room for what they share."""
+    _mount("none", target, "tmpfs", _NOSUID, "size=64m,mode=755")
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        os.close(os.open(f"{target}/{name}", os.O_CREAT | os.O_WRONLY, 0o666))
+        _mount(f"/dev/{name}", f"{target}/{name}", None, _BIND)
+    for name, number in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{number}", f"{target}/{name}")
+    os.mkdir(f"{target}/shm")
+    os.chmod(f"{target}/shm", 0o1777)  # noqa: S103 - as everywhere
+
+
+def _view_each(lower: str, root: str, base: str) -> list[str]:
+    """Make a root of private views of each directory in it, where it cannot be one view; return what was mounted."""
+    _mount("none", root, "tmpfs", _NOSUID, "size=1m,mode=755")
+    views = [root]
     for name in os.listdir(lower):
         source, target = f"{lower}{name}", f"{root}/{name}"
         if os.path.islink(source):
@@ -192,6 +221,8 @@ def _view_each(lower: str, root: str, base: str) -> None:
             os.mkdir(target)
             if source not in _KERNEL:
                 _view(source, target, f"{base}/layers/{name}.each")
+                views.append(target)
+    return views
 
 
 def _open_up(root: str, path: str) -> None:
@@ -240,16 +271,119 @@ def _private_namespaces(spec: Spec) -> None:
         return
     user, group = os.getuid(), os.getgid()
     _call("unshare", flags | _NEWUSER)
-    for name, line in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+    # One's own user is, inside, the one who is wanted.
+    users, groups = f"{spec['user'] or 0} {user} 1", f"{spec['group'] or 0} {group} 1"
+    for name, line in (("setgroups", "deny"), ("uid_map", users), ("gid_map", groups)):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(line)
 
 
-def _become(spec: Spec) -> NoReturn:
-    """Be the container: in its root, as its user, with its command."""
+def _ask_to_listen() -> int:
+    """Have this process and its children ask before they bind a socket; return where the questions come.
+
+    This is seccomp's user notification: the kernel stops the caller until whoever reads the descriptor has answered.
+    """
+    instructions = [
+        (0x20, 0, 0, 0),  # load the number of the system call
+        (0x15, 0, 1, _BIND_CALL[os.uname().machine]),  # bind? else skip one
+        (0x06, 0, 0, _NOTIFY),
+        (0x06, 0, 0, _ALLOW),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in instructions))
+    program = struct.pack("HxxxxxxQ", len(instructions), ctypes.addressof(code))
+    return _call("syscall", _SECCOMP[os.uname().machine], _FILTER, _NEW_LISTENER, program)
+
+
+class _Listening:
+    """Answers a container's processes that want to bind sockets. `kernel` is /proc as it is outside."""
+
+    def __init__(self, questions: int, address: str, kernel: int) -> None:
+        self._questions = questions
+        self._address = socket.inet_aton(address)
+        self._kernel = kernel
+
+    def serve(self, process: int) -> None:
+        """Answer until the first process has ended."""
+        ended = _call("syscall", _PIDFD_OPEN, process, 0)
+        waiting = select.poll()
+        waiting.register(ended, select.POLLIN)
+        waiting.register(self._questions, select.POLLIN)
+        while ended not in (ready := dict(waiting.poll())):
+            if ready.get(self._questions, 0) & select.POLLIN:
+                self._answer()
+            else:  # nobody is left who could ask
+                waiting.unregister(self._questions)
+
+    def _answer(self) -> None:
+        question = ctypes.create_string_buffer(80)
+        try:
+            _call("ioctl", self._questions, ctypes.c_ulong(_RECEIVE), question)
+        except OSError:
+            return  # who asked is gone
+        identifier, thread, _, _, _, _, descriptor, pointer, length = struct.unpack_from("QIIiIQQQQ", question)
+        error, flags = 0, _CONTINUE
+        try:
+            wanted = self._read(thread, pointer, min(length, 128))
+            instead = self._instead(wanted)
+            if instead is not None:
+                self._bind(thread, descriptor, instead)
+                flags = 0
+        except OSError as refused:
+            error, flags = -(refused.errno or _ENOSYS), 0
+        try:
+            _call("ioctl", self._questions, ctypes.c_ulong(_SEND), struct.pack("QqiI", identifier, 0, error, flags))
+        except OSError:
+            return  # who asked is gone
+
+    def _instead(self, wanted: bytes) -> bytes | None:
+        """Return the address to bind instead, None when what is wanted is right."""
+        if len(wanted) < 8 or wanted[2:4] == b"\0\0":
+            return None  # a client's socket: any port will do, and any address
+        family = struct.unpack_from("H", wanted)[0]
+        if family == _AF_INET and wanted[4:8] == b"\0" * 4:
+            return wanted[:4] + self._address + wanted[8:]
+        if family == _AF_INET6 and wanted[8:24] == b"\0" * 16:
+            return wanted[:8] + b"\0" * 10 + b"\xff\xff" + self._address + wanted[24:]
+        return None
+
+    def _read(self, thread: int, pointer: int, length: int) -> bytes:
+        found = ctypes.create_string_buffer(length)
+        here = struct.pack("QQ", ctypes.addressof(found), length)
+        _call(
+            "process_vm_readv",
+            thread,
+            here,
+            ctypes.c_ulong(1),
+            struct.pack("QQ", pointer, length),
+            ctypes.c_ulong(1),
+            ctypes.c_ulong(0),
+        )
+        return found.raw
+
+    def _bind(self, thread: int, descriptor: int, address: bytes) -> None:
+        """Bind the socket of another process, which the kernel does not look at again."""
+        with open(os.open(f"{thread}/status", os.O_RDONLY, dir_fd=self._kernel), encoding="utf-8") as file:
+            process = next(int(line.split()[1]) for line in file if line.startswith("Tgid:"))
+        pidfd = _call("syscall", _PIDFD_OPEN, process, 0)
+        try:
+            mine = _call("syscall", _PIDFD_GETFD, pidfd, ctypes.c_int(descriptor), 0)
+        finally:
+            os.close(pidfd)
+        try:
+            _call("bind", mine, address, len(address))
+        finally:
+            os.close(mine)
+
+
+def _become(spec: Spec, ask: socket.socket) -> NoReturn:
+    """Be the container: in its root, as its user, with its command. The launcher gets its questions through `ask`."""
     if not spec["enter"]:
         _make_root(spec)
         _call("sethostname", spec["hostname"].encode(), len(spec["hostname"].encode()))
+        try:
+            socket.send_fds(ask, [b"."], [_ask_to_listen()])
+        except OSError:
+            ask.send(b".")  # where this cannot be had, containers share their ports
     if spec["root"]:
         os.setgroups(spec["groups"])
         if spec["group"] is not None:
@@ -272,6 +406,8 @@ def main() -> int:
     spec: Spec = json.load(sys.stdin)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     _die_with(spec["parent"])
+    kernel = os.open("/proc", os.O_RDONLY)  # inside, it shows other numbers
+    told, ask = socket.socketpair()
     try:
         if spec["enter"]:
             _enter(spec["enter"])
@@ -284,15 +420,18 @@ def main() -> int:
     if child == 0:
         try:
             _die_with(0)
-            _become(spec)
+            _become(spec, ask)
         except (OSError, KeyError) as error:
             _say(spec["report"], error=str(error))
             os._exit(128)
     _say(spec["report"], pid=child)
-    os.close(spec["report"])
-    os.close(1)
-    os.close(2)
+    ask.close()
+    for descriptor in (spec["report"], 1, 2):
+        os.close(descriptor)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _, questions, _, _ = socket.recv_fds(told, 1, 1)
+    if questions:
+        _Listening(questions[0], spec["address"], kernel).serve(child)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

@@ -35,6 +35,7 @@ from lightkube.types import PatchType
 from headwater.testing.certificates import Certificates
 from headwater.testing.kubernetes.api import ApiSources, changes, told
 from headwater.testing.kubernetes.containerlog import ContainerLog
+from headwater.testing.kubernetes.events import Events
 from headwater.testing.kubernetes.image import Image
 from headwater.testing.kubernetes.logserver import LogServer
 from headwater.testing.kubernetes.pod import Host, PodRunner
@@ -69,6 +70,7 @@ class Node:
         self._runners: dict[str, PodRunner] = {}
         self._waiting: dict[str, Pod] = {}
         self._look = asyncio.Event()
+        self._events = Events(self._client, settings.name)
         # Each Pod has an address of its own, and so have those of other nodes and processes.
         self._network = 20 + (os.getpid() * 7 + next(_networks)) % 200
         self._addresses = count(2)
@@ -81,7 +83,13 @@ class Node:
                 await self._register(logs.port)
                 async with asyncio.TaskGroup() as group:
                     self._host = self._make_host()
-                    for work in (self._beat, self._schedule, self._refresh_claims, self._serve_storage):
+                    for work in (
+                        self._beat,
+                        self._events.run,
+                        self._schedule,
+                        self._refresh_claims,
+                        self._serve_storage,
+                    ):
                         group.create_task(work())
                     group.create_task(self._refresh(ConfigMap))
                     group.create_task(self._refresh(Secret))
@@ -97,6 +105,10 @@ class Node:
             if metadata is not None and (metadata.namespace, metadata.name) == (namespace, pod):
                 return each
         return None
+
+    async def claim(self, namespace: str, name: str) -> Path | None:
+        """Return the directory of a claim, None when it is not bound to one."""
+        return await self._host.sources.claim(namespace, name)
 
     async def _register(self, port: int) -> None:
         name = self._settings.name
@@ -124,6 +136,7 @@ class Node:
             lease = Lease(metadata=ObjectMeta(name=name), spec=self._lease())
             await told(partial(self._client.patch, Lease, name, lease, namespace=_LEASES, patch_type=PatchType.MERGE))
             await self._say_ready()
+            self._look.set()  # the node may take Pods again
 
     def _lease(self) -> LeaseSpec:
         return LeaseSpec(holderIdentity=self._settings.name, leaseDurationSeconds=40, renewTime=datetime.now(UTC))
@@ -165,6 +178,7 @@ class Node:
                 "KUBERNETES_SERVICE_PORT_HTTPS": port,
             },
             restart_delay=self._settings.restart_delay,
+            events=self._events,
             say=self._say,
             gone=self._gone,
         )
@@ -239,12 +253,16 @@ class Node:
         )
         with suppress(msgspec.ValidationError):  # the answer is a Status, which lightkube does not expect here
             await told(lambda: self._client.create(binding, name, namespace=namespace))
+        self._events.tell(pod, "Normal", "Scheduled", f"Assigned {namespace}/{name} to {self._settings.name}")
         return True
 
     async def _say_unschedulable(self, pod: Pod, why: str) -> None:
         now = stamp(datetime.now(UTC))
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
-        await self._say(pod, {"conditions": [{**condition, "lastTransitionTime": now}]})
+        before = (pod.status and pod.status.conditions) or []
+        if not any(each.type == "PodScheduled" and each.message == why for each in before):
+            self._events.tell(pod, "Warning", "FailedScheduling", why)
+            await self._say(pod, {"conditions": [{**condition, "lastTransitionTime": now}]})
 
     async def _say(self, pod: Pod, status: Json) -> None:
         metadata = pod.metadata

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,9 @@ from lightkube.resources.core_v1 import Pod
 
 from headwater.testing.kubernetes.container import ContainerRunner, NoImageError, Prepared, Stop, Surroundings
 from headwater.testing.kubernetes.environment import Variables
+from headwater.testing.kubernetes.events import Events
 from headwater.testing.kubernetes.image import Image, command_line
+from headwater.testing.kubernetes.launcher import Mount
 from headwater.testing.kubernetes.process import Box
 from headwater.testing.kubernetes.status import Json, pod_status
 from headwater.testing.kubernetes.volumes import NotThereError, Sources, Volumes
@@ -32,6 +34,7 @@ class Host(msgspec.Struct, frozen=True):
     sources: Sources
     given: Mapping[str, str]
     restart_delay: float
+    events: Events
     say: Callable[[Pod, Json], Awaitable[None]]
     gone: Callable[[Pod], Awaitable[None]]
 
@@ -91,12 +94,16 @@ class PodRunner:
 
     async def _initialise(self) -> bool:
         """Prepare volumes and run the containers that come first; return whether the others may run."""
+        told = ""
         while not self._stop.is_asked():
             try:
                 await self._volumes.prepare()
                 break
-            except NotThereError:
-                # As a real node does, the Pod stays in ContainerCreating.
+            except NotThereError as error:
+                # As on a real node, the Pod stays in ContainerCreating, and only events say why.
+                if str(error) != told:
+                    told = str(error)
+                    self._host.events.tell(self.pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {told}")
                 await asyncio.sleep(_AGAIN)
         policy = "Never" if self._spec.restartPolicy == "Never" else "OnFailure"
         for each in self._initial:
@@ -127,6 +134,7 @@ class PodRunner:
             address=self.address,
             prepare=self._prepare,
             changed=self._changed.set,
+            tell=partial(self._host.events.tell, self.pod),
             restart_delay=self._host.restart_delay,
             grace=30.0 if grace is None else float(grace),
         )
@@ -143,7 +151,13 @@ class PodRunner:
         room = self._directory / container.name / "root"
         room.mkdir(parents=True, exist_ok=True)
         assert self.pod.metadata is not None
-        return Prepared(argv, self._box(container, image, environment, room))
+        last_words = self._directory / container.name / "last-words"
+        last_words.write_bytes(b"")
+        last_words.chmod(0o666)
+        box = self._box(container, image, environment, room)
+        where = container.terminationMessagePath or "/dev/termination-log"
+        mount = Mount(source=str(last_words), path=where, read_only=False)
+        return Prepared(argv, msgspec.structs.replace(box, mounts=(*box.mounts, mount)), last_words)
 
     def _box(self, container: Container, image: Image, environment: Mapping[str, str], room: Path) -> Box:
         own, shared = container.securityContext, self._spec.securityContext
@@ -157,18 +171,18 @@ class PodRunner:
         more: list[int] = []
         if shared is not None:
             more = [*(shared.supplementalGroups or []), *([shared.fsGroup] if shared.fsGroup else [])]
-        root = os.geteuid() == 0
         assert self.pod.metadata is not None
         return Box(
             environment=environment,
             working_directory=container.workingDir or image.directory,
             hostname=self._spec.hostname or self.pod.metadata.name or "",
+            address=self.address,
             directory=room,
             mounts=self._volumes.mounts(container),
             reach=image.reach,
             read_only=bool(own and own.readOnlyRootFilesystem),
-            user=user if root else None,
-            group=group if root else None,
-            groups=tuple(more) if root else (),
+            user=user,
+            group=group,
+            groups=tuple(more),
             no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
         )

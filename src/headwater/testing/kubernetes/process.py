@@ -30,6 +30,7 @@ class Box(msgspec.Struct, frozen=True):
     environment: Mapping[str, str]
     working_directory: str
     hostname: str
+    address: str
     directory: Path
     mounts: tuple[Mount, ...] = ()
     reach: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Box(msgspec.Struct, frozen=True):
             environment=dict(self.environment),
             working_directory=self.working_directory,
             hostname=self.hostname,
+            address=self.address,
             directory=str(self.directory),
             mounts=list(self.mounts),
             reach=list(self.reach),
@@ -59,6 +61,25 @@ class Box(msgspec.Struct, frozen=True):
             no_new_privileges=self.no_new_privileges,
             enter=enter,
         )
+
+
+def lacks(directory: Path) -> str | None:
+    """Return why no container can be started on this machine, None when one can. Blocks for a moment.
+
+    `directory` is for the trial; it is made when it is not there.
+    """
+
+    async def start() -> str | None:
+        box = Box({"PATH": "/usr/bin:/bin"}, "/", "trial", "127.255.0.1", directory / "root")
+        box.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            process = await ContainerProcess.start(["true"], box, ContainerLog(directory / "log"))
+        except StartError as error:
+            return f"containers need root or user namespaces: {error}"
+        await process.wait()
+        return None
+
+    return asyncio.run(start())
 
 
 class ContainerProcess:
