@@ -29,7 +29,7 @@ $(STOCK): tests/stock/install.py $(STAMP)
 
 stock: $(STOCK) ## fetch the stock Fluvio clients that tests talk to
 
-# Without Go it stays away, and the tests that need it are skipped.
+# Without it - on a machine without Go, or before it was asked for - the tests that need it are skipped.
 $(KUBERNETES): tests/kubernetes/build.py $(wildcard tests/kubernetes/controlplane/*)
 	@$(PYTHON) tests/kubernetes/build.py .kubernetes
 
@@ -39,11 +39,11 @@ demo: $(STAMP) ## poll a sample API into a topic and print the records
 	@$(BIN)/headwater demo
 
 # Four at once on two cores: many tests wait for processes that they have started.
-test: $(STAMP) $(STOCK) $(KUBERNETES) ## run all tests (a few minutes on two cores)
+test: $(STAMP) $(STOCK) ## run all tests (a few minutes on two cores)
 	$(BIN)/pytest -n 4 -m 'not long'
 
 # Tests of one group stay in one process: those of the image share an engine.
-test-long: $(STAMP) $(STOCK) $(KUBERNETES) ## run the long campaigns: kills, floods, the image
+test-long: $(STAMP) $(STOCK) ## run the long campaigns: kills, floods, the image
 	$(BIN)/pytest -n auto --dist loadgroup -m long
 
 lint: $(STAMP) ## style and lint
@@ -59,12 +59,12 @@ contracts: $(STAMP) ## layers import downwards only
 check: lint types contracts test ## all of the above
 
 # Left out are tests whose hundreds of asynchronous exceptions CPython 3.11 does not survive while it is traced.
-coverage: $(STAMP) $(STOCK) $(KUBERNETES) ## branch coverage of everything but the command line: at least 95 %
+coverage: $(STAMP) $(STOCK) ## branch coverage of everything but the command line: at least 95 %
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e -k 'not many_limits'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95 \
-		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*,src/headwater/cluster/*,src/headwater/profile/*,src/headwater/server/*'
+		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*,src/headwater/cluster/*,src/headwater/profile/*,src/headwater/server/*,src/headwater/control/*'
 
 minimal: ## install without extras into a fresh environment, and run the main job there
 	@rm -rf .minimal-venv && $(PYTHON) -m venv .minimal-venv

@@ -12,7 +12,7 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import fleet, log, polls, protocol, start, transforms
+from bench import fleet, log, managed, polls, protocol, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
@@ -24,6 +24,7 @@ PARTS = {
     "protocol": protocol.measure,
     "polls": polls.measure,
     "fleet": fleet.measure,
+    "managed": managed.measure,
 }
 
 _HEAD = """\
@@ -49,6 +50,8 @@ What the figures are:
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.
 - **fleet**: `headwater run` of a directory of 10,000 files; lateness and gaps are read from its own ledger.
+- **managed**: `headwater up` with 10,000 connectors from the start of the process to the line that says they run, each
+  with a topic of its own; edits from before the file is written to the moment the control API shows them.
 """
 
 

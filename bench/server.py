@@ -50,7 +50,7 @@ def serving() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    from headwater.fetch import raise_file_limit
+    from headwater.core.limits import raise_file_limit
 
     raise_file_limit()
     uvloop.run(_serve())

@@ -76,7 +76,7 @@ def test_links_lead_somewhere() -> None:
 def test_modules_named_in_the_architecture_exist() -> None:
     """Each path in ARCHITECTURE.md is there."""
     for path in re.findall(
-        r"`((?:cli|cluster|core|config|engine|fetch|fluvio|kubernetes|log|profile|server|sources|testing|transforms)/[\w/]+\.py)`",
+        r"`((?:cli|cluster|control|core|config|engine|fetch|fluvio|kubernetes|log|profile|server|sources|testing|transforms)/[\w/]+\.py)`",
         ARCHITECTURE,
     ):
         assert (ROOT / "src/headwater" / path).exists(), path

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from control.managing import Yard, defined, yard
 from headwater.config import InvalidConfigError
+from headwater.control.fleet import File
 from headwater.control.store import Store
 from headwater.core.callback import Cancellable
 from headwater.core.errors import (
@@ -209,7 +210,7 @@ async def test_a_watched_directory(tmp_path: Path, server: ScriptedServer) -> No
     cats, dogs = defined(server, name="cats"), defined(server, name="dogs")
     async with yard(tmp_path) as it:
         await it.fleet.create(defined(server, name="mine"))
-        await it.fleet.adopt({"a.yml": [cats, defined(server, "/bad", "mine")], "b.yml": [dogs, cats]}, {})
+        await it.fleet.adopt({"a.yml": File([cats, defined(server, "/bad", "mine")]), "b.yml": File([dogs, cats])}, {})
         await it.clock.sleeping(3)
         assert [(found.name, found.origin) for found in await it.fleet.list()] == [
             ("cats", "a.yml"),
@@ -221,16 +222,16 @@ async def test_a_watched_directory(tmp_path: Path, server: ScriptedServer) -> No
                 await change
         await it.fleet.pause("cats")
         slower = msgspec.structs.replace(dogs, text=dogs.text.replace("10s", "20s"))
-        await it.fleet.adopt({"b.yml": [slower]}, {"a.yml": "not YAML"})
+        await it.fleet.adopt({"b.yml": File([slower])}, {"a.yml": "not YAML"})
         assert await it.fleet.config("dogs") == slower.text
         assert await phase(it, "cats") is Phase.PAUSED
     async with yard(tmp_path, watched=True) as it:
         assert [found.name for found in await it.fleet.list()] == ["cats", "dogs", "mine"]
         assert await phase(it, "cats") is Phase.PAUSED
-        await it.fleet.adopt({"a.yml": [cats]}, {})
+        await it.fleet.adopt({"a.yml": File([cats])}, {})
         assert [found.name for found in await it.fleet.list()] == ["cats", "mine"]
         # A file that went for a moment: its connector goes on where it was.
-        await it.fleet.adopt({"a.yml": [cats], "b.yml": [dogs]}, {})
+        await it.fleet.adopt({"a.yml": File([cats]), "b.yml": File([dogs])}, {})
         await it.clock.sleeping(2)
         asked = [request for request in server.received if request.header("if-none-match")]
         assert asked

@@ -1,14 +1,15 @@
 """The world of the page: a network of its own in which catfact.ninja answers over HTTPS on this machine.
 
-`python pageworld.py managed|local DIRECTORY` runs inside of fresh user, network and mount namespaces: it brings the
-loopback device up, lets the name lead to it, serves the page's endpoint with a certificate for that name, and does what
-the page says, verbatim apart from the program's name. It prints what came of it as JSON.
+`python pageworld.py managed|local|documented DIRECTORY` runs inside of fresh user, network and mount namespaces:
+it brings the loopback device up, lets the name lead to it, serves the page's endpoint with a certificate for that name,
+and does what the page says, verbatim apart from the program's name. It prints what came of it as JSON.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shlex
 import signal
 import socket
@@ -23,6 +24,7 @@ from server.running import started
 
 FACT = '{"fact":"Cats sleep a lot.","length":17}'
 PAGE = Path(__file__).parents[2] / "examples" / "page-verbatim.yml"
+DOCS = Path(__file__).parents[2] / "docs"
 # What stands behind the image's name in the page's `docker run`.
 LOCAL = '-- --endpoint="https://catfact.ninja/fact" --fluvio-topic="cat-facts"'
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
@@ -69,6 +71,34 @@ def local(line: CommandLine) -> dict[str, object]:
     return {"record": record, "status": status}
 
 
+def documented(line: CommandLine) -> dict[str, object]:
+    """Type what docs/on-one-machine.md types; return each command with what the page shows and what came."""
+    (line.directory / "connect.yml").write_text(PAGE.read_text().replace("source\n", "source\nparameters:\n"))
+    commands = line.directory / "bin"
+    commands.mkdir()
+    (commands / "headwater").write_text(f'#!/bin/sh\nexec {sys.executable} -m headwater "$@"\n')
+    (commands / "headwater").chmod(0o755)
+    del line.environment["HEADWATER_DATA"]
+    line.environment["PATH"] = f"{commands}:{line.environment['PATH']}"
+    server = line.start("up")
+    started(server)
+    typed = []
+    for block in re.findall(r"```console\n(.*?)```", (DOCS / "on-one-machine.md").read_text(), re.DOTALL):
+        for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            done = subprocess.run(
+                ["sh", "-c", command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=30,
+                env=line.environment,
+                cwd=line.directory,
+            )
+            typed.append([command, shown, done.stdout])
+    return {"typed": typed, "status": line.stop(server, signal.SIGTERM)[0]}
+
+
 def main() -> None:
     """Do one of the page's two ways in the page's world."""
     way, directory = sys.argv[1], Path(sys.argv[2])
@@ -82,7 +112,7 @@ def main() -> None:
         line = CommandLine(directory)
         line.environment["SSL_CERT_FILE"] = str(certificates.bundle)
         try:
-            print(json.dumps({"managed": managed, "local": local}[way](line)))
+            print(json.dumps({"managed": managed, "local": local, "documented": documented}[way](line)))
         finally:
             line.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,3 +52,13 @@ def test_managed(tmp_path: Path) -> None:
 def test_local(tmp_path: Path) -> None:
     """The arguments of the page's container, the bare `--` before them: records are in the topic that they name."""
     assert lived("local", tmp_path) == {"record": f"{world.FACT}\n", "status": 0}
+
+
+def test_what_the_documentation_types(tmp_path: Path) -> None:
+    """Every command of docs/on-one-machine.md prints what the page shows; `...` stands for anything in a line."""
+    found = lived("documented", tmp_path)
+    assert len(found["typed"]) == 15
+    for command, shown, printed in found["typed"]:
+        pattern = ".*".join(map(re.escape, shown.rstrip("\n").split("...")))
+        assert re.fullmatch(pattern, printed.rstrip("\n")), f"$ {command}\n{printed}"
+    assert found["status"] == 0

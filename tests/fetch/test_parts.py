@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from headwater.core.errors import ProtocolError, RedirectError, RequestError
 from headwater.core.http import Request, Response, ascii_url
-from headwater.fetch import CurlFetcher, raise_file_limit
+from headwater.core.limits import raise_file_limit
+from headwater.fetch import CurlFetcher
 from headwater.fetch.handle import parse_headers
 from headwater.fetch.redirect import follow
 from headwater.fetch.trust import ca_bundle

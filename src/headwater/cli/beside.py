@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from headwater.engine import Engine
-
 if TYPE_CHECKING:
+    from headwater.engine import Engine
     from headwater.engine.probes import State
 
 # What was allocated beyond what was freed before the collector looks, and how often it looks at what is older.

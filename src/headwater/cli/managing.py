@@ -1,24 +1,29 @@
-"""Owns how `headwater up` manages connectors: engine, fleet, control API and the watched directory put together."""
+"""Owns when `headwater up` manages connectors: from its start where there are any, else once somebody asks.
+
+A server that only keeps topics loads nothing of what connectors need.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import structlog
 
 from headwater.cli.beside import Serving, calm_collector, serve_beside
-from headwater.control.api import Api, application
-from headwater.control.fleet import Fleet
 from headwater.control.journal import Journal
-from headwater.control.serving import serving
-from headwater.control.watch import Watcher
-from headwater.engine import Engine
-from headwater.fetch import CurlFetcher
+from headwater.control.place import SOCKET_NAME, local_socket
+from headwater.control.store import Store
+from headwater.core.callback import settle
 from headwater.log import Log
+
+if TYPE_CHECKING:
+    from headwater.engine import Engine
 
 logger = structlog.get_logger("headwater")
 
@@ -34,60 +39,104 @@ class Managing(msgspec.Struct, frozen=True):
     serving: Serving = Serving()
 
 
-class Managed:
-    """The connectors while they are managed."""
+class Management:
+    """The connectors of a server: an asynchronous context manager. Entering raises ManagerError, ServerError, LogError.
 
-    def __init__(self, engine: Engine, watching: asyncio.Task[None] | None) -> None:
-        self._engine = engine
-        self._watching = watching
+    While there are none it only listens on the socket of the control API; whoever connects wakes it.
+    """
+
+    def __init__(self, log: Log, told: Managing) -> None:
+        self._log = log
+        self._told = told
+        self._cleanup = AsyncExitStack()
+        self._engine: Engine | None = None
+        self._waking: asyncio.Task[None] | None = None
+        self._failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Self:
+        told = self._told
+        self._local = local_socket(self._log.directory)
+        self._cleanup.callback((self._log.directory / SOCKET_NAME).unlink, missing_ok=True)
+        self._cleanup.callback(self._local.close)
+        try:
+            if told.watched or told.api or told.serving != Serving() or Store(self._log.directory).any():
+                await self._wake()
+            else:
+                asyncio.get_running_loop().add_reader(self._local, self._rouse)
+        except BaseException:
+            await self._cleanup.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(self._local)
+        if self._waking is not None:
+            await asyncio.wait((self._waking,))
+        await self._cleanup.aclose()
 
     def busy(self) -> bool:
         """Return whether any connector runs."""
-        return bool(self._engine.runs())
+        return self._engine is not None and bool(self._engine.runs())
 
     async def until(self, stop: asyncio.Event) -> None:
-        """Wait until `stop` is set. Raises LogError when the log is beyond repair meanwhile."""
+        """Wait until `stop` is set. Raises what ended the managing meanwhile: a log that is beyond repair, a defect."""
         stopped = asyncio.create_task(stop.wait())
-        waiting: set[asyncio.Future[object]] = {stopped, self._engine.fatal}  # type: ignore[arg-type]
-        if self._watching is not None:
-            waiting.add(self._watching)  # type: ignore[arg-type]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if stopped.done():
-            return
-        stopped.cancel()
-        if self._engine.fatal.done():
-            raise self._engine.fatal.result()
-        if self._watching is not None:
-            await self._watching
+        try:
+            await asyncio.wait((stopped, self._failed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if self._failed.done() and not stop.is_set():
+            raise self._failed.result()
 
+    def _rouse(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._local)
+        self._waking = self._watched_over(self._wake())
 
-@asynccontextmanager
-async def managing_connectors(log: Log, told: Managing) -> AsyncIterator[Managed]:
-    """Run the managed connectors of a log while the block is entered. Raises ManagerError, ServerError, LogError."""
-    async with AsyncExitStack() as cleanup:
+    async def _wake(self) -> None:
+        """Load what connectors need, start those that are kept, and serve the API."""
+        from headwater.control.api import Api, application  # noqa: PLC0415 - a server of topics does without it all
+        from headwater.control.fleet import Fleet  # noqa: PLC0415 - the same
+        from headwater.control.serving import serving  # noqa: PLC0415 - the same
+        from headwater.engine import Engine  # noqa: PLC0415 - the same
+        from headwater.fetch import CurlFetcher  # noqa: PLC0415 - the same
+
+        told, log, cleanup = self._told, self._log, self._cleanup
         fetcher = await cleanup.enter_async_context(CurlFetcher())
-        engine = Engine(log, fetcher, grace=told.grace)
+        engine = self._engine = Engine(log, fetcher, grace=told.grace)
+        engine.fatal.add_done_callback(lambda fatal: settle(self._failed, fatal.result()))
         fleet = Fleet(log, engine, told.journal)
         cleanup.push_async_callback(fleet.close)
         await serve_beside(cleanup, told.serving, engine, log.size, fleet.wanted)
         api = application(Api(fleet, log.reader.ledger, str(log.directory)))
-        url = await cleanup.enter_async_context(serving(api, log.directory, told.api))
+        url = await cleanup.enter_async_context(serving(api, log.directory, self._local, told.api))
         # Whoever follows a log is told that it ends before the API waits for its requests.
         cleanup.callback(told.journal.close)
         if url is not None:
             logger.info("serving the control API", url=url, token=str(log.directory / "control.token"))
         count = await fleet.open(watched=told.watched is not None)
-        watching = None
         if told.watched is not None:
+            from headwater.control.watch import Watcher  # noqa: PLC0415 - the same
+
             watcher = Watcher(told.watched, told.secrets, fleet)
             await watcher.look()
             count = len(await fleet.list())
-            watching = asyncio.create_task(watcher.run())
-            cleanup.push_async_callback(_ended, watching)
+            cleanup.push_async_callback(_ended, self._watched_over(watcher.run()))
         calm_collector()
         if count:
             logger.info("running managed connectors", connectors=count)
-        yield Managed(engine, watching)
+
+    def _watched_over(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Return a task whose failure ends the server."""
+        task = asyncio.create_task(work)
+
+        def done(ended: asyncio.Task[None]) -> None:
+            if not ended.cancelled() and (error := ended.exception()) is not None:
+                settle(self._failed, error)
+
+        task.add_done_callback(done)
+        return task
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -20,9 +20,10 @@ from headwater.cli.options import config_options, read_grace, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
 from headwater.core.errors import ProfileError
+from headwater.core.limits import raise_file_limit
 from headwater.engine import Engine
 from headwater.engine.target import Target
-from headwater.fetch import CurlFetcher, raise_file_limit
+from headwater.fetch import CurlFetcher
 
 logger = structlog.get_logger("headwater")
 

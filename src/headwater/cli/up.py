@@ -15,12 +15,12 @@ import uvloop
 from headwater.cli.beside import Serving
 from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
-from headwater.cli.managing import Managed, Managing, managing_connectors
+from headwater.cli.managing import Management, Managing
 from headwater.cli.notify import announced
 from headwater.cli.options import data_dir, read_grace
 from headwater.control.journal import Journal
 from headwater.core.address import parse_address
-from headwater.fetch import raise_file_limit
+from headwater.core.limits import raise_file_limit
 from headwater.log import Log
 from headwater.server.server import Listen, Server, server_context
 
@@ -160,7 +160,7 @@ def command(
 async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
     stop = asyncio.Event()
     received: list[signal.Signals] = []
-    managed: list[Managed] = []
+    managed: list[Management] = []
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -182,7 +182,7 @@ async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
             log = await cleanup.enter_async_context(Log.open(directory))
             server = await cleanup.enter_async_context(Server(log, place))
             logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
-            managed.append(await cleanup.enter_async_context(managing_connectors(log, managing)))
+            managed.append(await cleanup.enter_async_context(Management(log, managing)))
             await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
             await managed[0].until(stop)
     except asyncio.CancelledError:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pydantic.fields import FieldInfo
 
 from headwater.config.dialect import TOPIC_SETTINGS
-from headwater.config.http import HttpOptions, Options, RetryOptions
+from headwater.config.http import HttpOptions, Options, RestartOptions, RetryOptions
 from headwater.config.model import (
     ConnectorConfig,
     DeduplicationBounds,
@@ -38,6 +38,7 @@ options under `http:`. Any text may hold `${{ secrets.NAME }}`. Each option of t
 _GROUPS: tuple[tuple[str, type[Options], tuple[str, ...]], ...] = (
     ("parameters / http", HttpOptions, ()),
     ("retry", RetryOptions, ()),
+    ("restart", RestartOptions, ()),
     ("the connector", ConnectorConfig, ("http", "default_interval")),
     ("topic", TopicOptions, ()),
     ("deduplication.bounds", DeduplicationBounds, ()),

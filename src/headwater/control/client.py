@@ -17,7 +17,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from headwater.config import InvalidConfigError
-from headwater.control.messages import SOCKET_NAME, Connectors, Given, Refusal
+from headwater.control.messages import Connectors, Given, Refusal
+from headwater.control.place import SOCKET_NAME
 from headwater.core.errors import (
     ConnectorError,
     ConnectorExistsError,

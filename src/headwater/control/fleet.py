@@ -9,16 +9,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
-from headwater.control.difference import plan
 from headwater.control.journal import Journal
-from headwater.control.store import Kept, Store
+from headwater.control.store import Kept, Mark, Store
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
+from headwater.core.difference import plan
 from headwater.core.errors import (
     ConnectorError,
     ConnectorExistsError,
@@ -38,14 +39,22 @@ _LATEST = "latest"
 logger = structlog.get_logger("headwater.control")
 
 
+class File(msgspec.Struct, frozen=True):
+    """A file of a watched directory: what it defines, with the configurations where they were loaded, and its mark."""
+
+    definitions: Sequence[Definition]
+    configs: Sequence[ConnectorConfig] = ()
+    mark: Mark = (0, 0, 0)
+
+
 class _Member:
     """A managed connector: what is kept of it, what that means, and what keeps it from running."""
 
     __slots__ = ("busy", "config", "kept", "problem", "since")
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, config: ConnectorConfig | None = None) -> None:
         self.kept = kept
-        self.config: ConnectorConfig | None = None
+        self.config = config
         self.problem = ""
         self.since: int | None = None
         # Held by whatever changes it.
@@ -271,26 +280,47 @@ class Fleet:
 
     # A watched directory.
 
-    async def adopt(self, wanted: Mapping[str, Sequence[Definition]], unclear: Mapping[str, str]) -> None:
-        """Let the connectors of a watched directory be those that its files define.
+    def files(self) -> dict[str, File]:
+        """Return the files that connectors come from, as far as what was read from them then is known to be true now.
 
-        `wanted` are the definitions by file. `unclear` says what is wrong with a file that cannot be read now: what was
-        read from it before stays. Trouble with one connector is a line in its log and touches no other.
+        Values of secrets may have changed meanwhile wherever they come from: files that use any are left out.
+        """
+        found: dict[str, list[Kept]] = {}
+        for member in self._members.values():
+            if member.kept.origin:
+                found.setdefault(member.kept.origin, []).append(member.kept)
+        return {
+            file: File([one.definition for one in kept], mark=kept[0].mark)
+            for file, kept in found.items()
+            if len({one.mark for one in kept}) == 1
+            and len(kept) == kept[0].siblings
+            and not any(one.definition.secrets for one in kept)
+        }
+
+    async def adopt(self, wanted: Mapping[str, File], unclear: Mapping[str, str]) -> bool:
+        """Let the connectors of a watched directory be those that its files define; return whether all could be tried.
+
+        `wanted` are the files. `unclear` says what is wrong with a file that cannot be read now: what was read from it
+        before stays. Trouble with one connector is a line in its log and touches no other.
         """
         places: dict[str, str] = {}
-        fresh: list[tuple[Definition, str]] = []
-        for file, definitions in wanted.items():
-            for definition in definitions:
-                name = definition.name
-                if (other := places.setdefault(name, file)) != file:
-                    logger.error("a connector is in two files", connector=name, used=other, ignored=file)
-                elif (member := self._members.get(name)) is None:
-                    fresh.append((definition, file))
+        fresh: list[_Member] = []
+        now = self._now()
+        for name, file in wanted.items():
+            for definition, config in zip_longest(file.definitions, file.configs):
+                member = self._members.get(definition.name)
+                if (other := places.setdefault(definition.name, name)) != name:
+                    logger.error("a connector is in two files", connector=definition.name, used=other, ignored=name)
+                elif member is None:
+                    kept = Kept(definition, now, now, origin=name, mark=file.mark, siblings=len(file.definitions))
+                    fresh.append(_Member(kept, config))
                 elif not member.kept.origin:
-                    logger.error("a connector of that name was created already", connector=name, ignored=file)
-                elif (member.kept.definition, member.kept.origin) != (definition, file):
-                    await self._quietly(name, self.update(definition, origin=file))
-        await self._adopt_all(fresh)
+                    logger.error(
+                        "a connector of that name was created already", connector=definition.name, ignored=name
+                    )
+                elif (member.kept.definition, member.kept.origin) != (definition, name):
+                    await self._quietly(definition.name, self.update(definition, origin=name))
+        tried = await self._adopt_all(fresh)
         for name, member in list(self._members.items()):
             origin = member.kept.origin
             if not origin or name in places:
@@ -299,29 +329,33 @@ class Fleet:
                 self._say(member, "error", "its file cannot be used; the last good one stays", reason=unclear[origin])
             else:
                 await self._quietly(name, self.delete(name, origin=origin, forget=False))
+        return tried
 
-    async def _adopt_all(self, fresh: Sequence[tuple[Definition, str]]) -> None:
+    async def _adopt_all(self, fresh: Sequence[_Member]) -> bool:
         """Start what is new in a watched directory, together: thousands at a time."""
-        members = []
-        now = self._now()
-        for number, (definition, file) in enumerate(fresh):
-            member = _Member(Kept(definition, now, now, origin=file))
+        members: list[_Member] = []
+        trouble = ""
+        for number, member in enumerate(fresh):
             try:
                 self._store.put(member.kept)
             except HeadwaterError as error:
-                logger.error("connector cannot be kept", connector=definition.name, reason=_sentence(error))  # noqa: TRY400 - the sentence says it all
-                continue
-            self._members[definition.name] = member
-            self._load(member)
+                trouble = _sentence(error)
+                break
+            self._members[member.kept.definition.name] = member
+            if member.config is None:
+                self._load(member)
             members.append(member)
             if number % _GROUP == 0:
                 await asyncio.sleep(0)
         try:
             await self._start_all([member for member in members if member.config is not None])
         except HeadwaterError as error:
-            logger.error("connectors cannot be started", connectors=len(members), reason=_sentence(error))  # noqa: TRY400 - the sentence says it all
+            trouble = _sentence(error)
             for member in members:
-                member.problem, member.since = _sentence(error), now
+                del self._members[member.kept.definition.name]
+        if trouble:
+            logger.error("connectors of the watched directory cannot be started", reason=trouble)
+        return not trouble
 
     async def _quietly(self, name: str, change: Coroutine[Any, Any, Plan]) -> None:
         try:

@@ -53,7 +53,8 @@ class Journal:
         """Return the lines of a connector's log, oldest first; the last `tail` ones when that is given."""
         lines: deque[str] = deque(maxlen=tail)
         for path in (self._aside(name), self._path(name)):
-            with suppress(FileNotFoundError):
+            # What cannot be read is no reason to refuse what comes.
+            with suppress(OSError):
                 lines += path.read_text(errors="replace").splitlines()
         return list(lines)
 

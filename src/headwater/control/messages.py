@@ -8,10 +8,6 @@ from headwater.config import Problem
 from headwater.core.exchange import Exchange
 from headwater.core.managed import ManagedConnector
 
-# What is in the data directory of a server: the socket of its control API, and the token for other ways to it.
-SOCKET_NAME = "control.sock"
-TOKEN_NAME = "control.token"  # noqa: S105 - the name of a file
-
 
 class Connectors(msgspec.Struct, frozen=True):
     """A list of connectors."""

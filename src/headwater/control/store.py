@@ -16,11 +16,15 @@ _SUFFIX = ".json"
 # Far more than a connector needs.
 _MOST_BYTES = 8 * 1024 * 1024
 
+# What tells that a file has changed: modification time (ns), size, inode.
+Mark = tuple[int, int, int]
+
 
 class Kept(msgspec.Struct, frozen=True):
     """What is kept of a managed connector. Times are ms since the Unix epoch.
 
-    `origin` is the file of a watched directory that it comes from, "" when somebody created it.
+    `origin` is the file of a watched directory that it comes from, "" when somebody created it; `mark` tells whether
+    the file has changed since, and `siblings` is how many connectors it had in all.
     """
 
     definition: Definition
@@ -28,6 +32,8 @@ class Kept(msgspec.Struct, frozen=True):
     updated: int
     paused: bool = False
     origin: str = ""
+    mark: Mark = (0, 0, 0)
+    siblings: int = 1
 
 
 _DECODER = msgspec.json.Decoder(Kept)
@@ -64,6 +70,15 @@ class Store:
             else:
                 damaged.append(f"{path} is no connector of that name: its name is {found.definition.name}")
         return kept, damaged
+
+    def any(self) -> bool:
+        """Return whether anything is kept."""
+        try:
+            return any(path.suffix == _SUFFIX for path in self.directory.iterdir())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise ManagerError(f"{self.directory} cannot be read: {error.strerror}") from error
 
     def put(self, kept: Kept) -> None:
         """Keep a connector, in the place of what was kept of it."""

@@ -19,11 +19,11 @@ import pycurl
 from headwater.core.callback import Cancellable, settle
 from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError, ProtocolError
 from headwater.core.http import Deliver, Request, Response
+from headwater.core.limits import raise_file_limit
 from headwater.core.units import format_size
 from headwater.fetch.failure import failure
 from headwater.fetch.handle import Handle
 from headwater.fetch.lane import CAPACITY, Lane
-from headwater.fetch.limits import raise_file_limit
 from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.trust import ca_bundle
 

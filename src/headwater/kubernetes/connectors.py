@@ -15,7 +15,7 @@ from difflib import get_close_matches
 import msgspec
 from lightkube import AsyncClient
 
-from headwater.control.difference import plan
+from headwater.core.difference import plan
 from headwater.core.errors import (
     ConnectorError,
     ConnectorExistsError,
