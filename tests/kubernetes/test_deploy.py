@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from lightkube.codecs import from_dict
 from lightkube.models.authentication_v1 import TokenRequestSpec
@@ -24,7 +23,7 @@ from headwater.kubernetes.render import container_security, pod_security
 from headwater.profile.text import FluvioConfig
 from headwater.testing.kubernetes import Image, Kubelet
 from headwater.version import __version__
-from kubernetes.cluster import Cluster
+from kubernetes.cluster import Cluster, ready
 from kubernetes.connectors import bed, phase, until
 
 ROOT = Path(__file__).parents[2] / "deploy"
@@ -117,11 +116,8 @@ async def test_the_server_runs_at_the_restricted_level(
             async def address(other: str = "") -> tuple[str, str] | None:
                 pod = await it.client.get(Pod, "headwater-0")
                 assert pod.metadata is not None
-                ready = any(
-                    c.type == "Ready" and c.status == "True" for c in (pod.status and pod.status.conditions) or []
-                )
                 uid = pod.metadata.uid or ""
-                return (pod.status.podIP or "", uid) if ready and pod.status and uid != other else None
+                return (pod.status.podIP or "", uid) if ready(pod) and pod.status and uid != other else None
 
             await until(lambda: present(it, "headwater-0"))
             host, uid = await until(address)
@@ -146,14 +142,11 @@ async def replaced(it: Any, uid: str) -> bool:
     return [pod.metadata.uid async for pod in it.client.list(Pod)] not in ([uid], [])
 
 
-@pytest.mark.parametrize("name", ["role.yaml"])
-async def test_the_role_is_enough(
-    cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path, name: str
-) -> None:
+async def test_the_role_is_enough(cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path) -> None:
     """A user who has it and nothing else does everything that may be asked of connectors."""
     async with bed(cluster, namespace, tmp_path) as it:
         await it.provide_profile()
-        role = yaml.safe_load((ROOT / name).read_text())
+        role = yaml.safe_load((ROOT / "role.yaml").read_text())
         await it.client.apply(from_dict(role), field_manager="kubectl")
         binding = RoleBinding(
             metadata=ObjectMeta(name="managers"),
