@@ -112,6 +112,34 @@ def test_volumes_and_variables_are_what_the_api_server_has(client: Client) -> No
     until(lambda: logged(client, "reader", "changed"))
 
 
+def test_what_is_optional_may_be_missing(client: Client) -> None:
+    """References that are optional leave nothing behind when there is nothing; the others are found."""
+    client.create(ConfigMap(metadata=ObjectMeta(name="some"), data={"there": "value"}))
+    client.create(Secret(metadata=ObjectMeta(name="keys"), stringData={"KEY": "s3cret"}))
+    spec = pod_spec(
+        'echo "${A-unset} ${B-unset} $C $KEY"; ls /none; cd /all && cat there key name',
+        env=[
+            {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "a", "optional": True}}},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "b", "optional": True}}},
+            {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "some", "key": "there"}}},
+        ],
+        envFrom=[{"secretRef": {"name": "keys"}}, {"configMapRef": {"name": "none", "optional": True}}],
+        volumeMounts=[{"name": "none", "mountPath": "/none"}, {"name": "all", "mountPath": "/all"}],
+    )
+    sources = [
+        {"configMap": {"name": "some"}},
+        {"secret": {"name": "keys", "items": [{"key": "KEY", "path": "key", "mode": 0o400}]}},
+        {"secret": {"name": "none", "optional": True}},
+        {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+    ]
+    spec["volumes"] = [
+        {"name": "none", "configMap": {"name": "none", "optional": True}},
+        {"name": "all", "projected": {"sources": sources}},
+    ]
+    client.create(pod("optional", {**spec, "restartPolicy": "Never"}))
+    assert until(lambda: logged(client, "optional", "optional")) == "unset unset value s3cret\nvalues3cretoptional\n"
+
+
 def test_a_pod_asks_the_api_server_with_its_own_account(client: Client, cluster: Cluster) -> None:
     """A process in a Pod is who its service account is: it reaches the API server, which knows it and forbids."""
     script = (
@@ -267,6 +295,20 @@ def test_a_pod_that_does_not_end_is_killed_after_its_grace(client: Client, kubel
     client.delete(Pod, "stubborn", grace_period=1)
     until(lambda: present(lambda: client.get(Pod, "stubborn")) is None)
     assert not Path(f"/proc/{process}").exists()
+
+
+def test_a_hook_runs_before_a_container_is_asked_to_end(client: Client) -> None:
+    """The preStop hook has done its work before SIGTERM comes."""
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /room/done"]}}}
+    script = "trap 'cat /room/done; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+    spec = pod_spec(script, lifecycle=hook, volumeMounts=[{"name": "room", "mountPath": "/room"}])
+    spec |= {"volumes": [{"name": "room", "emptyDir": {}}], "terminationGracePeriodSeconds": 30}
+    client.create(pod("hooked", spec))
+    until(lambda: logged(client, "hooked", "up"))
+    lines = followed(client, "hooked")
+    assert next(lines) == "up"
+    client.delete(Pod, "hooked")
+    assert list(lines) == ["hook"]
 
 
 def test_storage_outlives_pods(client: Client, namespace: str, kubelet: Kubelet) -> None:
