@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 
 import click
 
+from headwater.core.home import home
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def default_data_dir() -> Path:
     """Return `$HEADWATER_DATA`, else `~/.headwater`."""
     given = os.environ.get("HEADWATER_DATA")
-    return Path(given) if given else Path.home() / ".headwater"
+    return Path(given) if given else home() / ".headwater"
 
 
 def _data_dir(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:  # noqa: ARG001 - click's signature
