@@ -19,6 +19,8 @@ TERMINATED = 128 + signal.SIGTERM
 def command_line(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of `headwater`: what begins with a flag, or the page's bare `--`, is its local connector."""
     first = arguments[0] if arguments else ""
+    if first == "--":
+        return ["http", *arguments[1:]]
     return ["http", *arguments] if first.startswith("-") and first not in _flags_of_all() else list(arguments)
 
 
