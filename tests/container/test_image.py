@@ -23,8 +23,7 @@ from headwater.sample import SampleApi
 from headwater.sample.facts import FACTS
 from transforms import guests
 
-# One engine for all: they stay in one process of the tests.
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("container")]
+pytestmark = pytest.mark.long
 
 PAGE = "https://catfact.ninja/fact"
 COMMANDS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "in-docker.md").read_text(), re.DOTALL)
