@@ -42,9 +42,10 @@ demo: $(STAMP) ## poll a sample API into a topic and print the records
 test: $(STAMP) $(STOCK) ## run all tests (a few minutes on two cores)
 	$(BIN)/pytest -n 4 -m 'not long'
 
-# Tests of one group stay in one process: those of the image share an engine.
+# Those of the image share an engine, in one process.
 test-long: $(STAMP) $(STOCK) ## run the long campaigns: kills, floods, the image
-	$(BIN)/pytest -n auto --dist loadgroup -m long
+	$(BIN)/pytest -n auto -m long --ignore=tests/container
+	$(BIN)/pytest -m long tests/container
 
 lint: $(STAMP) ## style and lint
 	$(BIN)/ruff format --check .

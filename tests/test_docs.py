@@ -68,9 +68,10 @@ def test_the_example_of_the_page_is_the_demos() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link of the documents is a file."""
-    for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / document).read_text()):
-            assert (ROOT / target).exists(), f"{document}: {target}"
+    documents = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    for document in (*documents, *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document}: {target}"
 
 
 def test_modules_named_in_the_architecture_exist() -> None:

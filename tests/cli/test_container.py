@@ -13,10 +13,11 @@ PAGE = ["--endpoint=https://catfact.ninja/fact", "--fluvio-topic=cat-facts"]
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
-        (["--", *PAGE], ["http", "--", *PAGE]),
+        (["--", *PAGE], ["http", *PAGE]),
         (PAGE, ["http", *PAGE]),
         (["--fluvio-topic", "x"], ["http", "--fluvio-topic", "x"]),
-        (["--"], ["http", "--"]),
+        (["--"], ["http"]),
+        (["--", "--help"], ["http", "--help"]),
         (["-x"], ["http", "-x"]),
         ([], []),
         (["--help"], ["--help"]),

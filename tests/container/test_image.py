@@ -9,8 +9,10 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,7 @@ from headwater.sample import SampleApi
 from headwater.sample.facts import FACTS
 from transforms import guests
 
-# One engine for all: they stay in one process of the tests.
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("container")]
+pytestmark = pytest.mark.long
 
 PAGE = "https://catfact.ninja/fact"
 COMMANDS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "in-docker.md").read_text(), re.DOTALL)
@@ -57,6 +58,13 @@ def documented(word: str, *options: str, endpoint: str = PAGE) -> str:
     command: str
     (command,) = [command for command in COMMANDS if word in command]
     return command.replace("docker run", " ".join(["docker run --network=host", *options]), 1).replace(PAGE, endpoint)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on."""
+    with ExitStack() as cleanup:
+        made = [cleanup.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [it.getsockname()[1] for it in made]
 
 
 def shell(engine: Engine, line: CommandLine, command: str) -> str:
@@ -154,10 +162,10 @@ def test_a_server(engine: Engine, home: CommandLine) -> None:
     """It serves clients of the machine, keeps its topics for the next container, and is killed without harm."""
     assert "--read-only" in documented("headwater up")
     command = documented("headwater up", "--health-interval=1s", "--cap-drop=ALL")
-    # Ports of the machine's are not published on its own network, and another engine may have Fluvio's.
-    command = re.sub(r"-p \S+", "", command) + " --sc-port 19003 --spu-port 19005"
-    command = command.replace("\n --sc-port", " --sc-port")
-    home.good("profile", "add", "contained", "127.0.0.1:19003")
+    # Nothing is published on the machine's own network, where others may have Fluvio's ports.
+    sc, spu = free_ports(2)
+    command = re.sub(r"-p \S+", "", command).rstrip() + f" --sc-port {sc} --spu-port {spu}"
+    home.good("profile", "add", "contained", f"127.0.0.1:{sc}")
     with_it = ("--profile", "contained")
     for number, end in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)):
         shell(engine, home, command)

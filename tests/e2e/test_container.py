@@ -39,7 +39,9 @@ def test_the_pages_arguments(headwater: CommandLine, server: ScriptedServer) -> 
     process = start(headwater, "--", f"--endpoint={url}", "--fluvio-topic=cat-facts")
     headwater.wait_for_topic("cat-facts")
     assert headwater.good("consume", "cat-facts", "-B", "--end", "0") == "meow\n"
-    assert headwater.stop(process, signal.SIGTERM)[0] == 0
+    status, _, said = headwater.stop(process, signal.SIGTERM)
+    # Before `docker stop` loses its patience.
+    assert (status, '"grace": "8s"' in said) == (0, True)
 
 
 def test_other_commands(headwater: CommandLine) -> None:

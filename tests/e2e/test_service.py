@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +84,29 @@ def test_a_process_that_hangs(headwater: CommandLine, manager: socket.socket) ->
     with pytest.raises(TimeoutError):
         told(manager, b"")
     process.kill()
+
+
+def test_a_user_without_a_home(headwater: CommandLine) -> None:
+    """A user whom nothing names, as systemd makes them, has no profile of his own, and may be given one."""
+    stranger = ("unshare", "--user", "--map-user=64279", "--map-group=64279")
+    probe = subprocess.run([*stranger, "true"], capture_output=True, text=True, check=False, timeout=30)
+    if probe.returncode:
+        pytest.skip(f"no namespaces here: {probe.stderr.strip()}")
+    del headwater.environment["HOME"]
+
+    def listed(**environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*stranger, sys.executable, "-m", "headwater", "topic", "list"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            env={**headwater.environment, **environment},
+        )
+
+    headwater.good("topic", "create", "cats")
+    assert "cats" in listed().stdout
+    nowhere = listed(HEADWATER_PROFILE="cloud")
+    assert nowhere.returncode == 3
+    assert "Traceback" not in nowhere.stderr
+    assert listed(HEADWATER_DATA="").stdout == "No topics found\n"

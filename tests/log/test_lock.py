@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_from_taking_to_giving_back(tmp_path: Path) -> None:
             DirectoryLock(tmp_path)
         lock.release()
         assert holder(tmp_path) is None
+
+
+def test_what_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder is named by its command, without options, in which there may be secrets."""
+    monkeypatch.setattr(sys, "argv", ["/bin/headwater", "http", "--endpoint=http://me:secret@cats.test/"])
+    lock = DirectoryLock(tmp_path)
+    said = holder(tmp_path)
+    lock.release()
+    assert said is not None
+    assert " (headwater http) since " in said
 
 
 def test_what_is_no_lock(tmp_path: Path) -> None:

@@ -14,11 +14,15 @@ from headwater.cli.app import headwater
 from headwater.cli.boundary import guarded
 
 TERMINATED = 128 + signal.SIGTERM
+# `docker stop` and Kubernetes' old connectors kill after ten seconds: what is under way has to end before that.
+GRACE = "8s"
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
     """Return the arguments of `headwater`: what begins with a flag, or the page's bare `--`, is its local connector."""
     first = arguments[0] if arguments else ""
+    if first == "--":
+        return ["http", *arguments[1:]]
     return ["http", *arguments] if first.startswith("-") and first not in _flags_of_all() else list(arguments)
 
 
@@ -38,6 +42,7 @@ def main() -> None:
         # The kernel gives the first process of a container no signal that it does not ask for, and `docker stop` would
         # wait in vain. Commands that serve ask by themselves, once they do.
         signal.signal(signal.SIGTERM, _end)
+    headwater.context_settings["default_map"] = {name: {"grace": GRACE} for name in ("run", "http")}
     sys.argv = ["headwater", *command_line(sys.argv[1:])]
     sys.exit(guarded(headwater))
 

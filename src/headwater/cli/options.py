@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from headwater.core.home import home
 from headwater.core.units import parse_duration
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -17,7 +18,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 def default_data_dir() -> Path:
     """Return `$HEADWATER_DATA`, else `~/.headwater`."""
     given = os.environ.get("HEADWATER_DATA")
-    return Path(given) if given else Path.home() / ".headwater"
+    return Path(given) if given else home() / ".headwater"
 
 
 def _data_dir(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:  # noqa: ARG001 - click's signature

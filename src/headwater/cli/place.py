@@ -13,6 +13,7 @@ import msgspec
 
 from headwater.cli.options import data_dir, profile_option
 from headwater.core.errors import LogLockedError, LogServerGoneError, SmartModuleError
+from headwater.core.home import home
 from headwater.log import Log
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _may_choose() -> bool:
     environment = os.environ
     if environment.get("HEADWATER_PROFILE") or environment.get("FLV_PROFILE_PATH"):
         return True
-    return (Path.home() / ".fluvio" / "config").exists()
+    return (home() / ".fluvio" / "config").exists()
 
 
 @asynccontextmanager

@@ -77,7 +77,8 @@ class DirectoryLock:
                 hint="stop that process, or name another --data-dir; consume, ledger and topic list work meanwhile",
             ) from None
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:3]])[:200] if sys.argv else "python"
+        # Its name is enough: what follows may be an endpoint with a password.
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])[:200] if sys.argv else "python"
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()} ({command}) since {since}\n".encode(), 0)
 

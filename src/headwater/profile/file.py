@@ -14,6 +14,7 @@ from typing import Final
 
 from headwater.core.disk import replace_file
 from headwater.core.errors import ProfileError
+from headwater.core.home import home
 from headwater.profile.choice import FILE_VARIABLE, Choice, choose
 
 # Far more than any number of profiles with certificates; what is larger is some other file.
@@ -23,13 +24,13 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Return `$FLV_PROFILE_PATH`, else `~/.fluvio/config`, as Fluvio's clients do."""
     given = environment.get(FILE_VARIABLE)
-    return Path(given) if given else Path.home() / ".fluvio" / "config"
+    return Path(given) if given else home() / ".fluvio" / "config"
 
 
 def shown(path: Path) -> str:
     """Return a path as people write it: below their home with a tilde."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path)
+    own = home()
+    return f"~/{path.relative_to(own)}" if path.is_relative_to(own) and path != own else str(path)
 
 
 def chosen(explicit: str | None = None, environment: Mapping[str, str] = os.environ) -> Choice:
