@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from lightkube.codecs import from_dict
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccount
@@ -96,6 +97,10 @@ class Bed:
         """Put the profile of the Fluvio cluster where the old controller expected it."""
         data = {"fluvioClientConfig": PROFILE.format(endpoint=self.fluvio.endpoint)}
         await self.client.create(ConfigMap(metadata=ObjectMeta(name="fluvio-config-map"), data=data))
+
+    async def apply(self, plain: dict[str, Any], manager: str = "kubectl") -> None:
+        """Apply an object as another tool does."""
+        await self.client.apply(from_dict(plain), field_manager=manager)
 
     async def values(self, topic: str = "cats") -> list[int]:
         """Return the numbers in a topic of the Fluvio cluster."""
