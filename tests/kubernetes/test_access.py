@@ -10,6 +10,7 @@ import yaml
 from headwater.core.errors import ManagerError
 from headwater.kubernetes import Options, manager
 from headwater.kubernetes.access import contexts, find
+from kubernetes.cluster import Cluster
 
 
 def kubeconfig(path: Path, current: str = "one", **more: object) -> Path:
@@ -97,3 +98,23 @@ async def test_an_api_server_that_is_away(tmp_path: Path) -> None:
     async with manager(Options(kubeconfig=path)) as opened:
         with pytest.raises(ManagerError, match=r"cannot list connectors in namespace feeds of http://127\.0\.0\.1:1: "):
             await opened.list()
+
+
+async def test_a_command_that_gives_tokens(cluster: Cluster, tmp_path: Path) -> None:
+    """Of both versions of the interface; it is told in which to answer."""
+    text = yaml.safe_load(cluster.kubeconfig.read_text())
+    (user,) = text["users"]
+    token = user["user"].pop("token")
+    script = tmp_path / "token"
+    script.write_text(
+        f"#!/bin/sh\nprintf '%s' \"$KUBERNETES_EXEC_INFO\" > {tmp_path}/told\n"
+        f"""echo '{{"kind":"ExecCredential","status":{{"token":"{token}"}}}}'\n"""
+    )
+    script.chmod(0o755)
+    for version in ("v1beta1", "v1"):
+        user["user"]["exec"] = {"apiVersion": f"client.authentication.k8s.io/{version}", "command": str(script)}
+        path = tmp_path / version
+        path.write_text(yaml.safe_dump(text))
+        async with manager(Options(kubeconfig=path)) as opened:
+            assert await opened.list() == []
+    assert yaml.safe_load((tmp_path / "told").read_text())["apiVersion"] == "client.authentication.k8s.io/v1"

@@ -193,6 +193,49 @@ async def test_what_somebody_else_has_changed(
             await manager.resume("cats")
 
 
+async def test_a_rollout_that_was_undone(cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path) -> None:
+    """The last configuration is there still; who undid it keeps it, until it is taken over as the hint says."""
+    async with bed(cluster, namespace, tmp_path) as it, it.manager() as manager:
+        await it.provide_profile()
+        first, second = it.definition(), it.definition(more="  spread: false\n")
+        await manager.create(first)
+        before = (await it.client.get(Deployment, "cats")).to_dict()["spec"]["template"]
+        await manager.update(second)
+        undone = {"spec": {"template": before}}
+        await it.client.patch(Deployment, "cats", undone, field_manager="kubectl-rollout")
+        assert await manager.config("cats") == first.text
+        await phase(manager, "cats", Phase.RUNNING)
+        with pytest.raises(ConnectorOwnedError, match="kubectl-rollout keeps") as raised:
+            await manager.update(second)
+        assert "--force-conflicts --field-manager headwater" in raised.value.hint
+        assert len([name for name in await it.ours() if name.startswith("ConfigMap/")]) == 2
+        for plain in yaml.safe_load_all(manifest([second], Settings(image=IMAGE), namespace=namespace)):
+            await it.client.apply(from_dict(plain), field_manager="headwater", force=True)
+        assert await manager.config("cats") == second.text
+        assert (await manager.update(first)).action == "updated"
+
+
+async def test_a_creation_that_fails_half_way(
+    cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path
+) -> None:
+    """What was made before the failure is deleted again; the next try succeeds."""
+    async with bed(cluster, namespace, tmp_path) as it, it.manager() as manager:
+        before = await it.objects()
+        real = manager._api.apply
+
+        async def failing(plain: Any, doing: str, *, dry_run: bool = False, uid: str = "") -> None:
+            if plain["kind"] == "Deployment" and not dry_run:
+                raise ManagerError("the API server is away")
+            await real(plain, doing, dry_run=dry_run, uid=uid)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manager._api, "apply", failing)
+            with pytest.raises(ManagerError, match="is away"):
+                await manager.create(it.definition())
+        assert await it.objects() == before
+        assert (await manager.create(it.definition())).action == "created"
+
+
 async def test_the_same_objects_by_gitops(cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path) -> None:
     """What `k8s manifest` prints, applied by another tool, are the objects of a creation; that tool keeps them."""
     async with bed(cluster, namespace, tmp_path) as it, it.manager(storage="1Gi") as manager:

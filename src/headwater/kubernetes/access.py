@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,12 +11,14 @@ from pathlib import Path
 import msgspec
 import yaml
 from lightkube import KubeConfig, SingleConfig
+from lightkube.config.models import NameValue, User
 from lightkube.core.exceptions import ConfigError
 
 from headwater.core.errors import ManagerError
 from headwater.kubernetes.options import Options
 
 VARIABLE = "KUBECONFIG"
+_EXEC_V1 = "client.authentication.k8s.io/v1"
 
 
 def find(options: Options, environment: Mapping[str, str] = os.environ) -> SingleConfig:
@@ -36,7 +39,7 @@ def find(options: Options, environment: Mapping[str, str] = os.environ) -> Singl
         raise ManagerError(f"{origin}: {error}", hint="name a context with --context") from error
     if found is None or found.user is None:
         raise ManagerError(f"{origin} names no user for the cluster", hint="name a context that has one")
-    return found
+    return found._replace(user=_understood(found.user))
 
 
 def contexts(options: Options, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -66,6 +69,18 @@ def _kubeconfig(options: Options, environment: Mapping[str, str]) -> tuple[KubeC
     except (ConfigError, KeyError):
         message = f"no cluster is known here: {usual} does not exist, ${VARIABLE} is not set, and this is no pod"
         raise ManagerError(message, hint="name a file with --kubeconfig") from None
+
+
+def _understood(user: User) -> User:
+    """Return a user whose command for tokens lightkube runs: what it knows of v1beta1 is the same in v1."""
+    command = user.exec
+    if command is None or command.apiVersion != _EXEC_V1:
+        return user
+    # What kubectl tells such a command, so that it answers in its own version.
+    information = {"apiVersion": _EXEC_V1, "kind": "ExecCredential", "spec": {"interactive": False}}
+    told = NameValue(name="KUBERNETES_EXEC_INFO", value=json.dumps(information))
+    known = msgspec.structs.replace(command, apiVersion=f"{_EXEC_V1}beta1", env=[*(command.env or []), told])
+    return msgspec.structs.replace(user, exec=known)
 
 
 def _read(path: Path) -> KubeConfig:

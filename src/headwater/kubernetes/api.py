@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import httpx2
 from lightkube import ApiError, AsyncClient
@@ -136,8 +136,8 @@ class Api:
             Pod, labels=dict(names.owner(connector)), resource_version=version, server_timeout=_WATCH
         )
         try:
-            async with asyncio.timeout(patience):
-                async for _ in watching:
+            async with asyncio.timeout(patience), aclosing(cast("Any", watching)) as changes:
+                async for _ in changes:
                     return
         except TimeoutError:
             return

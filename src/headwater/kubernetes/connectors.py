@@ -21,6 +21,7 @@ from headwater.core.errors import (
     ConnectorExistsError,
     ConnectorNotFoundError,
     ConnectorOwnedError,
+    HeadwaterError,
 )
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
 from headwater.kubernetes import access, names, observe
@@ -249,15 +250,27 @@ class KubernetesManager:
         return Definition(live.parts.name, text, secrets)
 
     async def _apply(self, objects: Sequence[Manifest], name: str, doing: str, *, dry_run: bool, uid: str = "") -> None:
-        """Make all objects, the Deployment last. The cluster is asked first whether it would take them all."""
+        """Make all objects, the Deployment last. The cluster is asked first whether it would take them all.
+
+        What goes wrong nevertheless leaves nothing behind that was not there before, but for a volume.
+        """
+        new: list[Manifest] = []
         for it in objects:
             if it["kind"] != "Deployment":
                 found = await self._api.get(it["kind"], it["metadata"]["name"], doing)
                 if found is not None:
                     self._check_ours(found, name, doing)
-        for trial in (True,) if dry_run else (True, False):
-            for it in objects:
-                await self._api.apply(it, doing, dry_run=trial, uid=uid if it["kind"] == "Deployment" else "")
+                elif it["kind"] != "PersistentVolumeClaim":
+                    new.append(it)
+        try:
+            for trial in (True,) if dry_run else (True, False):
+                for it in objects:
+                    await self._api.apply(it, doing, dry_run=trial, uid=uid if it["kind"] == "Deployment" else "")
+        except HeadwaterError:
+            for it in () if dry_run else new:
+                with suppress(HeadwaterError):
+                    await self._api.delete(it["kind"], it["metadata"]["name"], doing)
+            raise
 
     async def _change(self, name: str, doing: str, *, paused: bool | None = None, restarted: str = "") -> None:
         """Apply the Deployment of a connector with something else in it."""

@@ -10,6 +10,10 @@ from lightkube import ApiError
 
 from headwater.core.errors import ConnectorError, ConnectorOwnedError, HeadwaterError, ManagerError
 
+_TAKE_OVER = (
+    "change it with that tool, or take it over: "
+    "headwater k8s manifest FILE | kubectl apply --server-side --force-conflicts --field-manager headwater -f -"
+)
 _ROLE = "ask for the role in docs/in-kubernetes.md, or name another user with --context or --kubeconfig"
 
 
@@ -48,7 +52,7 @@ def told(refusal: Refusal, doing: str, place: str) -> HeadwaterError:
             f"{tried}: there is no such namespace", hint="make it with: kubectl create namespace NAME"
         )
     if code == 409 and refusal.causes:
-        return ConnectorOwnedError(f"{tried}: {_conflicts(refusal.causes)}", hint="change it with that tool")
+        return ConnectorOwnedError(f"{tried}: {_conflicts(refusal.causes)}", hint=_TAKE_OVER)
     if code == 409:
         return ConnectorError(f"{tried}: it was changed or replaced meanwhile ({message})", hint="try again")
     if code in {400, 404, 413, 415, 422}:
