@@ -139,6 +139,17 @@ def test_several_of_a_directory(
         assert "t0ps3cret" not in headwater.good("connector", *shown)
 
 
+def test_from_standard_input(
+    headwater: CommandLine, numbered: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """What is piped in is created as a file's text would be."""
+    up()
+    assert headwater.good("connector", "create", "-c", "-", given=page(numbered)) == 'connector "cats" created\n'
+    assert headwater.good("connector", "config", "cats") == page(numbered)
+    wrong = headwater.run("connector", "update", "--config=-", given="name: [")
+    assert (wrong.returncode, wrong.stderr.startswith("standard input:")) == (3, True), wrong.stderr
+
+
 def test_a_failing_one_is_waited_for_in_vain(
     headwater: CommandLine, server: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
 ) -> None:
