@@ -291,6 +291,35 @@ def test_a_poison_connector(
     assert "SystemExit: 7" in headwater.good("connector", "logs", "leave")
 
 
+def test_one_name_is_run_once(
+    headwater: CommandLine, numbered: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Two that poll for one connector would store everything twice: whoever comes second is told who was first."""
+    up()
+    config = headwater.config(page(numbered))
+    first = headwater.start("run", config)
+    numbered.wait_for(1)
+    second = headwater.run("run", config)
+    assert second.returncode == 4
+    assert f"headwater: a connector cats is run by process {first.pid} already\n" in second.stderr
+    refused = headwater.run("connector", "create", "-c", config)
+    assert refused.returncode == 1
+    assert "Connector cats is run by another process beside this server" in refused.stderr
+    assert headwater.stop(first, signal.SIGTERM)[0] == 0
+    headwater.good("connector", "create", "-c", config, "--wait")
+    third = headwater.run("run", config)
+    assert third.returncode == 4
+    assert "runs a connector cats itself\n" in third.stderr
+    headwater.good("connector", "pause", "cats")
+    fourth = headwater.start("run", config)
+    numbered.wait_for(3)
+    assert headwater.run("connector", "resume", "cats").returncode == 1
+    fourth.kill()
+    fourth.communicate()
+    headwater.good("connector", "resume", "cats", "--wait")
+    assert headwater.good("consume", "cats", "-B", "-d").splitlines() == ["0", "1", "2", "3"]
+
+
 def test_wrong_use(headwater: CommandLine) -> None:
     """Missing and unknown things are told with what to do."""
     wrong: list[tuple[tuple[object, ...], str]] = [
