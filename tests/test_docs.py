@@ -74,6 +74,16 @@ def test_links_lead_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document}: {target}"
 
 
+def test_commands_of_the_pages_are_there() -> None:
+    """What a page under docs/ has people type is a command, and its links lead somewhere."""
+    for page in (ROOT / "docs").glob("in-*.md"):
+        text = page.read_text()
+        for name in re.findall(r"^(?:\$ |    )?headwater ([a-z0-9]+)", text, re.MULTILINE):
+            assert name in COMMANDS, f"{page.name}: {name}"
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def test_modules_named_in_the_architecture_exist() -> None:
     """Each path in ARCHITECTURE.md is there."""
     for path in re.findall(

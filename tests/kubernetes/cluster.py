@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +47,14 @@ class Cluster:
         config = KubeConfig.from_file(self.kubeconfig).get()
         assert config is not None
         return config
+
+    def away(self) -> AbstractContextManager[None]:
+        """Have no API server for as long as a block lasts: connections break, and new ones are refused."""
+        return self._servers.away()
+
+    def stalled(self) -> AbstractContextManager[None]:
+        """Have an API server that does not answer for as long as a block lasts."""
+        return self._servers.stalled()
 
     def client(self, namespace: str = "default") -> Client:
         """Return a client whose default is a namespace. Whoever asks for it closes it."""
@@ -121,6 +132,26 @@ def logged(client: Client, pod: str, text: str) -> str | None:
             raise
         return None
     return said if text in said else None
+
+
+def followed(client: Client, pod: str) -> Iterator[str]:
+    """Yield the lines of a Pod of one container as they come, without line feeds, to the container's end.
+
+    Raises queue.Empty when none comes for a minute.
+    """
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def follow() -> None:
+        try:
+            for line in client.log(pod, follow=True, newlines=False):
+                lines.put(line)
+        finally:
+            lines.put(None)
+
+    # The client itself waits for ever.
+    threading.Thread(target=follow, name=f"log-{pod}", daemon=True).start()
+    while (line := lines.get(timeout=PATIENCE)) is not None:
+        yield line
 
 
 def available(client: Client, name: str) -> Deployment | None:

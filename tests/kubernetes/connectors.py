@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from lightkube import AsyncClient
+from lightkube.codecs import from_dict
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccount
@@ -98,6 +98,10 @@ class Bed:
         data = {"fluvioClientConfig": PROFILE.format(endpoint=self.fluvio.endpoint)}
         await self.client.create(ConfigMap(metadata=ObjectMeta(name="fluvio-config-map"), data=data))
 
+    async def apply(self, plain: dict[str, Any], manager: str = "kubectl") -> None:
+        """Apply an object as another tool does."""
+        await self.client.apply(from_dict(plain), field_manager=manager)
+
     async def values(self, topic: str = "cats") -> list[int]:
         """Return the numbers in a topic of the Fluvio cluster."""
         async with FluvioCluster(Target("127.0.0.1", self.fluvio.sc_port)) as cluster:
@@ -178,4 +182,4 @@ def stored(directory: Path, topic: str) -> list[int]:
         return [int(record.value) for batch in batches for record in decode_records(batch.data)]
 
 
-__all__ = ["IMAGE", "AsyncClient", "Bed", "bed", "numbered", "phase", "stored", "until"]
+__all__ = ["IMAGE", "Bed", "bed", "numbered", "phase", "stored", "until"]

@@ -14,8 +14,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -86,21 +86,45 @@ class Servers:
                 said = (self._directory / f"{name}.log").read_text(errors="replace").splitlines()[-20:]
                 raise RuntimeError("\n".join([f"{name} ended with {process.returncode}:", *said]))
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have no API server for as long as the block lasts: connections break, and new ones are refused."""
+        process = self._processes.pop("apiserver")
+        process.kill()
+        process.wait()
+        try:
+            yield
+        finally:
+            self._start_api()
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Have an API server that does not answer for as long as the block lasts."""
+        process = self._processes["apiserver"]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     def _start(self) -> None:
         deadline = time.monotonic() + _PATIENCE
-        etcd, peer, api, controllers = _free_ports(4)
-        self.url = f"https://127.0.0.1:{api}"
+        self._etcd_port, peer, self._api_port, controllers = _free_ports(4)
+        self.url = f"https://127.0.0.1:{self._api_port}"
         self._write_files()
-        self._run("etcd", *_etcd(self._directory, etcd, peer))
-        # It keeps trying until etcd is there.
-        self._run("apiserver", *_apiserver(self._directory, etcd, api))
-        trusting = ssl.create_default_context(cafile=str(self.authority))
-        _until(deadline, self.check, lambda: _ready(f"{self.url}/readyz", trusting))
+        self._run("etcd", *_etcd(self._directory, self._etcd_port, peer))
+        self._start_api()
         self._run("controllers", *_controllers(self._directory, controllers))
         # It has a certificate that it makes for itself.
         blind = ssl.create_default_context()
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
         _until(deadline, self.check, lambda: _ready(f"https://127.0.0.1:{controllers}/healthz", blind))
+
+    def _start_api(self) -> None:
+        # It keeps trying until etcd is there.
+        self._run("apiserver", *_apiserver(self._directory, self._etcd_port, self._api_port))
+        trusting = ssl.create_default_context(cafile=str(self.authority))
+        _until(time.monotonic() + _PATIENCE, self.check, lambda: _ready(f"{self.url}/readyz", trusting))
 
     def _write_files(self) -> None:
         authority = trustme.CA()
@@ -113,7 +137,7 @@ class Servers:
         (self._directory / "kubeconfig").write_text(kubeconfig(self.url, self.authority, self.token))
 
     def _run(self, name: str, *options: str) -> None:
-        with (self._directory / f"{name}.log").open("wb") as log:
+        with (self._directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [str(self._binary), name, *options],
                 stdin=subprocess.DEVNULL,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from lightkube import ApiError, Client
-from lightkube.models.core_v1 import PersistentVolumeClaimSpec, VolumeResourceRequirements
+from lightkube.models.core_v1 import PersistentVolumeClaimSpec, ServicePort, ServiceSpec, VolumeResourceRequirements
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret
+from lightkube.resources.core_v1 import ConfigMap, PersistentVolumeClaim, Pod, Secret, Service
 from lightkube.types import PatchType
 
 from headwater.testing.kubernetes import Image, Kubelet
@@ -19,6 +20,7 @@ from kubernetes.cluster import (
     available,
     container,
     events,
+    followed,
     logged,
     name_of,
     pods,
@@ -33,6 +35,12 @@ STAY = "trap 'echo stopping; exit 0' TERM; echo started; while :; do sleep 0.1; 
 SOON = {"periodSeconds": 1, "failureThreshold": 1}
 
 
+def restarts(client: Client, name: str) -> dict[str, int]:
+    """Return how often each container of a Pod was restarted."""
+    status = client.get(Pod, name).status
+    return {each.name: each.restartCount for each in (status and status.containerStatuses) or []}
+
+
 def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, namespace: str) -> None:
     """A Deployment becomes Available; its log is read, and followed to its end, by way of the API server."""
     client.create(deployment("hello", pod_spec(STAY)))
@@ -40,7 +48,7 @@ def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, 
     (only,) = pods(client, namespace, app="hello")
     name = name_of(only)
     until(lambda: list(client.log(name)) == ["started\n"])
-    lines = client.log(name, follow=True, newlines=False)
+    lines = followed(client, name)
     assert next(lines) == "started"
     client.delete(Deployment, "hello")
     assert list(lines) == ["stopping"]
@@ -104,6 +112,34 @@ def test_volumes_and_variables_are_what_the_api_server_has(client: Client) -> No
     until(lambda: logged(client, "reader", "changed"))
 
 
+def test_what_is_optional_may_be_missing(client: Client) -> None:
+    """References that are optional leave nothing behind when there is nothing; the others are found."""
+    client.create(ConfigMap(metadata=ObjectMeta(name="some"), data={"there": "value"}))
+    client.create(Secret(metadata=ObjectMeta(name="keys"), stringData={"KEY": "s3cret"}))
+    spec = pod_spec(
+        'echo "${A-unset} ${B-unset} $C $KEY"; ls /none; cd /all && cat there key name',
+        env=[
+            {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "a", "optional": True}}},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "b", "optional": True}}},
+            {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "some", "key": "there"}}},
+        ],
+        envFrom=[{"secretRef": {"name": "keys"}}, {"configMapRef": {"name": "none", "optional": True}}],
+        volumeMounts=[{"name": "none", "mountPath": "/none"}, {"name": "all", "mountPath": "/all"}],
+    )
+    sources = [
+        {"configMap": {"name": "some"}},
+        {"secret": {"name": "keys", "items": [{"key": "KEY", "path": "key", "mode": 0o400}]}},
+        {"secret": {"name": "none", "optional": True}},
+        {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+    ]
+    spec["volumes"] = [
+        {"name": "none", "configMap": {"name": "none", "optional": True}},
+        {"name": "all", "projected": {"sources": sources}},
+    ]
+    client.create(pod("optional", {**spec, "restartPolicy": "Never"}))
+    assert until(lambda: logged(client, "optional", "optional")) == "unset unset value s3cret\nvalues3cretoptional\n"
+
+
 def test_a_pod_asks_the_api_server_with_its_own_account(client: Client, cluster: Cluster) -> None:
     """A process in a Pod is who its service account is: it reaches the API server, which knows it and forbids."""
     script = (
@@ -145,6 +181,21 @@ def test_an_http_probe_asks_the_address_of_the_pod(client: Client) -> None:
         )
         client.create(pod(name, spec))
     until(lambda: all(ready(client.get(Pod, name)) for name in ("one", "two", "three")))
+
+
+def test_the_name_of_a_service_is_that_of_its_ready_pods(client: Client) -> None:
+    """A Pod reaches another by the name of a service, as soon as that one is ready."""
+    spec = pod_spec("exec python -m http.server 8080", readinessProbe={"httpGet": {"port": 8080}})
+    served = pod("served", spec)
+    assert served.metadata is not None
+    served.metadata.labels = {"app": "web"}
+    url = f"http://web.{client.namespace}.svc:8080/"
+    ask = f"import urllib.request as u; print(u.urlopen('{url}').status)"
+    client.create(pod("asks", pod_spec(f'until python -c "{ask}" 2>/dev/null; do sleep 0.1; done; exec sleep 1000')))
+    ports = [ServicePort(port=8080)]
+    client.create(Service(metadata=ObjectMeta(name="web"), spec=ServiceSpec(selector={"app": "web"}, ports=ports)))
+    client.create(served)
+    until(lambda: logged(client, "asks", "200"))
 
 
 def test_a_container_that_is_not_alive_is_restarted(client: Client, tmp_path: Path) -> None:
@@ -246,6 +297,20 @@ def test_a_pod_that_does_not_end_is_killed_after_its_grace(client: Client, kubel
     assert not Path(f"/proc/{process}").exists()
 
 
+def test_a_hook_runs_before_a_container_is_asked_to_end(client: Client) -> None:
+    """The preStop hook has done its work before SIGTERM comes."""
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo hook > /room/done"]}}}
+    script = "trap 'cat /room/done; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+    spec = pod_spec(script, lifecycle=hook, volumeMounts=[{"name": "room", "mountPath": "/room"}])
+    spec |= {"volumes": [{"name": "room", "emptyDir": {}}], "terminationGracePeriodSeconds": 30}
+    client.create(pod("hooked", spec))
+    until(lambda: logged(client, "hooked", "up"))
+    lines = followed(client, "hooked")
+    assert next(lines) == "up"
+    client.delete(Pod, "hooked")
+    assert list(lines) == ["hook"]
+
+
 def test_storage_outlives_pods(client: Client, namespace: str, kubelet: Kubelet) -> None:
     """A claim is bound to storage that a later Pod finds again; with the claim it goes."""
     claim = PersistentVolumeClaim(
@@ -290,19 +355,44 @@ def test_a_restricted_namespace_takes_only_restricted_pods(cluster: Cluster, kub
     cluster.delete_namespace(name)
 
 
+def test_pods_go_on_while_the_api_server_is_away(
+    cluster: Cluster, client: Client, kubelet: Kubelet, namespace: str
+) -> None:
+    """Nothing ends because the API server is not there; what happened meanwhile is told when it is back."""
+    client.create(pod("steady", pod_spec(STAY)))
+    client.create(pod("crash", pod_spec(STAY)))
+    until(lambda: running(client, "steady"))
+    until(lambda: running(client, "crash"))
+    steady = kubelet.processes("steady", namespace)
+    with cluster.away():
+        kubelet.kill("crash", namespace)
+        with pytest.raises(httpx2.TransportError):
+            client.get(Pod, "steady")
+    until(lambda: running(client, "crash", 1))
+    assert kubelet.processes("steady", namespace) == steady
+    with cluster.stalled():
+        kubelet.kill("crash", namespace)
+    until(lambda: running(client, "crash", 2))
+
+
 def test_a_dead_node_is_noticed(cluster: Cluster, images: dict[str, Image], tmp_path: Path) -> None:
-    """A node that dies leaves its Pod behind, which does not run any more; after its restart it runs again."""
+    """A node that dies leaves its Pods behind, which do not run any more; after its restart those run that should."""
     name = cluster.make_namespace(node="mortal")
     with cluster.client(name) as client:
         with Kubelet(cluster.config, tmp_path / "node", images, name="mortal") as node:
             client.create(pod("left", pod_spec(STAY)))
+            spec = {**pod_spec("exit 0"), "restartPolicy": "OnFailure"}
+            spec["containers"].append({**pod_spec(STAY)["containers"][0], "name": "other"})
+            client.create(pod("half", spec))
             until(lambda: running(client, "left"))
+            until(lambda: "terminated" in container(client, "half").get("state", {}))
             (process,) = node.processes("left", name).values()
             node.die()
             assert not Path(f"/proc/{process}").exists()
         assert running(client, "left")
         with Kubelet(cluster.config, tmp_path / "node", images, name="mortal"):
             until(lambda: running(client, "left", 1))
+            until(lambda: restarts(client, "half") == {"main": 0, "other": 1})
     cluster.delete_namespace(name)
 
 

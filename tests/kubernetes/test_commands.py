@@ -1,102 +1,103 @@
-"""`headwater connector` against a real cluster, as a person types it."""
+"""`headwater connector ... --target kubernetes` against a real cluster, as a user meets it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+import yaml
+from lightkube import Client
+from lightkube.resources.apps_v1 import Deployment
 
 from commandline import CommandLine
 from headwater.testing.kubernetes import Kubelet
 from kubernetes.cluster import Cluster
-from kubernetes.connectors import IMAGE, bed, until
+from kubernetes.connectors import Bed, bed, numbered, until
+
+HINT = "headwater connector update -c FILE"
 
 
-@pytest.fixture
-def line(tmp_path: Path) -> Iterator[CommandLine]:
-    """Return the command line."""
-    (tmp_path / "home").mkdir()
-    made = CommandLine(tmp_path / "home")
-    yield made
-    made.close()
+def text(it: Bed, name: str = "cats", more: str = "") -> str:
+    """Return the connect.yml of a connector of the endpoint that counts."""
+    url = it.server.route(f"/{name}", numbered)
+    return f"name: {name}\ntype: http\ntopic: {name}\nparameters:\n  endpoint: {url}\n  interval: 100ms\n{more}"
 
 
-async def test_a_life(cluster: Cluster, kubelet: Kubelet, namespace: str, line: CommandLine, tmp_path: Path) -> None:
-    """The same words as on one machine: created, listed, followed, changed, paused, resumed, deleted."""
-    line.environment["KUBECONFIG"] = str(cluster.kubeconfig)
-    line.environment["API_TOKEN"] = "t0ps3cret"
-    target = ("--target", f"kubernetes:{namespace}")
-
-    async def good(*arguments: object) -> str:
-        return await asyncio.to_thread(line.good, "connector", *arguments, *target)
-
+async def test_the_commands(cluster: Cluster, kubelet: Kubelet, namespace: str, client: Client, tmp_path: Path) -> None:
+    """Fluvio's commands, columns and words, in a cluster: by a target, and by a profile."""
     async with bed(cluster, namespace, tmp_path) as it:
         await it.provide_profile()
-        assert await good("list") == "no managed connectors\n"
-        text = it.definition(more="  headers: {X: '${{ secrets.API_TOKEN }}'}\n", API_TOKEN="x").text
-        line.config(text)
-        would = await good("create", "--config=./connect.yml", "--image", IMAGE, "--dry-run")
-        assert would.endswith('connector "cats" would be created\n')
-        assert await it.ours() == []
-        created = await good("create", "--config=./connect.yml", "--image", IMAGE, "--wait")
-        assert created == 'connector "cats" created\n'
-        assert (await good("list")).split() == [
-            "NAME",
-            "TYPE",
-            "VERSION",
-            "STATUS",
-            "cats",
-            "http",
-            "latest",
-            "Running",
-        ]
-        assert {request.header("x") for request in it.server.received} == {"t0ps3cret"}
-        assert await good("config", "cats") == text
-        (listed,) = json.loads(await good("list", "-O", "json"))
-        assert listed["where"].startswith("cats-")
-        following = line.start("connector", "logs", "cats", "-f", *target)
-        assert following.stdout is not None
-        assert '"serving health"' in await asyncio.to_thread(following.stdout.readline)
-        assert (await asyncio.to_thread(line.stop, following, signal.SIGINT))[0] == 130
-        line.config(text.replace("100ms", "200ms"))
-        assert "+  interval: 200ms\n" in await good("update", "-c", "connect.yml", "--dry-run")
-        assert await good("update", "-c", "connect.yml", "--wait") == 'connector "cats" updated\n'
-        assert await good("pause", "cats") == 'connector "cats" paused\n'
-        assert "Paused" in await good("list")
-        assert await good("resume", "cats", "--wait") == 'connector "cats" resumed\n'
-        assert await good("restart", "cats", "--wait") == 'connector "cats" restarted\n'
-        numbers = await it.grown()
-        assert numbers == list(range(len(numbers)))
-        missing = await asyncio.to_thread(line.run, "connector", "pause", "dogs", *target)
-        assert (missing.returncode, missing.stderr.splitlines()[0]) == (1, "headwater: Connector not found: dogs")
-        assert await good("delete", "cats") == 'connector "cats" deleted\n'
+        headwater = CommandLine(tmp_path)
+        headwater.environment["KUBECONFIG"] = str(cluster.kubeconfig)
+        where = ("--target", f"kubernetes:{namespace}")
+        config = headwater.config(text(it))
 
-        async def gone() -> bool:
-            return not await it.pods()
+        async def good(*arguments: object) -> str:
+            return await asyncio.to_thread(headwater.good, *arguments)
 
-        await until(gone)
-        assert await it.ours() == []
+        async def bad(*arguments: object) -> str:
+            done = await asyncio.to_thread(headwater.run, *arguments)
+            assert done.returncode == 1, done.stderr
+            return done.stderr
+
+        try:
+            assert "no managed connectors" in await good("connector", "list", *where)
+            await good("connector", "create", "-c", config, "--image", "headwater:test", "--dry-run", *where)
+            assert "no managed connectors" in await good("connector", "list", *where)
+            await good("connector", "create", "-c", config, "--image", "headwater:test", "--wait", *where)
+            listed = await good("connector", "list", *where)
+            assert [line.split() for line in listed.splitlines()] == [
+                ["NAME", "TYPE", "VERSION", "STATUS"],
+                ["cats", "http", "latest", "Running"],
+            ]
+            (found,) = json.loads(await good("connector", "list", "-O", "json", *where))
+            assert found["where"].startswith("cats-")
+            assert HINT in await bad("connector", "create", "-c", config, *where)
+            assert "Connector not found: cat" in await bad("connector", "pause", "cat", *where)
+
+            headwater.config(text(it, more="  spread: false\n"))
+            planned = await good("connector", "update", "-c", config, "--dry-run", *where)
+            assert "+  spread: false" in planned
+            await good("connector", "update", "-c", config, "--wait", *where)
+            deployment = client.get(Deployment, "cats").to_dict()
+            (container,) = deployment["spec"]["template"]["spec"]["containers"]
+            assert container["image"] == "headwater:test"
+
+            headwater.environment["HEADWATER_PROFILE"] = f"kubernetes:/{namespace}"
+            assert '"running"' in await good("connector", "logs", "cats", "--tail", "20")
+            assert "spread: false" in await good("connector", "config", "cats")
+            await good("connector", "pause", "cats")
+            assert "Paused" in await good("connector", "list")
+            await good("connector", "resume", "cats")
+            await until(lambda: running(headwater))
+            await good("connector", "restart", "cats")
+            await good("connector", "delete", "cats")
+            assert "no managed connectors" in await good("connector", "list")
+            assert await it.ours() == []
+        finally:
+            headwater.close()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (("--target", "kubernetes:"), 2, "names nothing behind its colon"),
-        (("--target", "nomad"), 2, "'nomad' does not begin with kubernetes"),
-        (("--target", "kubernetes", "--kubeconfig", "missing"), 4, "the kubeconfig missing does not exist"),
-        (("--target", "kubernetes"), 4, "no cluster is known here"),
-        (("--profile", "kubernetes:far"), 4, "no cluster is known here"),
-        (("--namespace", "x"), 2, "--namespace is for --target kubernetes"),
-        (("--profile", "cloud"), 3, "connectors are not managed by the cluster of the profile 'cloud'"),
-    ],
-)
-def test_wrong_places(line: CommandLine, arguments: tuple[str, ...], status: int, said: str) -> None:
-    """Whatever cannot be reached is told with what was looked for."""
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
-        line.environment.pop(name, None)
-    done = line.run("connector", "list", *arguments)
-    assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+async def running(headwater: CommandLine) -> bool:
+    return "Running" in (await asyncio.to_thread(headwater.run, "connector", "list")).stdout
+
+
+async def test_a_manifest_is_applied_and_then_listed(
+    cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path
+) -> None:
+    """What `k8s manifest` prints, another tool applies; the commands show it, and leave it to that tool."""
+    async with bed(cluster, namespace, tmp_path) as it:
+        await it.provide_profile()
+        headwater = CommandLine(tmp_path)
+        headwater.environment["KUBECONFIG"] = str(cluster.kubeconfig)
+        config = headwater.config(text(it))
+        printed = headwater.good("k8s", "manifest", config, "-n", namespace, "--image", "headwater:test")
+        for plain in yaml.safe_load_all(printed):
+            await it.apply(plain)
+        where = ("--target", f"kubernetes:{namespace}")
+        await it.grown()
+        assert "Running" in await asyncio.to_thread(headwater.good, "connector", "list", *where)
+        done = await asyncio.to_thread(headwater.run, "connector", "pause", "cats", *where)
+        assert done.returncode == 1
+        assert "kubectl keeps" in done.stderr

@@ -285,6 +285,11 @@ def _with_settings(planned: Plan, before: Settings, after: Settings) -> Plan:
         line
         for field in Settings.__struct_fields__
         if (old := getattr(before, field)) != (new := getattr(after, field))
-        for line in (f"-{field}: {old}", f"+{field}: {new}")
+        for line in (f"-{field}: {_shown(old)}", f"+{field}: {_shown(new)}")
     ]
     return Plan(planned.name, "updated", (*planned.difference, *lines))
+
+
+def _shown(value: object) -> str:
+    """Return the value of a setting as the option for it takes it."""
+    return ",".join(f"{name}={it}" for name, it in value.items()) if isinstance(value, dict) else str(value)

@@ -29,6 +29,7 @@ from lightkube.resources.core_v1 import (
     PodBinding,
     PodStatus,
     Secret,
+    Service,
     ServiceAccountToken,
 )
 from lightkube.resources.storage_v1 import StorageClass
@@ -42,7 +43,7 @@ _AGAIN = 0.2
 """Seconds after which something is tried again that the API server did not answer."""
 
 
-_LISTED = (ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret)
+_LISTED = (ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service)
 _OTHERS = (
     *(Event, Lease, Node, NodeStatus, PodBinding, PodStatus, ServiceAccountToken, Status, StorageClass),
     decoders.WatchEvent,
@@ -69,7 +70,9 @@ async def told(call: Callable[[], Awaitable[T]]) -> T | None:
         try:
             return await call()
         except ApiError as error:
-            if error.status.code in {404, 409}:
+            # Nothing more is made in a namespace that ends.
+            ending = error.status.code == 403 and "is being terminated" in (error.status.message or "")
+            if error.status.code in {404, 409} or ending:
                 return None
             if (error.status.code or 0) < 500:
                 raise

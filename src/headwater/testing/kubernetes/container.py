@@ -16,7 +16,7 @@ from headwater.testing.kubernetes.containerlog import ContainerLog
 from headwater.testing.kubernetes.events import Kind
 from headwater.testing.kubernetes.probe import Threshold, passes
 from headwater.testing.kubernetes.process import Box, ContainerProcess, StartError
-from headwater.testing.kubernetes.status import Facts, Running, State, Terminated, Waiting, restarts
+from headwater.testing.kubernetes.status import Facts, Json, Running, State, Terminated, Waiting, restarts
 from headwater.testing.kubernetes.volumes import NotThereError
 
 _AGAIN = 0.25
@@ -97,6 +97,13 @@ class ContainerRunner:
         self.process: ContainerProcess | None = None
         self.facts = Facts(container.name, container.image or "", restarts=before)
 
+    def was_done(self, ended: Json) -> None:
+        """Take over that the container has ended for good before the node restarted; `ended` is what was told of it."""
+        since, until = (datetime.fromisoformat(ended[key]) for key in ("startedAt", "finishedAt"))
+        self.facts.state = Terminated(ended["exitCode"], ended["reason"], since, until, ended.get("message", ""))
+        self.facts.restarts = max(0, self.facts.restarts - 1)
+        self.facts.for_good = True
+
     def log(self, *, previous: bool) -> ContainerLog | None:
         """Return the log of the run that is on, or of the last one; None when there is none."""
         logs = self._logs[:-1] if previous else self._logs
@@ -165,7 +172,7 @@ class ContainerRunner:
 
     async def _once(self, prepared: Prepared) -> int:
         """Run the command once; return its exit status."""
-        log = ContainerLog(self._around.directory / f"{len(self._logs)}.log")
+        log = ContainerLog(self._around.directory / f"{self.facts.restarts}.log")
         self._logs.append(log)
         since = datetime.now(UTC)
         try:
@@ -312,7 +319,7 @@ class ContainerRunner:
         try:
             async with asyncio.timeout(probe.periodSeconds or 10):
                 while True:
-                    await asyncio.sleep(_AGAIN)
+                    await asyncio.sleep(_AGAIN if probe.exec is None else 1)  # commands cost a process each
                     if await self._probe(process, probe):
                         return True
         except TimeoutError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -13,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from lightkube import AsyncClient, SingleConfig
+from lightkube import ApiError, AsyncClient, SingleConfig
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.core_v1 import ObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
@@ -26,6 +25,7 @@ from lightkube.resources.core_v1 import (
     PodBinding,
     PodStatus,
     Secret,
+    Service,
 )
 from lightkube.resources.core_v1 import (
     Node as NodeObject,
@@ -36,6 +36,7 @@ from headwater.testing.certificates import Certificates
 from headwater.testing.kubernetes.api import ApiSources, changes, told
 from headwater.testing.kubernetes.containerlog import ContainerLog
 from headwater.testing.kubernetes.events import Events
+from headwater.testing.kubernetes.hosts import hosts
 from headwater.testing.kubernetes.image import Image
 from headwater.testing.kubernetes.logserver import LogServer
 from headwater.testing.kubernetes.pod import Host, PodRunner
@@ -69,6 +70,9 @@ class Node:
         self._client = AsyncClient(config=settings.config, trust_env=False)
         self._runners: dict[str, PodRunner] = {}
         self._waiting: dict[str, Pod] = {}
+        self._pods: dict[str, Pod] = {}
+        self._services: dict[str, Service] = {}
+        self._names = asyncio.Event()
         self._look = asyncio.Event()
         self._events = Events(self._client, settings.name)
         # Each Pod has an address of its own, and so have those of other nodes and processes.
@@ -83,6 +87,8 @@ class Node:
                 await self._register(logs.port)
                 async with asyncio.TaskGroup() as group:
                     self._host = self._make_host()
+                    for work in (self._follow_services, self._resolve_all):
+                        group.create_task(work())
                     for work in (
                         self._beat,
                         self._events.run,
@@ -191,7 +197,10 @@ class Node:
             assert metadata.uid is not None
             assert spec is not None
             runner = self._runners.get(metadata.uid)
+            self._pods[metadata.uid] = pod
+            self._names.set()
             if change == "DELETED":
+                del self._pods[metadata.uid]
                 self._waiting.pop(metadata.uid, None)
                 if runner is not None:
                     runner.stop(0)
@@ -206,6 +215,7 @@ class Node:
                         continue
                     runner = PodRunner(pod, self._host, self._address())
                     self._runners[metadata.uid] = runner
+                    self._resolve(runner)
                     group.create_task(self._run(metadata.uid, runner))
                 if metadata.deletionTimestamp is not None:
                     runner.stop(float(metadata.deletionGracePeriodSeconds or 0))
@@ -251,8 +261,13 @@ class Node:
             metadata=ObjectMeta(name=name, namespace=namespace, uid=metadata.uid),
             target=ObjectReference(apiVersion="v1", kind="Node", name=self._settings.name),
         )
-        with suppress(msgspec.ValidationError):  # the answer is a Status, which lightkube does not expect here
+        try:
             await told(lambda: self._client.create(binding, name, namespace=namespace))
+        except msgspec.ValidationError:
+            pass  # the answer is a Status, which lightkube does not expect here
+        except ApiError as error:
+            self._events.tell(pod, "Warning", "FailedScheduling", str(error))
+            return True
         self._events.tell(pod, "Normal", "Scheduled", f"Assigned {namespace}/{name} to {self._settings.name}")
         return True
 
@@ -281,6 +296,26 @@ class Node:
         there = await told(lambda: self._client.get(Pod, name, namespace=namespace))
         if there is not None and there.metadata is not None and there.metadata.uid == metadata.uid:
             await told(lambda: self._client.delete(Pod, name, namespace=namespace, grace_period=0))
+
+    async def _follow_services(self) -> None:
+        async for change, service in changes(self._client, Service):
+            assert service.metadata is not None
+            assert service.metadata.uid is not None
+            self._services[service.metadata.uid] = service
+            if change == "DELETED":
+                del self._services[service.metadata.uid]
+            self._names.set()
+
+    async def _resolve_all(self) -> None:
+        """Bring the names up to date that Pods can resolve."""
+        while True:
+            await self._names.wait()
+            self._names.clear()
+            for each in list(self._runners.values()):
+                self._resolve(each)
+
+    def _resolve(self, runner: PodRunner) -> None:
+        runner.resolve(hosts(runner.pod, runner.address, self._services.values(), self._pods.values()))
 
     async def _refresh(self, kind: type[ConfigMap | Secret]) -> None:
         """Bring volumes up to date when a ConfigMap or a Secret changes."""

@@ -19,7 +19,7 @@ from headwater.testing.kubernetes.events import Events
 from headwater.testing.kubernetes.image import Image, command_line
 from headwater.testing.kubernetes.launcher import Mount
 from headwater.testing.kubernetes.process import Box
-from headwater.testing.kubernetes.status import Json, pod_status
+from headwater.testing.kubernetes.status import Json, pod_status, restarts
 from headwater.testing.kubernetes.volumes import NotThereError, Sources, Volumes
 
 _AGAIN = 0.25
@@ -53,12 +53,19 @@ class PodRunner:
         self._directory = host.directory / pod.metadata.uid
         self._stop = Stop()
         self._changed = asyncio.Event()
+        self._hosts = ""
         self._said: Json = pod.status.to_dict() if pod.status else {}
         self._volumes = Volumes(pod, self._directory / "volumes", host.sources, address, host.address)
         self._variables = Variables(pod, host.sources, address, host.address, host.given)
-        before = {each["name"]: int(each["restartCount"]) + 1 for each in self._said.get("containerStatuses", [])}
+        # Something is known when the node has restarted.
+        before = {each["name"]: each for each in self._said.get("containerStatuses", [])}
         self._initial = [self._runner(each, 0) for each in pod.spec.initContainers or []]
-        self._main = [self._runner(each, before.get(each.name, 0)) for each in pod.spec.containers]
+        self._main = [self._runner(each, _restarts(before.get(each.name))) for each in pod.spec.containers]
+        policy = pod.spec.restartPolicy or "Always"
+        for each in self._main:
+            ended = before.get(each.facts.name, {}).get("state", {}).get("terminated")
+            if ended is not None and not restarts(policy, int(ended["exitCode"])):
+                each.was_done(ended)
 
     @property
     def containers(self) -> dict[str, ContainerRunner]:
@@ -73,6 +80,13 @@ class PodRunner:
         """Bring volumes up to date with what the API server has."""
         await self._volumes.refresh()
 
+    def resolve(self, text: str) -> None:
+        """Have this hosts file from now on; it is written where it stands, because it is mounted there."""
+        if text != self._hosts:
+            self._hosts = text
+            self._directory.mkdir(parents=True, exist_ok=True)
+            (self._directory / "hosts").write_text(text)
+
     async def run(self) -> None:
         """Run the Pod until it is stopped and nothing of it is left; when this is cancelled, it is killed silently."""
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -83,13 +97,15 @@ class PodRunner:
                 policy = self._spec.restartPolicy or "Always"
                 async with asyncio.TaskGroup() as group:
                     for each in self._main:
-                        group.create_task(each.run(policy))
+                        if not each.facts.for_good:
+                            group.create_task(each.run(policy))
             await self._stop.asked()
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
         await self._say()
         await self._host.gone(self.pod)
+        self._volumes.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _initialise(self) -> bool:
@@ -141,6 +157,8 @@ class PodRunner:
         return ContainerRunner(container, around, before, self._stop)
 
     async def _prepare(self, container: Container) -> Prepared:
+        if container.restartPolicy is not None:
+            raise NotThereError("containers with a restartPolicy of their own are not known here")
         image = self._host.images.get(container.image or "")
         if image is None:
             raise NoImageError(f'image "{container.image}" stands for nothing on this node')
@@ -156,8 +174,11 @@ class PodRunner:
         last_words.chmod(0o666)
         box = self._box(container, image, environment, room)
         where = container.terminationMessagePath or "/dev/termination-log"
-        mount = Mount(source=str(last_words), path=where, read_only=False)
-        return Prepared(argv, msgspec.structs.replace(box, mounts=(*box.mounts, mount)), last_words)
+        more = (
+            Mount(source=str(last_words), path=where, read_only=False),
+            Mount(source=str(self._directory / "hosts"), path="/etc/hosts", read_only=False),
+        )
+        return Prepared(argv, msgspec.structs.replace(box, mounts=(*more, *box.mounts)), last_words)
 
     def _box(self, container: Container, image: Image, environment: Mapping[str, str], room: Path) -> Box:
         own, shared = container.securityContext, self._spec.securityContext
@@ -186,3 +207,9 @@ class PodRunner:
             groups=tuple(more),
             no_new_privileges=bool(own and own.allowPrivilegeEscalation is False),
         )
+
+
+def _restarts(before: Json | None) -> int:
+    """Return how often a container will have been restarted when it is started now."""
+    ran = before is not None and (before.get("state", {}).get("waiting") is None or before["restartCount"] > 0)
+    return int(before["restartCount"]) + 1 if before is not None and ran else 0

@@ -180,6 +180,7 @@ async def _launch(
             error = told.get("error", error)
     except BaseException:
         launcher.kill()
+        await launcher.wait()
         raise
     finally:
         transport.close()

@@ -113,6 +113,7 @@ class Volumes:
         context = pod.spec.securityContext
         self._group = None if context is None or os.geteuid() != 0 else context.fsGroup
         self._paths: dict[str, Path] = {}
+        self._open = True
 
     async def prepare(self) -> None:
         """Make all volumes. Raises NotThereError; what has been made until then stays, and it can be called again."""
@@ -128,7 +129,13 @@ class Volumes:
                     files = await self._files(volume)
                 except NotThereError:
                     continue
+                if not self._open:
+                    return
                 write(self._paths[name], files, self._group)
+
+    def close(self) -> None:
+        """Write nothing any more: the directory is about to go."""
+        self._open = False
 
     def mounts(self, container: Container) -> tuple[Mount, ...]:
         """Return where a container sees which of them, outer paths first."""
