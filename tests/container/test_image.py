@@ -56,8 +56,11 @@ def home(tmp_path: Path) -> Iterator[CommandLine]:
 def documented(word: str, *options: str, endpoint: str = PAGE) -> str:
     """Return the command of the page in which a word stands, for this machine's network and with further options."""
     command: str
-    (command,) = [command for command in COMMANDS if word in command]
+    (command,) = [command for command in COMMANDS if word in command and "docker run" in command]
     return command.replace("docker run", " ".join(["docker run --network=host", *options]), 1).replace(PAGE, endpoint)
+
+
+FREE = ("--sc-port=0", "--spu-port=0")
 
 
 def free_ports(count: int) -> list[int]:
@@ -181,6 +184,22 @@ def test_a_server(engine: Engine, home: CommandLine) -> None:
         else:
             assert stopped(engine, "topics") == 0
     engine.run("volume", "rm", "topics")
+
+
+def test_managed_connectors(engine: Engine, home: CommandLine, api: SampleApi) -> None:
+    """The page's file, given to `docker exec`, makes a connector that is there again after a restart of the server."""
+    text = (ROOT / "examples" / "page-verbatim.yml").read_text()
+    home.config(text.replace(PAGE, f"{api.url}/fact"))
+    engine.run("run", "-d", "--name=topics", "--network=host", *BARE, "--health-interval=1s", "headwater", "up", *FREE)
+    wait_for_health(engine, "topics", "healthy")
+    lines = (ROOT / "docs" / "in-docker.md").read_text().splitlines()
+    create, listing = (line for line in lines if line.startswith("docker exec") and "headwater connector" in line)
+    assert shell(engine, home, create) == 'connector "cat-facts" created'
+    facts = engine.run("exec", "topics", "headwater", "consume", "cat-facts", "-B", "--end=0")
+    assert json.loads(facts)["fact"] == FACTS[0]
+    engine.run("restart", "topics")
+    assert shell(engine, home, listing).split()[4:] == ["cat-facts", "http", "latest", "Running"]
+    assert stopped(engine, "topics") == 0
 
 
 def test_a_server_that_hangs(engine: Engine) -> None:

@@ -139,6 +139,17 @@ def test_several_of_a_directory(
         assert "t0ps3cret" not in headwater.good("connector", *shown)
 
 
+def test_from_standard_input(
+    headwater: CommandLine, numbered: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """What is piped in is created as a file's text would be."""
+    up()
+    assert headwater.good("connector", "create", "-c", "-", given=page(numbered)) == 'connector "cats" created\n'
+    assert headwater.good("connector", "config", "cats") == page(numbered)
+    wrong = headwater.run("connector", "update", "--config=-", given="name: [")
+    assert (wrong.returncode, wrong.stderr.startswith("standard input:")) == (3, True), wrong.stderr
+
+
 def test_a_failing_one_is_waited_for_in_vain(
     headwater: CommandLine, server: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -278,6 +289,35 @@ def test_a_poison_connector(
     numbered.wait_for(len(numbered.received) + 200)
     assert listed(headwater)["good"]["records"] > good["records"]
     assert "SystemExit: 7" in headwater.good("connector", "logs", "leave")
+
+
+def test_one_name_is_run_once(
+    headwater: CommandLine, numbered: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Two that poll for one connector would store everything twice: whoever comes second is told who was first."""
+    up()
+    config = headwater.config(page(numbered))
+    first = headwater.start("run", config)
+    numbered.wait_for(1)
+    second = headwater.run("run", config)
+    assert second.returncode == 4
+    assert f"headwater: a connector cats is run by process {first.pid} already\n" in second.stderr
+    refused = headwater.run("connector", "create", "-c", config)
+    assert refused.returncode == 1
+    assert "Connector cats is run by another process beside this server" in refused.stderr
+    assert headwater.stop(first, signal.SIGTERM)[0] == 0
+    headwater.good("connector", "create", "-c", config, "--wait")
+    third = headwater.run("run", config)
+    assert third.returncode == 4
+    assert "runs a connector cats itself\n" in third.stderr
+    headwater.good("connector", "pause", "cats")
+    fourth = headwater.start("run", config)
+    numbered.wait_for(3)
+    assert headwater.run("connector", "resume", "cats").returncode == 1
+    fourth.kill()
+    fourth.communicate()
+    headwater.good("connector", "resume", "cats", "--wait")
+    assert headwater.good("consume", "cats", "-B", "-d").splitlines() == ["0", "1", "2", "3"]
 
 
 def test_wrong_use(headwater: CommandLine) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from lightkube import Client
 from lightkube.resources.apps_v1 import Deployment
@@ -101,3 +102,24 @@ async def test_a_manifest_is_applied_and_then_listed(
         done = await asyncio.to_thread(headwater.run, "connector", "pause", "cats", *where)
         assert done.returncode == 1
         assert "kubectl keeps" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--target", "kubernetes:"), 2, "names nothing behind its colon"),
+        (("--target", "nomad"), 2, "'nomad' does not begin with kubernetes"),
+        (("--target", "kubernetes", "--kubeconfig", "missing"), 4, "the kubeconfig missing does not exist"),
+        (("--target", "kubernetes"), 4, "no cluster is known here"),
+        (("--profile", "kubernetes:far"), 4, "no cluster is known here"),
+        (("--namespace", "x"), 2, "--namespace is for --target kubernetes"),
+        (("--profile", "cloud"), 3, "connectors are not managed by the cluster of the profile 'cloud'"),
+    ],
+)
+def test_wrong_places(tmp_path: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
+    """Whatever cannot be reached is told with what was looked for."""
+    line = CommandLine(tmp_path)
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        line.environment.pop(name, None)
+    done = line.run("connector", "list", *arguments)
+    assert (done.returncode, said in done.stderr) == (status, True), done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -18,7 +19,7 @@ import yaml
 from headwater.cli.managers import Reach, manager_of, reach_options
 from headwater.cli.options import print_table
 from headwater.cli.run import say_warnings
-from headwater.config import Defined, define_files, secret_source
+from headwater.config import Defined, define_files, define_text, secret_source
 from headwater.core.errors import ConnectorError
 from headwater.core.managed import ManagedConnector, Manager, Phase, Plan
 from headwater.core.units import format_duration, parse_duration
@@ -26,6 +27,7 @@ from headwater.core.units import format_duration, parse_duration
 _Value = TypeVar("_Value")
 _COLUMNS = ("NAME", "TYPE", "VERSION", "STATUS")
 _WIDE = ("TOPIC", "RECORDS", "LAST RECORD", "NEXT POLL", "RESTARTS", "REASON")
+_STANDARD_INPUT = Path("-")
 # Seconds between two looks at a connector that is waited for.
 _LOOK = 0.2
 _LONGEST_REASON = 100
@@ -55,7 +57,7 @@ _config = click.option(
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A connect.yml, or a directory of them. Repeatable.",
+    help="A connect.yml, or a directory of them; - is standard input. Repeatable.",
 )
 _secrets = click.option(
     "--secrets",
@@ -94,7 +96,11 @@ def _ask(reach: Reach, work: Callable[[Manager], Awaitable[_Value]]) -> _Value:
 
 
 def _defined(configs: Sequence[Path], secrets: Path | None) -> Defined:
-    defined = define_files(configs, secrets=secret_source(secrets))
+    source = secret_source(secrets)
+    if configs == (_STANDARD_INPUT,):
+        defined = define_text(sys.stdin.read(), "standard input", secrets=source)
+    else:
+        defined = define_files(configs, secrets=source)
     say_warnings(defined.warnings)
     return defined
 

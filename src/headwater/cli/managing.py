@@ -6,7 +6,7 @@ A server that only keeps topics loads nothing of what connectors need.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -42,11 +42,13 @@ class Managing(msgspec.Struct, frozen=True):
 class Management:
     """The connectors of a server: an asynchronous context manager. Entering raises ManagerError, ServerError, LogError.
 
-    While there are none it only listens on the socket of the control API; whoever connects wakes it.
+    While there are none it only listens on the socket of the control API; whoever connects wakes it. `elsewhere` says
+    which connectors other processes run.
     """
 
-    def __init__(self, log: Log, told: Managing) -> None:
+    def __init__(self, log: Log, told: Managing, *, elsewhere: Callable[[str], bool]) -> None:
         self._log = log
+        self._elsewhere = elsewhere
         self._told = told
         self._cleanup = AsyncExitStack()
         self._engine: Engine | None = None
@@ -80,6 +82,10 @@ class Management:
         """Return whether any connector runs."""
         return self._engine is not None and bool(self._engine.runs())
 
+    def runs(self, connector: str) -> bool:
+        """Return whether a connector runs here."""
+        return self._engine is not None and connector in self._engine.runs()
+
     async def until(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set. Raises what ended the managing meanwhile: a log that is beyond repair, a defect."""
         stopped = asyncio.create_task(stop.wait())
@@ -106,7 +112,7 @@ class Management:
         fetcher = await cleanup.enter_async_context(CurlFetcher())
         engine = self._engine = Engine(log, fetcher, grace=told.grace)
         engine.fatal.add_done_callback(lambda fatal: settle(self._failed, fatal.result()))
-        fleet = Fleet(log, engine, told.journal)
+        fleet = Fleet(log, engine, told.journal, elsewhere=self._elsewhere)
         cleanup.push_async_callback(fleet.close)
         await serve_beside(cleanup, told.serving, engine, log.size, fleet.wanted)
         api = application(Api(fleet, log.reader.ledger, str(log.directory)))

@@ -182,7 +182,9 @@ async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
             log = await cleanup.enter_async_context(Log.open(directory))
             server = await cleanup.enter_async_context(Server(log, place))
             logger.info("serving", endpoint=server.endpoint, spu_port=server.spu_port, data=str(directory))
-            managed.append(await cleanup.enter_async_context(Management(log, managing)))
+            management = Management(log, managing, elsewhere=server.local.spoken_for)
+            server.local.managed = management.runs
+            managed.append(await cleanup.enter_async_context(management))
             await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
             await managed[0].until(stop)
     except asyncio.CancelledError:

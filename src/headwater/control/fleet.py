@@ -64,11 +64,20 @@ class _Member:
 class Fleet:
     """The managed connectors of a data directory, a `core.managed.Manager`.
 
-    `now` returns the time in ms since the Unix epoch.
+    `now` returns the time in ms since the Unix epoch. `elsewhere` says which connectors other processes run.
     """
 
-    def __init__(self, log: Log, engine: Engine, journal: Journal, *, now: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        engine: Engine,
+        journal: Journal,
+        *,
+        now: Callable[[], int] | None = None,
+        elsewhere: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._log = log
+        self._elsewhere = elsewhere
         self._engine = engine
         self._journal = journal
         self._now = now or (lambda: time.time_ns() // 1_000_000)
@@ -168,6 +177,7 @@ class Fleet:
             raise ConnectorExistsError(
                 f"Connector already exists: {name}", hint="change it with: headwater connector update -c FILE"
             )
+        self._check_alone(name)
         config = _loaded(definition)
         await self._engine.check([config])
         if name in self._members:
@@ -249,6 +259,7 @@ class Fleet:
         """Poll again. Raises ConnectorNotFoundError, InvalidConfigError, LogError."""
         async with self._changing(name) as member:
             if member.kept.paused:
+                self._check_alone(name)
                 self._keep(member, paused=False)
                 self._say(member, "info", "connector resumed")
                 await self._begin(member)
@@ -387,6 +398,12 @@ class Fleet:
         if member.kept.origin and not origin:
             raise ConnectorOwnedError(
                 f"Connector {member.kept.definition.name} is kept in {member.kept.origin}", hint="change that file"
+            )
+
+    def _check_alone(self, name: str) -> None:
+        if self._elsewhere(name):
+            raise ConnectorExistsError(
+                f"Connector {name} is run by another process beside this server", hint="end that one first"
             )
 
     def _near(self, name: str) -> str:

@@ -165,6 +165,11 @@ class Connection:
         self.met: str = met[0] if isinstance(met, tuple) else ""
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local process"
 
+    @property
+    def live(self) -> bool:
+        """Whether the client is there."""
+        return self in self.shared.connections
+
     async def run(self) -> None:
         """Serve the client. The boundary at which whatever a request raises ends this connection and nothing else."""
         self.shared.connections.add(self)

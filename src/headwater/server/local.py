@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from headwater.core.errors import HeadwaterError, LogServerGoneError, WireError
+from headwater.core.errors import HeadwaterError, LogLockedError, LogServerGoneError, WireError
 from headwater.core.exchange import Exchange
 from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.batches import split_batches
@@ -29,13 +29,21 @@ _EXCHANGES = msgspec.json.Decoder(list[Exchange])
 _SPEC = msgspec.json.Decoder(TopicSpec)
 
 
+class _Speaker(NamedTuple):
+    """Who asked last for a connector's checkpoint, or appended for it: the client, and which of its connections."""
+
+    client: str
+    term: int
+    connection: Connection
+
+
 class Local:
-    """The log for other processes of this machine."""
+    """The log for other processes of this machine. `managed` says which connectors this process runs itself."""
 
     def __init__(self, log: Log) -> None:
+        self.managed: Callable[[str], bool] = lambda _: False
         self._log = log
-        # Who asked last for a connector's checkpoint, or appended for it: the client, and which of its connections.
-        self._terms: dict[str, tuple[str, int]] = {}
+        self._speakers: dict[str, _Speaker] = {}
         self.apis = Apis(
             {
                 dialogue.TOPICS: self._topics,
@@ -74,7 +82,7 @@ class Local:
         exchange = None if request.exchange is None else _json(_EXCHANGE, request.exchange)
         try:
             if checkpoint is not None:
-                self._begin_term(checkpoint.connector, header.client, request.term)
+                self._begin_term(checkpoint.connector, header.client, request.term, connection)
             append = Append(
                 topic=request.topic,
                 batches=split_batches(request.batches, most=MOST_FRAME),
@@ -103,19 +111,44 @@ class Local:
 
         async def work() -> Iterable[bytes]:
             try:
-                self._begin_term(request.connector, header.client, request.term)
+                self._begin_term(request.connector, header.client, request.term, connection)
                 return _said(dialogue.CheckpointReply(None, await self._log.checkpoint(request.connector)))
             except HeadwaterError as error:
                 return _said(dialogue.CheckpointReply(dialogue.failure(error), None))
 
         await connection.reply_later(header, work())
 
-    def _begin_term(self, connector: str, client: str, term: int) -> None:
-        """Let a connection of a client speak for a connector, unless a later one of the same client has spoken."""
-        last, latest = self._terms.get(connector, (client, term))
-        if last == client and term < latest:
+    def spoken_for(self, connector: str) -> bool:
+        """Return whether another process that is connected runs a connector."""
+        speaker = self._speakers.get(connector)
+        return speaker is not None and speaker.connection.live
+
+    def _begin_term(self, connector: str, client: str, term: int, connection: Connection) -> None:
+        """Let a connection of a client speak for a connector. Two that poll for one would store everything twice.
+
+        Raises LogLockedError while somebody else runs it, and LogServerGoneError when the same client has a later
+        connection.
+        """
+        if self.managed(connector):
+            raise LogLockedError(
+                f"the server of {self._log.directory} runs a connector {connector} itself",
+                hint=f"give this one another name, or pause that one: headwater connector pause {connector}",
+            )
+        speaker = self._speakers.get(connector)
+        if speaker is not None and speaker.client != client and speaker.connection.live:
+            raise LogLockedError(
+                f"a connector {connector} is run by {_shown(speaker.client)} already",
+                hint="give this one another name, or end that process",
+            )
+        if speaker is not None and speaker.client == client and term < speaker.term:
             raise LogServerGoneError(f"connector {connector} has a later connection", hint="this one is to be closed")
-        self._terms[connector] = (client, term)
+        self._speakers[connector] = _Speaker(client, term, connection)
+
+
+def _shown(client: str) -> str:
+    """Return who a client is, as it names itself: `headwater`, its process, a word of chance."""
+    parts = client.split()
+    return f"process {parts[1]}" if len(parts) > 1 and parts[1].isdigit() else "another process"
 
 
 def _json(decoder: msgspec.json.Decoder[_Value], data: bytes) -> _Value:

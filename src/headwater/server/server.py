@@ -69,7 +69,8 @@ class Listen:
 class Server:
     """The embedded log over Fluvio's protocol. Use it as an asynchronous context manager; entering raises ServerError.
 
-    `sc_port` and `spu_port` say where it listens once it is entered.
+    `sc_port` and `spu_port` say where it listens once it is entered. `local` is the log for other processes of this
+    machine.
     """
 
     def __init__(self, log: Log, listen: Listen | None = None, limits: Limits | None = None) -> None:
@@ -78,7 +79,7 @@ class Server:
         self.shared = Shared(limits)
         self._tasks: set[asyncio.Task[None]] = set()
         self._modules: Modules | None = None
-        self._local = Local(log)
+        self.local = Local(log)
         self.unit = Unit(log, self._get_modules)
         self._controller = Controller(log, self._get_modules, self._address)
         self.sc_port = self.spu_port = 0
@@ -134,7 +135,7 @@ class Server:
         with SocketPlace(self._log.directory) as path:
             try:
                 _clear(path)
-                server = await asyncio.start_unix_server(self._serving(self._local.apis), path, limit=_BUFFER)
+                server = await asyncio.start_unix_server(self._serving(self.local.apis), path, limit=_BUFFER)
                 _keep_private(path)
             except OSError as error:
                 raise ServerError(f"cannot listen in {self._log.directory}: {error.strerror or error}") from error
