@@ -201,6 +201,10 @@ async def test_a_crashed_connector_is_not_ready(tmp_path: Path) -> None:
             answered = answer(READY, observed(it.engine, "odd"))
             assert not answered.ok
             assert (answered.troubles[0].slug, answered.troubles[0].ours) == ("crash", True)
+            # A server goes on serving.
+            serving = state_of(["odd"], it.engine.runs(), it.engine.figures, server=True)
+            assert answer(READY, serving).ok
+            assert answer(READY, serving).troubled == 1
             await it.clock.next_wake()
             await it.clock.sleeping()
         assert answer(READY, observed(it.engine, "odd")).ok

@@ -39,10 +39,13 @@ async def serve_beside(
     engine: Engine,
     size: Callable[[], int],
     wanted: Callable[[], list[str]],
+    *,
+    server: bool = False,
 ) -> None:
     """Serve what is asked for until `cleanup` is left.
 
-    `size` returns how many bytes the log has on disk, `wanted` the names of the connectors that are to run.
+    `size` returns how many bytes the log has on disk, `wanted` the names of the connectors that are to run. A `server`
+    is there for others than its connectors as well.
     """
     if serving.metrics is not None:
         from headwater.engine.metrics import serve_metrics  # noqa: PLC0415 - only --metrics pays for the import
@@ -57,7 +60,7 @@ async def serve_beside(
 
         def observe() -> State:
             fatal = str(engine.fatal.result()) if engine.fatal.done() else ""
-            return state_of(wanted(), engine.runs(), engine.figures, fatal)
+            return state_of(wanted(), engine.runs(), engine.figures, fatal, server=server)
 
         collector = EngineCollector(engine.figures, size)
         address = await cleanup.enter_async_context(serve_probes(serving.health, observe, collector))

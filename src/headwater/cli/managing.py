@@ -114,7 +114,7 @@ class Management:
         engine.fatal.add_done_callback(lambda fatal: settle(self._failed, fatal.result()))
         fleet = Fleet(log, engine, told.journal, elsewhere=self._elsewhere)
         cleanup.push_async_callback(fleet.close)
-        await serve_beside(cleanup, told.serving, engine, log.size, fleet.wanted)
+        await serve_beside(cleanup, told.serving, engine, log.size, fleet.wanted, server=True)
         api = application(Api(fleet, log.reader.ledger, str(log.directory)))
         url = await cleanup.enter_async_context(serving(api, log.directory, self._local, told.api))
         # Whoever follows a log is told that it ends before the API waits for its requests.

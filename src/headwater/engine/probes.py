@@ -1,7 +1,8 @@
 """Owns what an engine says of itself to whoever runs the process: started, alive, ready. Pure; serving it is elsewhere.
 
 Trouble of an endpoint is told and changes nothing: another process would not fare better. A log or a cluster that
-refuses makes the process not ready, and only what a new process could mend makes it not alive.
+refuses makes the process not ready, and so does a crashed connector where connectors are all that it is there for; only
+what a new process could mend makes it not alive.
 """
 
 from __future__ import annotations
@@ -60,12 +61,17 @@ class Answer(msgspec.Struct, frozen=True):
         return 200 if self.ok else 503
 
 
-def state_of(wanted: Collection[str], runs: Mapping[str, Run], figures: Figures, fatal: str = "") -> State:
-    """Return the state of an engine that is to run the connectors `wanted`."""
+def state_of(
+    wanted: Collection[str], runs: Mapping[str, Run], figures: Figures, fatal: str = "", *, server: bool = False
+) -> State:
+    """Return the state of an engine that is to run the connectors `wanted`.
+
+    A `server` has clients of its own, who must not lose it to a connector that crashes.
+    """
     troubles = []
     for name, run in runs.items():
         if run.state is not RunState.RUNNING:
-            troubles.append(Told(name, "crash", run.reason, run.since, ours=True))
+            troubles.append(Told(name, "crash", run.reason, run.since, ours=not server))
             continue
         counters = figures.connectors.get(name)
         if counters is not None and (it := counters.trouble) is not None:
