@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -386,6 +387,37 @@ async def test_a_pod_that_is_killed_and_one_that_is_deleted(
 async def _other_pod(manager: KubernetesManager, before: str) -> bool:
     state = await manager.get("cats")
     return state.status is Phase.RUNNING and state.where != before
+
+
+@pytest.mark.long
+async def test_many_ends_of_pods(cluster: Cluster, kubelet: Kubelet, namespace: str, tmp_path: Path) -> None:
+    """Killed, deleted, restarted, updated, paused in any order: no gap, and one exchange at most for each end."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    async with bed(cluster, namespace, tmp_path) as it, it.manager() as manager:
+        await it.provide_profile()
+        await manager.create(it.definition())
+        ends = 0
+        for number in range(20):
+            state = await phase(manager, "cats", Phase.RUNNING)
+            await it.grown(by=chance.randrange(1, 5))
+            ends += 1
+            match chance.choice(["kill", "delete", "restart", "update", "pause"]):
+                case "kill":
+                    await asyncio.to_thread(kubelet.kill, state.where, namespace)
+                case "delete":
+                    await it.client.delete(Pod, state.where, grace_period=0)
+                case "restart":
+                    await manager.restart("cats")
+                case "update":
+                    await manager.update(it.definition(more=f"# {number}\n"))
+                case _:
+                    await manager.pause("cats")
+                    await manager.resume("cats")
+        numbers = await it.grown()
+        assert set(numbers) == set(range(max(numbers) + 1))
+        assert len(numbers) - len(set(numbers)) <= ends
 
 
 async def test_storage_outlives_the_connector(
