@@ -186,6 +186,7 @@ def _make_root(spec: Spec) -> None:
         _open_up(root, path)
     for mount in spec["mounts"]:
         _bind(root, mount)
+    _uncover(root, spec)
     os.makedirs(_resolve(root, spec["working_directory"]), exist_ok=True)
     if spec["read_only"]:
         # One that a volume now covers is out of reach.
@@ -195,6 +196,17 @@ def _make_root(spec: Spec) -> None:
     number = _PIVOT_ROOT[os.uname().machine]
     _call("syscall", number, b".", b".")
     _call("umount2", b".", _DETACH)
+
+
+def _uncover(root: str, spec: Spec) -> None:
+    """Bring back what the image consists of where a volume covers it: a checkout below /tmp, beneath a volume there."""
+    covers = [f"{mount['path'].rstrip('/')}/" for mount in spec["mounts"]]
+    for path in sorted(spec["reach"]):
+        inside = _resolve(root, path)
+        if any(path.startswith(cover) for cover in covers) and os.path.isdir(path) and not os.path.exists(inside):
+            os.makedirs(inside)
+            _mount(path, inside, None, _BIND | _REC)
+            _read_only(inside)
 
 
 def _make_devices(target: str) -> None:
