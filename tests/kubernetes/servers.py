@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import random
+import shutil
 import signal
 import socket
 import ssl
@@ -24,6 +26,9 @@ import trustme
 
 _PATIENCE = 120.0
 """How long the whole may take to be ready, seconds: on a machine that is busy with something else."""
+
+_ATTEMPTS = 3
+"""How often other ports are tried, when somebody else was quicker to take one."""
 
 _PDEATHSIG = 1
 _CONTROLLERS = (
@@ -70,7 +75,15 @@ class Servers:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(self._kill)
-            self._start()
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._start()
+                    break
+                except RuntimeError as error:
+                    if attempt == _ATTEMPTS or "address already in use" not in str(error):
+                        raise
+                self._kill()
+                shutil.rmtree(self._directory / "etcd", ignore_errors=True)
             self._stack = stack.pop_all()
         return self
 
@@ -152,6 +165,7 @@ class Servers:
             process.kill()
         for process in self._processes.values():
             process.wait()
+        self._processes.clear()
 
 
 def kubeconfig(url: str, authority: Path, token: str, namespace: str = "default") -> str:
@@ -228,11 +242,14 @@ def _controllers(directory: Path, port: int) -> list[str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Return ports that nobody has, and that no client gets by chance before the servers do."""
+    free: set[int] = set()
+    while len(free) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as trial, suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            free.add(port)
+    return list(free)
 
 
 def _ready(url: str, context: ssl.SSLContext) -> bool:

@@ -41,6 +41,12 @@ def restarts(client: Client, name: str) -> dict[str, int]:
     return {each.name: each.restartCount for each in (status and status.containerStatuses) or []}
 
 
+def states(client: Client, name: str) -> dict[str, list[str]]:
+    """Return which state each container of a Pod is in."""
+    status = client.get(Pod, name).status
+    return {each.name: list(each.state.to_dict()) for each in (status and status.containerStatuses) or [] if each.state}
+
+
 def test_a_deployment_becomes_available_and_its_log_is_followed(client: Client, namespace: str) -> None:
     """A Deployment becomes Available; its log is read, and followed to its end, by way of the API server."""
     client.create(deployment("hello", pod_spec(STAY)))
@@ -385,7 +391,7 @@ def test_a_dead_node_is_noticed(cluster: Cluster, images: dict[str, Image], tmp_
             spec["containers"].append({**pod_spec(STAY)["containers"][0], "name": "other"})
             client.create(pod("half", spec))
             until(lambda: running(client, "left"))
-            until(lambda: "terminated" in container(client, "half").get("state", {}))
+            until(lambda: states(client, "half") == {"main": ["terminated"], "other": ["running"]})
             (process,) = node.processes("left", name).values()
             node.die()
             assert not Path(f"/proc/{process}").exists()

@@ -94,12 +94,19 @@ class ContainerProcess:
     @classmethod
     async def start(cls, argv: Sequence[str], box: Box, log: ContainerLog) -> ContainerProcess:
         """Start a command in a box of its own, writing to a log. Raises StartError."""
-        launcher, pid, error = await _launch(argv, box, 0, PIPE)
-        if pid is None or error is not None:
-            await launcher.communicate()
-            log.close()
+        process: ContainerProcess | None = None
+        try:
+            launcher, pid, error = await _launch(argv, box, 0, PIPE)
+            if pid is not None and error is None:
+                process = cls(launcher, pid, box, log)
+            else:
+                await launcher.communicate()
+        finally:
+            if process is None:
+                log.close()
+        if process is None:
             raise StartError(error or "the launcher ended")
-        return cls(launcher, pid, box, log)
+        return process
 
     async def wait(self) -> int:
         """Wait until it has ended and all is in the log; return the exit status, 128 + N for signal N."""
@@ -136,10 +143,11 @@ class ContainerProcess:
     async def _watch(self, log: ContainerLog) -> int:
         assert self._launcher.stdout is not None
         assert self._launcher.stderr is not None
-        await asyncio.gather(log.take(self._launcher.stdout), log.take(self._launcher.stderr))
-        status = await self._launcher.wait()
-        log.close()
-        return status
+        try:
+            await asyncio.gather(log.take(self._launcher.stdout), log.take(self._launcher.stderr))
+            return await self._launcher.wait()
+        finally:
+            log.close()
 
 
 async def _launch(
