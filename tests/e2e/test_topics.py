@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from commandline import CommandLine
+from headwater.cli.app import COMMANDS
 from headwater.core.record import Record
 from headwater.log import Log
 
@@ -191,23 +192,7 @@ def test_help_is_there_for_every_command(headwater: CommandLine) -> None:
     """Each command has a help with a sentence and its options; the version is printed."""
     listed = headwater.good("--help")
     names = [line.split()[0] for line in listed.partition("Commands:\n")[2].splitlines() if line.startswith("  ")][:-1]
-    assert {
-        *(
-            "run",
-            "up",
-            "http",
-            "consume",
-            "produce",
-            "topic",
-            "profile",
-            "smartmodule",
-            "test",
-            "lint",
-            "ledger",
-            "schema",
-            "demo",
-        )
-    } == set(names)
+    assert list(COMMANDS) == names
     for name in names:
         assert headwater.good(name, "--help").startswith(f"Usage: headwater {name}")
     assert headwater.good("--version").startswith("headwater 0.")
