@@ -153,8 +153,9 @@ class Api:
         """Yield the lines of a pod's container, to its end with `follow`. Raises NoLogError."""
         found = self._client.log(pod, container=names.CONTAINER, follow=follow, tail_lines=tail, newlines=False)
         try:
-            async for line in found:
-                yield line
+            async with aclosing(cast("Any", found)) as lines:
+                async for line in lines:
+                    yield line
         except ApiError as error:
             refusal = refusal_of(error)
             known = told(refusal, doing, self.place)

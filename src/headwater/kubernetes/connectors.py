@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import Any, cast
 
 import msgspec
 from lightkube import AsyncClient
@@ -156,9 +157,11 @@ class KubernetesManager:
             pod = observe.newest(pods)
             if pod is not None and pod.run not in {"", seen}:
                 try:
-                    async for line in self._api.lines(pod.metadata.name, doing, follow=follow, tail=tail):
-                        seen = pod.run
-                        yield line
+                    found = self._api.lines(pod.metadata.name, doing, follow=follow, tail=tail)
+                    async with aclosing(cast("Any", found)) as lines:
+                        async for line in lines:
+                            seen = pod.run
+                            yield line
                 except NoLogError:
                     # It has only just begun, or is gone already.
                     if follow:
