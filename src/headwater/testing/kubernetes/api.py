@@ -70,9 +70,12 @@ async def told(call: Callable[[], Awaitable[T]]) -> T | None:
         try:
             return await call()
         except ApiError as error:
+            code, message = error.status.code, error.status.message or ""
             # Nothing more is made in a namespace that ends.
-            ending = error.status.code == 403 and "is being terminated" in (error.status.message or "")
-            if error.status.code in {404, 409} or ending:
+            ending = code == 403 and "is being terminated" in message
+            # What is meant has a successor of the same name, as Pods of a StatefulSet have.
+            other = code == 422 and "metadata.uid" in message
+            if code in {404, 409} or ending or other:
                 return None
             if (error.status.code or 0) < 500:
                 raise

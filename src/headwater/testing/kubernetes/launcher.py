@@ -203,8 +203,10 @@ def _uncover(root: str, spec: Spec) -> None:
     covers = [f"{mount['path'].rstrip('/')}/" for mount in spec["mounts"]]
     for path in sorted(spec["reach"]):
         inside = _resolve(root, path)
-        if any(path.startswith(cover) for cover in covers) and os.path.isdir(path) and not os.path.exists(inside):
-            os.makedirs(inside)
+        covered = any(path.startswith(cover) for cover in covers) and os.path.isdir(path)
+        # The directories of a container before are in the volume still, and empty.
+        if covered and not (os.path.isdir(inside) and os.listdir(inside)):
+            os.makedirs(inside, exist_ok=True)
             _mount(path, inside, None, _BIND | _REC)
             _read_only(inside)
 
