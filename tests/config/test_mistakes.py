@@ -99,6 +99,11 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
         # Hostile ones.
         (BOMB, "more than"),
         ("[" * 50 + "]" * 50, "levels"),
+        # So deep that a reader which calls itself would end the process.
+        ("[" * 200_000, "levels"),
+        ("- " * 200_000, "levels"),
+        ("{a: " * 200_000, "levels"),
+        ("[" + "a," * 1_000_000, "more than 100000 values"),
         ("name: \x00\n", "this is not YAML"),
         ("\tname: a\n", "this is not YAML"),
         ("name: 'a\n", "this is not YAML"),
