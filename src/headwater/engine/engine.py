@@ -171,6 +171,9 @@ class Engine:
         """
         chains, missing = await self.check(configs)
         await asyncio.gather(*(self._create_topic(name, spec) for name, spec in missing.items()))
+        for config in configs:
+            # What was prepared before and not started has gone by.
+            self._chains.pop(config.name, None)
         self._chains |= chains
 
     async def check(self, configs: Sequence[ConnectorConfig]) -> tuple[dict[str, Chain], dict[str, TopicSpec]]:
