@@ -220,6 +220,7 @@ async def test_nonsense(tmp_path: Path, server: ScriptedServer) -> None:
             ("POST", "/v1/connectors", {"text": 3}, 400, "Expected `str`"),
             ("POST", "/v1/connectors", {"text": text, "txt": ""}, 400, "unknown field `txt`"),
             ("POST", "/v1/connectors", {"text": ""}, 422, "no connector in it"),
+            ("POST", "/v1/connectors", {"text": "[" * 1_000_000}, 422, "levels"),
             ("POST", "/v1/connectors", {"text": f"{text}---\n{text.replace('cats', 'dogs')}"}, 400, "defines 2"),
             ("POST", "/v1/connectors", b" " * (8 * 1024 * 1024 + 1), 413, "more than"),
             ("POST", "/v1/connectors?dry_run=1", {"text": text}, 400, "neither true nor false"),
@@ -235,8 +236,13 @@ async def test_nonsense(tmp_path: Path, server: ScriptedServer) -> None:
             assert message in (await ask(method, path, body))[1], (method, path)
         status, _ = await ask("POST", "/v1/connectors", {"text": text})
         assert status == 201
-        for path in ("/v1/connectors/cats/logs?tail=-1", "/v1/connectors/cats/ledger?last=99999999999999999999"):
-            assert (await ask("GET", path))[0] == 400
+        for path in (
+            "/v1/connectors/cats/logs?tail=-1",
+            "/v1/connectors/cats/logs?tail=000000000000099999999999999999999",
+            "/v1/connectors/cats/ledger?last=99999999999999999999",
+            "/v1/connectors/cats/ledger?last=0000000000000100000",
+        ):
+            assert (await ask("GET", path))[0] == 400, path
         assert (await ask("POST", "/v1/connectors?dry_run=true", {"text": text.replace("cats", "dogs")}))[0] == 200
 
 

@@ -261,7 +261,7 @@ def _number(request: Request, name: str, most: int) -> int | None:
     value = request.query_params.get(name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or int(value[:12]) > most:
+    if not value.isascii() or not value.isdigit() or len(value) > len(str(most)) or int(value) > most:
         raise _malformed(f"{name}={value!r} is no number from 0 to {most}")
     return int(value)
 
