@@ -89,3 +89,16 @@ async def test_a_slow_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         journal.close()
         assert [line async for line in lines] == []
     assert not journal._followers
+
+
+async def test_the_log_of_one_that_is_deleted_ends(tmp_path: Path) -> None:
+    """Whoever follows it reads to the end, and waits for nothing that will never come."""
+    journal = Journal(tmp_path)
+    async with following(journal, "cats") as lines:
+        waiting = asyncio.ensure_future(anext(lines))
+        await asyncio.sleep(0)
+        journal.write("cats", "info", "connector deleted")
+        journal.forget("cats")
+        assert (await waiting).endswith("connector deleted")
+        assert [line async for line in lines] == []
+    assert not journal._followers

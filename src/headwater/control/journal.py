@@ -80,7 +80,9 @@ class Journal:
                 follower.close()
 
     def forget(self, name: str) -> None:
-        """Delete the log of a connector that is no more."""
+        """Delete the log of a connector that is no more, and end what follows it."""
+        for follower in self._followers.pop(name, ()):
+            follower.close()
         for path in (self._aside(name), self._path(name)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
