@@ -105,6 +105,8 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
         ("{a: " * 200_000, "levels"),
         ("[" + "a," * 1_000_000, "more than 100000 values"),
         ("name: \x00\n", "this is not YAML"),
+        # As standard input has bytes that are not UTF-8.
+        ("name: \udcff\n", "this is not UTF-8 text (character 6)"),
         ("\tname: a\n", "this is not YAML"),
         ("name: 'a\n", "this is not YAML"),
     ],

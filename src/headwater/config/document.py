@@ -98,6 +98,8 @@ def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tupl
         said = ", ".join(part for part in (error.context, error.problem) if part)
         line, column = (reading.line(mark.line), mark.column + 1) if mark else (0, 0)
         reading.problems.append(Problem(file, line, column, "", f"this is not YAML: {said}"))
+    except UnicodeEncodeError as error:
+        reading.problems.append(Problem(file, 0, 0, "", f"this is not UTF-8 text (character {error.start})"))
     except yaml.reader.ReaderError as error:
         reading.problems.append(Problem(file, 0, 0, "", f"this is not YAML: {error.reason}"))
     except _TooMuchError as error:

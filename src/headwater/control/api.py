@@ -5,6 +5,7 @@ One table has every operation; the routes and the OpenAPI document are made from
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
@@ -38,6 +39,8 @@ from headwater.version import __version__
 MOST_BODY = 8 * 1024 * 1024
 _MOST_LINES = 100_000
 _MOST_ENTRIES = 10_000
+# Whoever has more of them begins with these.
+_MOST_PROBLEMS = 100
 
 logger = structlog.get_logger("headwater.control")
 
@@ -268,7 +271,9 @@ def _number(request: Request, name: str, most: int) -> int | None:
 
 async def _definition(request: Request) -> Definition:
     given = await _body(request)
-    defined = define_text(given.text, given.file or "connect.yml", secrets=SecretSource(given.secrets, "`secrets`"))
+    # In a thread: a text may be as long as somebody likes, and polls are not to wait for it.
+    secrets = SecretSource(given.secrets, "`secrets`")
+    defined = await asyncio.to_thread(define_text, given.text, given.file or "connect.yml", secrets=secrets)
     if len(defined.definitions) != 1:
         raise _malformed(f"the text defines {len(defined.definitions)} connectors", "send them one by one")
     definition = msgspec.structs.replace(defined.definitions[0], file=given.file)
@@ -312,7 +317,8 @@ def _malformed(message: str, hint: str = "") -> Answer:
 def _translated(error: HeadwaterError) -> tuple[int, Refusal]:
     """Return the status and the refusal that an error is."""
     if isinstance(error, InvalidConfigError):
-        return 422, Refusal("invalid", error.message, problems=list(error.problems))
+        told = InvalidConfigError(error.problems[:_MOST_PROBLEMS])
+        return 422, Refusal("invalid", told.message, problems=list(told.problems))
     kinds: Sequence[tuple[type[HeadwaterError], int, str]] = (
         (ConnectorNotFoundError, 404, "not-found"),
         (ConnectorExistsError, 409, "exists"),
