@@ -451,3 +451,35 @@ async def test_what_a_kill_left_half_written_goes(tmp_path: Path, server: Script
     async with yard(tmp_path) as it:
         assert [found.name for found in await it.fleet.list()] == ["cats"]
     assert not left.exists()
+
+
+async def test_one_topic_that_cannot_be_keeps_nothing_back(tmp_path: Path, server: ScriptedServer) -> None:
+    """One whose topic is impossible here, or refused by a disk without room, is Invalid; all others start."""
+    text = defined(server, name="dogs").text.replace(
+        "topic: dogs",
+        "topic: {meta: {name: dogs}, deduplication: {bounds: {count: 5}, filter: {transform: {uses: mine/own}}}}",
+    )
+    dogs = Definition("dogs", text)
+    async with yard(tmp_path) as it:
+        assert await it.fleet.adopt({"a.yml": File([defined(server)]), "b.yml": File([dogs])}, {})
+        await it.clock.sleeping()
+        states = {found.name: (found.status, found.reason) for found in await it.fleet.list()}
+        assert states["cats"] == (Phase.RUNNING, "")
+        assert states["dogs"][0] is Phase.INVALID
+        assert "not by mine/own" in states["dogs"][1]
+        await it.fleet.create(defined(server, name="ants"))
+        await it.clock.sleeping(2)
+        await it.log.delete_topic("ants")
+    journal = Journal(tmp_path)
+    async with Log.open(tmp_path) as log, CurlFetcher() as fetcher:
+
+        async def full(name: str, spec: TopicSpec | None = None) -> TopicInfo:
+            raise LogFullError("no space left")
+
+        log.create_topic = full  # type: ignore[method-assign]
+        fleet = Fleet(log, Engine(log, fetcher, clock=VirtualClock()), journal)
+        await fleet.open(watched=True)
+        states = {found.name: (found.status, found.reason) for found in await fleet.list()}
+        assert states["ants"] == (Phase.INVALID, "no space left")
+        assert states["cats"][0] is not Phase.INVALID
+        await fleet.close()

@@ -29,6 +29,8 @@ from headwater.core.errors import (
     ConnectorOwnedError,
     HeadwaterError,
     LogError,
+    SmartModuleError,
+    TopicError,
 )
 from headwater.core.exchange import Exchange
 from headwater.core.managed import Definition, ManagedConnector, Manager, Plan
@@ -324,6 +326,8 @@ def _translated(error: HeadwaterError) -> tuple[int, Refusal]:
         (ConnectorExistsError, 409, "exists"),
         (ConnectorOwnedError, 409, "owned"),
         (ConnectorError, 409, "conflict"),
+        (SmartModuleError, 409, "conflict"),
+        (TopicError, 409, "conflict"),
         (LogError, 503, "log"),
     )
     for kind, status, word in kinds:

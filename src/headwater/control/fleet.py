@@ -111,7 +111,8 @@ class Fleet:
                 self._load(member)
                 if number % _GROUP == 0:
                     await asyncio.sleep(0)
-            await self._start_all([it for it in members if it.config is not None and not it.kept.paused])
+            ready = [it for it in members if it.config is not None and not it.kept.paused]
+            await self._start_all(ready, once=True)
         return len(self._members)
 
     @staticmethod
@@ -130,20 +131,25 @@ class Fleet:
         member.problem, member.since = _sentence(error), self._now()
         self._say(member, "error", "connector cannot run", reason=member.problem)
 
-    async def _start_all(self, members: Sequence[_Member]) -> None:
-        """Start connectors. What is wrong with some is found by halves, so that one never keeps the others back."""
+    async def _start_all(self, members: Sequence[_Member], *, once: bool = False) -> None:
+        """Start connectors. What is wrong with some is found by halves, so that one never keeps the others back.
+
+        A log that refuses for now raises LogError, for all to be tried again; with `once`, it refuses some as well.
+        """
         configs = [member.config for member in members if member.config is not None]
         if not configs:
             return
         try:
             await self._engine.prepare(configs)
-        except InvalidConfigError as error:
+        except Exception as error:
+            if isinstance(error, LogError) and not (once and error.retryable):
+                raise
             if len(members) == 1:
                 self._invalid(members[0], error)
                 return
             half = len(members) // 2
-            await self._start_all(members[:half])
-            await self._start_all(members[half:])
+            await self._start_all(members[:half], once=once)
+            await self._start_all(members[half:], once=once)
             return
         await self._engine.start(configs)
         for member in members:
