@@ -23,7 +23,7 @@ from headwater.config import InvalidConfigError
 from headwater.control.api import OPERATIONS, Api, application
 from headwater.control.client import Client
 from headwater.control.document import openapi
-from headwater.control.place import SOCKET_NAME, TOKEN_NAME, local_socket, loopback_socket
+from headwater.control.place import SOCKET_NAME, TOKEN_NAME, local_socket, loopback_socket, token_of
 from headwater.control.serving import serving
 from headwater.core.errors import (
     ConnectorError,
@@ -188,6 +188,13 @@ async def test_the_token_stays(tmp_path: Path) -> None:
         async with served(tmp_path):
             tokens.append((tmp_path / TOKEN_NAME).read_text())
     assert tokens[0] == tokens[1]
+
+
+def test_a_token_that_is_none(tmp_path: Path) -> None:
+    """What is in its file by accident is told, with what to do."""
+    (tmp_path / TOKEN_NAME).write_bytes(b"\xff\xfe")
+    with pytest.raises(ServerError, match="holds no token"):
+        token_of(tmp_path)
 
 
 async def test_no_files_and_no_code_come_over_the_port(tmp_path: Path, server: ScriptedServer) -> None:
