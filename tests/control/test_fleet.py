@@ -28,6 +28,7 @@ from headwater.core.errors import (
 from headwater.core.http import Deliver, Request
 from headwater.core.managed import Definition, Phase
 from headwater.engine import Engine
+from headwater.engine.metrics import EngineCollector
 from headwater.fetch import CurlFetcher
 from headwater.log import Append, Log, Receipt, TopicInfo, TopicSpec
 from headwater.testing import Answer, Received, ScriptedServer, VirtualClock, background
@@ -148,6 +149,12 @@ async def test_a_bad_change_is_refused(tmp_path: Path, server: ScriptedServer) -
         assert [topic.name for topic in await it.log.topics()] == ["cats"]
 
 
+def failing(it: Yard) -> dict[str, float]:
+    """Return what the metrics say of each connector."""
+    families = {family.name: family for family in EngineCollector(it.engine.figures, lambda: 0).collect()}
+    return {sample.labels["connector"]: sample.value for sample in families["headwater_failing"].samples}
+
+
 async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
     """Failed while its endpoint fails, Pending while it waits after a crash, Failed when it was given up."""
     async with yard(tmp_path) as it:
@@ -164,6 +171,7 @@ async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
         await it.clock.sleeping(2)
         bad, odd = await it.fleet.list()
         assert (bad.status, bad.reason) == (Phase.FAILED, "500 Internal Server Error")
+        assert failing(it) == {"bad": 1, "odd": 1}
         assert bad.since == it.clock.time_ms()
         assert (odd.status, odd.reason, odd.restarts) == (Phase.PENDING, "RuntimeError: a defect", 1)
         run = it.engine.runs()["odd"]
@@ -171,9 +179,12 @@ async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
             await it.clock.next_wake()
             await asyncio.wait({run.task}, timeout=0.01)
         assert await phase(it, "odd") is Phase.FAILED
+        assert failing(it)["odd"] == 1
         await it.fleet.restart("odd")
         await it.clock.sleeping(2)
         assert await phase(it, "odd") is Phase.RUNNING
+        await it.fleet.pause("bad")
+        assert failing(it) == {"bad": 0, "odd": 0}
 
 
 async def test_one_that_cannot_run_here_is_invalid(tmp_path: Path, server: ScriptedServer) -> None:
