@@ -1,3 +1,5 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,23 @@ def test_definitions_know_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load_definition(definition).place.file == str(tmp_path / "one.yml")
 
 
+def test_each_file_is_read_once(tmp_path: Path) -> None:
+    """What is defined is what was loaded, whoever writes the file, or deletes it, in between."""
+    fifo = tmp_path / "one.yml"
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor() as writer:
+        written = writer.submit(fifo.write_text, PAGE)
+        (definition,) = define_files([fifo], secrets=SOURCE).definitions
+        written.result()
+    assert definition.name == "cat-facts"
+
+
+def test_a_mark_of_the_byte_order_moves_no_value() -> None:
+    """Texts as some editors save them are cut in the right places too."""
+    (definition,) = define_text(f"\ufeff{PAGE}", secrets=SOURCE).definitions
+    assert definition == define_text(PAGE, secrets=SOURCE).definitions[0]
+
+
 def test_the_pages_misprint_is_kept_corrected() -> None:
     """What is stored of the page's own example has the line that the page forgot."""
     text = Path("examples/page-verbatim.yml").read_text()
@@ -83,7 +102,24 @@ def test_every_way_to_write_a_value(secrets: str) -> None:
     assert take_secrets_out(text) == (text, {})
 
 
-@pytest.mark.parametrize("written", ["x: &v hush\nsecrets:\n  A: *v\n", "secrets:\n  A: &v hush\n  B: *v\n"])
+@pytest.mark.parametrize("nothing", ["~", "null", "Null", "NULL", ""])
+def test_a_value_that_is_none_is_looked_up(nothing: str) -> None:
+    """Nothing in any of YAML's words is no value, as for `headwater run`."""
+    (definition,) = define_text(
+        PAGE.replace("plain-hush", nothing),
+        secrets=SecretSource({"PLAIN": "given", "ELSEWHERE": "x", "ASKED": "y"}, "a test"),
+    ).definitions
+    assert definition.secrets["PLAIN"] == "given"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "x: &v hush\nsecrets:\n  A: *v\n",
+        "secrets:\n  A: &v hush\n  B: *v\n",
+        "secrets:\n  A: &v hush\nx: {y: [*v]}\n",
+    ],
+)
 def test_a_value_that_stands_elsewhere_is_refused(written: str) -> None:
     """An alias would leave the value in the text, or the text without its anchor."""
     with pytest.raises(InvalidConfigError, match=r"secrets\.[AB]"):

@@ -99,7 +99,14 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
         # Hostile ones.
         (BOMB, "more than"),
         ("[" * 50 + "]" * 50, "levels"),
+        # So deep that a reader which calls itself would end the process.
+        ("[" * 200_000, "levels"),
+        ("- " * 200_000, "levels"),
+        ("{a: " * 200_000, "levels"),
+        ("[" + "a," * 1_000_000, "more than 100000 values"),
         ("name: \x00\n", "this is not YAML"),
+        # As standard input has bytes that are not UTF-8.
+        ("name: \udcff\n", "this is not UTF-8 text (character 6)"),
         ("\tname: a\n", "this is not YAML"),
         ("name: 'a\n", "this is not YAML"),
     ],

@@ -23,7 +23,7 @@ from headwater.config import InvalidConfigError
 from headwater.control.api import OPERATIONS, Api, application
 from headwater.control.client import Client
 from headwater.control.document import openapi
-from headwater.control.place import SOCKET_NAME, TOKEN_NAME, local_socket, loopback_socket
+from headwater.control.place import SOCKET_NAME, TOKEN_NAME, local_socket, loopback_socket, token_of
 from headwater.control.serving import serving
 from headwater.core.errors import (
     ConnectorError,
@@ -190,6 +190,13 @@ async def test_the_token_stays(tmp_path: Path) -> None:
     assert tokens[0] == tokens[1]
 
 
+def test_a_token_that_is_none(tmp_path: Path) -> None:
+    """What is in its file by accident is told, with what to do."""
+    (tmp_path / TOKEN_NAME).write_bytes(b"\xff\xfe")
+    with pytest.raises(ServerError, match="holds no token"):
+        token_of(tmp_path)
+
+
 async def test_no_files_and_no_code_come_over_the_port(tmp_path: Path, server: ScriptedServer) -> None:
     """Whoever has the token brings configuration and WebAssembly's names, no paths of this machine and no Python."""
     async with served(tmp_path) as (_, url):
@@ -220,6 +227,7 @@ async def test_nonsense(tmp_path: Path, server: ScriptedServer) -> None:
             ("POST", "/v1/connectors", {"text": 3}, 400, "Expected `str`"),
             ("POST", "/v1/connectors", {"text": text, "txt": ""}, 400, "unknown field `txt`"),
             ("POST", "/v1/connectors", {"text": ""}, 422, "no connector in it"),
+            ("POST", "/v1/connectors", {"text": "[" * 1_000_000}, 422, "levels"),
             ("POST", "/v1/connectors", {"text": f"{text}---\n{text.replace('cats', 'dogs')}"}, 400, "defines 2"),
             ("POST", "/v1/connectors", b" " * (8 * 1024 * 1024 + 1), 413, "more than"),
             ("POST", "/v1/connectors?dry_run=1", {"text": text}, 400, "neither true nor false"),
@@ -235,8 +243,13 @@ async def test_nonsense(tmp_path: Path, server: ScriptedServer) -> None:
             assert message in (await ask(method, path, body))[1], (method, path)
         status, _ = await ask("POST", "/v1/connectors", {"text": text})
         assert status == 201
-        for path in ("/v1/connectors/cats/logs?tail=-1", "/v1/connectors/cats/ledger?last=99999999999999999999"):
-            assert (await ask("GET", path))[0] == 400
+        for path in (
+            "/v1/connectors/cats/logs?tail=-1",
+            "/v1/connectors/cats/logs?tail=000000000000099999999999999999999",
+            "/v1/connectors/cats/ledger?last=99999999999999999999",
+            "/v1/connectors/cats/ledger?last=0000000000000100000",
+        ):
+            assert (await ask("GET", path))[0] == 400, path
         assert (await ask("POST", "/v1/connectors?dry_run=true", {"text": text.replace("cats", "dogs")}))[0] == 200
 
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from control.managing import Yard, defined, yard
 from headwater.config import InvalidConfigError
-from headwater.control.fleet import File
+from headwater.control.fleet import File, Fleet
+from headwater.control.journal import Journal
 from headwater.control.store import Store
 from headwater.core.callback import Cancellable
 from headwater.core.errors import (
@@ -21,11 +22,16 @@ from headwater.core.errors import (
     ConnectorExistsError,
     ConnectorNotFoundError,
     ConnectorOwnedError,
+    LogFullError,
     ManagerError,
 )
 from headwater.core.http import Deliver, Request
 from headwater.core.managed import Definition, Phase
-from headwater.testing import Answer, Received, ScriptedServer, background
+from headwater.engine import Engine
+from headwater.engine.metrics import EngineCollector
+from headwater.fetch import CurlFetcher
+from headwater.log import Append, Log, Receipt, TopicInfo, TopicSpec
+from headwater.testing import Answer, Received, ScriptedServer, VirtualClock, background
 
 
 @pytest.fixture
@@ -143,6 +149,12 @@ async def test_a_bad_change_is_refused(tmp_path: Path, server: ScriptedServer) -
         assert [topic.name for topic in await it.log.topics()] == ["cats"]
 
 
+def failing(it: Yard) -> dict[str, float]:
+    """Return what the metrics say of each connector."""
+    families = {family.name: family for family in EngineCollector(it.engine.figures, lambda: 0).collect()}
+    return {sample.labels["connector"]: sample.value for sample in families["headwater_failing"].samples}
+
+
 async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
     """Failed while its endpoint fails, Pending while it waits after a crash, Failed when it was given up."""
     async with yard(tmp_path) as it:
@@ -159,6 +171,7 @@ async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
         await it.clock.sleeping(2)
         bad, odd = await it.fleet.list()
         assert (bad.status, bad.reason) == (Phase.FAILED, "500 Internal Server Error")
+        assert failing(it) == {"bad": 1, "odd": 1}
         assert bad.since == it.clock.time_ms()
         assert (odd.status, odd.reason, odd.restarts) == (Phase.PENDING, "RuntimeError: a defect", 1)
         run = it.engine.runs()["odd"]
@@ -166,9 +179,12 @@ async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
             await it.clock.next_wake()
             await asyncio.wait({run.task}, timeout=0.01)
         assert await phase(it, "odd") is Phase.FAILED
+        assert failing(it)["odd"] == 1
         await it.fleet.restart("odd")
         await it.clock.sleeping(2)
         assert await phase(it, "odd") is Phase.RUNNING
+        await it.fleet.pause("bad")
+        assert failing(it) == {"bad": 0, "odd": 0}
 
 
 async def test_one_that_cannot_run_here_is_invalid(tmp_path: Path, server: ScriptedServer) -> None:
@@ -293,3 +309,188 @@ async def test_logs(tmp_path: Path, server: ScriptedServer) -> None:
         await it.clock.sleeping()
     async with yard(tmp_path) as it:
         assert [line[-3:] async for line in it.fleet.logs("cats", tail=1)] == ["two"]
+
+
+async def test_whoever_asks_while_it_starts_waits(tmp_path: Path, server: ScriptedServer) -> None:
+    """While what is kept is loaded nobody makes one of its names anew, and no change lets one run twice."""
+    async with yard(tmp_path) as it:
+        for name in ("ants", "bees", "cats"):
+            await it.fleet.create(defined(server, name=name))
+    # As a kill amid a deletion leaves it.
+    (tmp_path / "connectors" / "dogs.gone").touch()
+    async with Log.open(tmp_path) as log, CurlFetcher() as fetcher:
+        engine = Engine(log, fetcher, clock=VirtualClock())
+        fleet = Fleet(log, engine, Journal(tmp_path))
+        opening = asyncio.create_task(fleet.open())
+        # It has turned the loop over to others once.
+        await asyncio.sleep(0)
+        assert not opening.done()
+        assert [found.status for found in await fleet.list()] == [Phase.INIT] * 3
+        outcomes = await asyncio.gather(
+            fleet.create(defined(server, name="cats")),
+            fleet.restart("cats"),
+            fleet.pause("bees"),
+            fleet.delete("ants"),
+            return_exceptions=True,
+        )
+        await opening
+        assert isinstance(outcomes[0], ConnectorExistsError)
+        assert list(outcomes[1:3]) == [None, None]
+        assert sorted(engine.runs()) == ["cats"]
+        polling = [task for task in asyncio.all_tasks() if "_supervise" in repr(task)]
+        assert len(polling) == 1
+        await fleet.close()
+
+
+async def test_a_connector_that_moves_to_another_file(tmp_path: Path, server: ScriptedServer) -> None:
+    """A file that gets another name takes its connectors along: they run on, and the new file is theirs."""
+    cats = defined(server)
+    async with yard(tmp_path) as it:
+        await it.fleet.adopt({"a.yml": File([msgspec.structs.replace(cats, file="/a.yml")])}, {})
+        await it.clock.sleeping()
+        run = it.engine.runs()["cats"]
+        await it.fleet.adopt({"b.yml": File([msgspec.structs.replace(cats, file="/b.yml")])}, {})
+        (found,) = await it.fleet.list()
+        assert found.origin == "b.yml"
+        assert it.engine.runs()["cats"] is run
+        await it.fleet.adopt({}, {"b.yml": "not YAML"})
+        assert [found.name for found in await it.fleet.list()] == ["cats"]
+
+
+async def test_what_was_prepared_in_vain_is_not_used(tmp_path: Path, server: ScriptedServer) -> None:
+    """A chain that was loaded for a change that could not be kept never touches the records of the last good one."""
+    (tmp_path / "shout.py").write_text(
+        "from headwater import Record, smartmodule\n\n\n@smartmodule\n"
+        "def shout(record: Record) -> Record:\n    return Record(record.value.upper())\n"
+    )
+    loud = defined(server, more=f"transforms: [{{uses: '{tmp_path}/shout.py:shout'}}]\n")
+    async with yard(tmp_path / "data") as it:
+        server.route("/x", Answer(body=b"quiet"))
+        await it.fleet.create(defined(server))
+        await it.clock.sleeping()
+        connectors = tmp_path / "data" / "connectors"
+        connectors.rename(tmp_path / "away")
+        connectors.write_text("a file in its place")
+        with pytest.raises(ManagerError, match="cannot be kept"):
+            await it.fleet.update(loud)
+        await it.fleet.restart("cats")
+        await it.clock.sleeping()
+        await it.clock.next_wake()
+        await it.clock.sleeping()
+        assert set(await it.values()) == {b"quiet"}
+
+
+async def test_what_cannot_be_deleted_runs_on(tmp_path: Path, server: ScriptedServer) -> None:
+    """When the disk refuses, deleting fails, and the connector polls as before."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+        await it.clock.sleeping()
+        connectors = tmp_path / "connectors"
+        connectors.rename(tmp_path / "away")
+        connectors.write_text("a file in its place")
+        with pytest.raises(ManagerError, match="cannot be deleted"):
+            await it.fleet.delete("cats")
+        await it.clock.next_wake()
+        await it.clock.sleeping()
+        assert await phase(it) is Phase.RUNNING
+        assert await it.values() == [b"0", b"1"]
+        connectors.unlink()
+        (tmp_path / "away").rename(connectors)
+        await it.fleet.delete("cats")
+        assert list(connectors.iterdir()) == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_deletion_that_the_log_refuses(tmp_path: Path, server: ScriptedServer, restarted: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Its checkpoint is forgotten before the next one of its name begins, over a restart too; secrets go at once."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server, more="  headers: {X: '${{ secrets.KEY }}'}\n", KEY="hush-hush"))
+        await it.clock.sleeping()
+        real = it.log.submit
+
+        def full(append: Append) -> asyncio.Future[Receipt]:
+            raise LogFullError("no space left")
+
+        it.log.submit = full  # type: ignore[method-assign]
+        await it.fleet.delete("cats")
+        assert await it.fleet.list() == []
+        assert [path.read_bytes() for path in (tmp_path / "connectors").iterdir()] == [b""]
+        with pytest.raises(LogFullError):
+            await it.fleet.create(defined(server))
+        assert await it.fleet.list() == []
+        it.log.submit = real  # type: ignore[method-assign]
+        if not restarted:
+            await it.fleet.create(defined(server))
+            await it.clock.sleeping()
+            assert server.received[-1].header("if-none-match") is None
+    if restarted:
+        async with yard(tmp_path) as it:
+            assert list((tmp_path / "connectors").iterdir()) == []
+            await it.fleet.create(defined(server))
+            await it.clock.sleeping()
+            assert server.received[-1].header("if-none-match") is None
+
+
+async def test_one_that_could_not_begin_says_so(tmp_path: Path, server: ScriptedServer) -> None:
+    """A restart that the log refuses is no start that never ends: the reason is there, and the next one is tried."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+        await it.clock.sleeping()
+        await it.log.delete_topic("cats")
+        real = it.log.create_topic
+
+        async def full(name: str, spec: TopicSpec | None = None) -> TopicInfo:
+            raise LogFullError("no space left")
+
+        it.log.create_topic = full  # type: ignore[method-assign]
+        with pytest.raises(LogFullError):
+            await it.fleet.restart("cats")
+        (found,) = await it.fleet.list()
+        assert (found.status, found.reason) == (Phase.INVALID, "no space left")
+        it.log.create_topic = real  # type: ignore[method-assign]
+        await it.fleet.restart("cats")
+        await it.clock.sleeping()
+        assert await phase(it) is Phase.RUNNING
+
+
+async def test_what_a_kill_left_half_written_goes(tmp_path: Path, server: ScriptedServer) -> None:
+    """Secrets do not stay in files that nobody knows."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+    left = tmp_path / "connectors" / ".cats.json-abcdef"
+    left.write_text("hush")
+    async with yard(tmp_path) as it:
+        assert [found.name for found in await it.fleet.list()] == ["cats"]
+    assert not left.exists()
+
+
+async def test_one_topic_that_cannot_be_keeps_nothing_back(tmp_path: Path, server: ScriptedServer) -> None:
+    """One whose topic is impossible here, or refused by a disk without room, is Invalid; all others start."""
+    text = defined(server, name="dogs").text.replace(
+        "topic: dogs",
+        "topic: {meta: {name: dogs}, deduplication: {bounds: {count: 5}, filter: {transform: {uses: mine/own}}}}",
+    )
+    dogs = Definition("dogs", text)
+    async with yard(tmp_path) as it:
+        assert await it.fleet.adopt({"a.yml": File([defined(server)]), "b.yml": File([dogs])}, {})
+        await it.clock.sleeping()
+        states = {found.name: (found.status, found.reason) for found in await it.fleet.list()}
+        assert states["cats"] == (Phase.RUNNING, "")
+        assert states["dogs"][0] is Phase.INVALID
+        assert "not by mine/own" in states["dogs"][1]
+        await it.fleet.create(defined(server, name="ants"))
+        await it.clock.sleeping(2)
+        await it.log.delete_topic("ants")
+    journal = Journal(tmp_path)
+    async with Log.open(tmp_path) as log, CurlFetcher() as fetcher:
+
+        async def full(name: str, spec: TopicSpec | None = None) -> TopicInfo:
+            raise LogFullError("no space left")
+
+        log.create_topic = full  # type: ignore[method-assign]
+        fleet = Fleet(log, Engine(log, fetcher, clock=VirtualClock()), journal)
+        await fleet.open(watched=True)
+        states = {found.name: (found.status, found.reason) for found in await fleet.list()}
+        assert states["ants"] == (Phase.INVALID, "no space left")
+        assert states["cats"][0] is not Phase.INVALID
+        await fleet.close()

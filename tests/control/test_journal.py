@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -30,10 +31,10 @@ def test_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert lines == [f"line {number:03}" for number in range(200 - len(lines), 200)]
     assert 20 <= len(lines) < 50
     assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) <= 2000
-    assert len(journal.read("cats", 3)) == 3
-    assert journal.read("cats", 0) == []
+    assert len(list(journal.read("cats", 3))) == 3
+    assert list(journal.read("cats", 0)) == []
     journal.forget("cats")
-    assert journal.read("cats") == []
+    assert list(journal.read("cats")) == []
     journal.forget("cats")
 
 
@@ -71,7 +72,7 @@ async def test_a_disk_that_refuses(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         journal.write("cats", "info", "one")
         assert (await waiting).endswith("one")
-    assert journal.read("cats") == []
+    assert list(journal.read("cats")) == []
     journal.forget("cats")
 
 
@@ -89,3 +90,38 @@ async def test_a_slow_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         journal.close()
         assert [line async for line in lines] == []
     assert not journal._followers
+
+
+async def test_the_log_of_one_that_is_deleted_ends(tmp_path: Path) -> None:
+    """Whoever follows it reads to the end, and waits for nothing that will never come."""
+    journal = Journal(tmp_path)
+    async with following(journal, "cats") as lines:
+        waiting = asyncio.ensure_future(anext(lines))
+        await asyncio.sleep(0)
+        journal.write("cats", "info", "connector deleted")
+        journal.forget("cats")
+        assert (await waiting).endswith("connector deleted")
+        assert [line async for line in lines] == []
+    assert not journal._followers
+
+
+async def test_many_who_read_slowly_take_no_memory(tmp_path: Path) -> None:
+    """A log is read line by line as it is asked for, and as it was then, even when its file is put aside meanwhile."""
+    journal = Journal(tmp_path)
+    for number in range(3000):
+        journal.write("cats", "info", f"{number:04} {'x' * 600}")
+    tracemalloc.start()
+    try:
+        readers = [journal.read("cats", tail) for tail in (None, 2000) for _ in range(50)]
+        first = [next(reader) for reader in readers]
+        assert tracemalloc.get_traced_memory()[0] < 3_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(set(first)) == 2
+    for number in range(3000):
+        journal.write("cats", "info", f"later {number} {'x' * 600}")
+    journal.forget("cats")
+    numbers = [line.split()[2] for line in readers[-1]]
+    assert numbers == [f"{number:04}" for number in range(1001, 3000)]
+    for reader in readers:
+        assert not any("later" in line for line in reader)

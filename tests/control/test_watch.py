@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +158,7 @@ async def test_after_a_restart_only_what_changed_is_read(tmp_path: Path, server:
 
 
 async def test_what_could_not_be_started_is_tried_again(tmp_path: Path, server: ScriptedServer) -> None:
-    """A log that refuses for a while keeps nothing out for good."""
+    """A log that refuses for a while keeps nothing out for good, and it is said once."""
     directory = tmp_path / "files"
     directory.mkdir()
     (directory / "a.yml").write_text(defined(server).text)
@@ -178,6 +180,107 @@ async def test_what_could_not_be_started_is_tried_again(tmp_path: Path, server: 
         assert await names(it) == ["cats"]
         assert [line["event"] for line in lines] == [
             "connectors of the watched directory cannot be started",
-            "connectors of the watched directory cannot be started",
             "connectors of the watched directory could be started",
         ]
+
+
+async def test_what_is_no_file_is_in_nobodys_way(tmp_path: Path, server: ScriptedServer) -> None:
+    """Pipes that nobody writes to, links in circles and into nothing: each is said once, and all others are used."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    os.mkfifo(directory / "a.yml")
+    (directory / "b.yml").symlink_to("b.yml")
+    (directory / "c.yml").symlink_to("nothing.yml")
+    (directory / "d.yml").symlink_to("/dev/zero")
+    (directory / "e.yml").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_text(defined(server).text)
+    async with yard(tmp_path / "data") as it:
+        watcher = Watcher(directory, None, it.fleet)
+        with capture_logs() as lines:
+            await asyncio.wait_for(watcher.look(), 10)
+            await watcher.look()
+        assert await names(it) == ["cats"]
+        assert [
+            (Path(line["file"]).name, line["reason"].partition("error: ")[2]) for line in lines if "file" in line
+        ] == [
+            ("a.yml", "it is no regular file"),
+            ("b.yml", "the file cannot be read: Too many levels of symbolic links"),
+            ("d.yml", "it is no regular file"),
+        ]
+        (directory / "e.yml").unlink()
+        os.mkfifo(directory / "e.yml")
+        await asyncio.wait_for(watcher.look(), 10)
+        assert await names(it) == ["cats"]
+
+
+async def test_an_edit_that_keeps_the_time(tmp_path: Path, server: ScriptedServer) -> None:
+    """What somebody writes in place, with the size and the time of before, is an edit like any other."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    file = directory / "a.yml"
+    file.write_text(defined(server).text)
+    before = file.stat()
+    async with yard(tmp_path / "data") as it:
+        watcher = Watcher(directory, None, it.fleet)
+        await watcher.look()
+        file.write_text(defined(server).text.replace("10s", "20s"))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        await watcher.look()
+        assert "20s" in await it.fleet.config("cats")
+
+
+async def test_an_edit_that_could_not_be_kept_is_tried_again(tmp_path: Path, server: ScriptedServer) -> None:
+    """A change and a deletion wait for a disk that refuses them; it is said once."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for name in ("cats", "dogs"):
+        (directory / f"{name}.yml").write_text(defined(server, name=name).text)
+    async with yard(tmp_path / "data") as it:
+        watcher = Watcher(directory, None, it.fleet)
+        await watcher.look()
+        kept = tmp_path / "data" / "connectors"
+        kept.rename(tmp_path / "away")
+        kept.write_text("a file in its place")
+        (directory / "cats.yml").write_text(defined(server).text.replace("10s", "20s"))
+        (directory / "dogs.yml").unlink()
+        with capture_logs() as lines:
+            await watcher.look()
+            await watcher.look()
+        assert [(line["event"], line["connector"]) for line in lines] == [
+            ("connector cannot be changed", "cats"),
+            ("connector cannot be changed", "dogs"),
+        ]
+        assert sorted(it.engine.runs()) == ["cats", "dogs"]
+        kept.unlink()
+        (tmp_path / "away").rename(kept)
+        await watcher.look()
+        assert await names(it) == ["cats"]
+        assert "20s" in await it.fleet.config("cats")
+
+
+async def test_secrets_that_are_away(tmp_path: Path, server: ScriptedServer) -> None:
+    """It is the file of secrets that is named then."""
+    directory, secrets = tmp_path / "files", tmp_path / "secrets"
+    directory.mkdir()
+    async with yard(tmp_path / "data") as it:
+        with capture_logs() as lines:
+            await Watcher(directory, secrets, it.fleet).look()
+        assert [line["reason"] for line in lines] == [f"{secrets} cannot be read: No such file or directory"]
+
+
+async def test_a_defect_of_one_look_ends_nothing(tmp_path: Path, server: ScriptedServer) -> None:
+    """Whatever the reading of one file raises, the others are used."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for name in ("cats", "dogs"):
+        (directory / f"{name}.yml").write_text(defined(server, name=name).text)
+    async with yard(tmp_path / "data") as it:
+        watcher = Watcher(directory, None, it.fleet)
+        # A name that no system has.
+        marks = watcher._scan()
+        marks[f"{directory}/\0.yml"] = (1, 1, 1)
+        watcher._scan = lambda: marks  # type: ignore[method-assign]
+        with capture_logs() as lines:
+            await watcher.look()
+        assert await names(it) == ["cats", "dogs"]
+        assert [line["event"] for line in lines] == ["the reading of a file ran into a defect"]

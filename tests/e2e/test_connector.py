@@ -326,6 +326,7 @@ def test_wrong_use(headwater: CommandLine) -> None:
         (("create",), "Missing option '-c'"),
         (("create", "-c", "nothing.yml"), "nothing.yml: error: the file cannot be read: No such file or directory"),
         (("create", "-c", headwater.config("")), "there is no connector in it"),
+        (("create", "-c", "-", "-c", "x.yml"), "-c - is standard input, and is not combined with files."),
         (("pause",), "Missing argument 'NAME...'"),
         (("create", "-c", "x", "--wait=soon"), "soon"),
         (("lisst",), "No such command 'lisst'"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ import trustme
 
 from commandline import CommandLine
 from headwater.server.server import SC_PORT, SPU_PORT
+from log.test_faults import IN_A_NAMESPACE
 from server.running import started
 
 FREE = ("--sc-port", 0, "--spu-port", 0)
@@ -158,3 +161,30 @@ def test_a_directory_that_cannot_be(headwater: CommandLine, tmp_path: Path) -> N
     done = headwater.run("up", *FREE, "--data-dir", tmp_path / "file" / "below")
     assert done.returncode == 4
     assert str(tmp_path / "file") in done.stderr
+
+
+def test_a_disk_that_becomes_read_only(headwater: CommandLine) -> None:
+    """It still stops in peace: sockets that stay are in nobody's way."""
+    probe = subprocess.run([*IN_A_NAMESPACE, "mount --bind /tmp /tmp"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"this machine allows no mounts in a namespace: {probe.stderr.strip()}")
+    script = (
+        '"$0" -m headwater up --sc-port 0 --spu-port 0 2> said & '
+        "until grep -q serving said && test -S data/control.sock; do kill -0 $! || exit 9; done; "
+        "mount --bind data data && mount -o remount,ro,bind data && kill $! && wait $!"
+    )
+    done = subprocess.run(
+        [*IN_A_NAMESPACE, script, sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=headwater.environment,
+        cwd=headwater.directory,
+    )
+    said = (headwater.directory / "said").read_text()
+    assert (done.returncode, "Traceback" in said) == (0, False), said
+    assert (headwater.data / "control.sock").exists()
+    process = headwater.start("up", "--sc-port", 0, "--spu-port", 0)
+    started(process)
+    assert headwater.good("connector", "list") == "no managed connectors\n"

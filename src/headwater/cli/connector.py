@@ -99,6 +99,8 @@ def _defined(configs: Sequence[Path], secrets: Path | None) -> Defined:
     source = secret_source(secrets)
     if configs == (_STANDARD_INPUT,):
         defined = define_text(sys.stdin.read(), "standard input", secrets=source)
+    elif _STANDARD_INPUT in configs:
+        raise click.UsageError("-c - is standard input, and is not combined with files.")
     else:
         defined = define_files(configs, secrets=source)
     say_warnings(defined.warnings)

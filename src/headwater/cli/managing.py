@@ -21,6 +21,7 @@ from headwater.control.place import SOCKET_NAME, local_socket
 from headwater.control.store import Store
 from headwater.core.callback import settle
 from headwater.log import Log
+from headwater.server.local import remove_socket
 
 if TYPE_CHECKING:
     from headwater.engine import Engine
@@ -58,7 +59,7 @@ class Management:
     async def __aenter__(self) -> Self:
         told = self._told
         self._local = local_socket(self._log.directory)
-        self._cleanup.callback((self._log.directory / SOCKET_NAME).unlink, missing_ok=True)
+        self._cleanup.callback(remove_socket, self._log.directory / SOCKET_NAME)
         self._cleanup.callback(self._local.close)
         try:
             if told.watched or told.api or told.serving != Serving() or Store(self._log.directory).any():

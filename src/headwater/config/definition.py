@@ -15,7 +15,8 @@ import msgspec
 import yaml
 
 from headwater.config.dialect import repair_misprint
-from headwater.config.load import Loaded, load_files, load_text, read_text
+from headwater.config.document import NULLS
+from headwater.config.load import Loaded, load_files, load_text
 from headwater.config.model import ConnectorConfig
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.secrets import SecretSource
@@ -52,16 +53,19 @@ class _Noting(SecretSource):
 def define_files(paths: Sequence[Path | str], *, secrets: SecretSource | None = None) -> Defined:
     """Define every connector of files and directories. Raises InvalidConfigError with every problem of all."""
     noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
-    loaded = load_files(paths, secrets=noting)
+    texts: dict[str, str] = {}
+    loaded = load_files(paths, secrets=noting, texts=texts)
     definitions: list[Definition] = []
     for file in dict.fromkeys(config.place.file for config in loaded.connectors):
-        definitions += _definitions(read_text(Path(file)), file, str(Path(file).absolute()), noting, loaded)
+        definitions += _definitions(texts[file], file, str(Path(file).absolute()), noting, loaded)
     return _together(definitions, loaded)
 
 
 def define_text(text: str, name: str = "connect.yml", *, secrets: SecretSource | None = None) -> Defined:
     """Define every connector of a text; `name` is what problems call it. Raises InvalidConfigError."""
     noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
+    # A mark of the byte order, which editors write, is no character of the text: places would be off by one.
+    text = text.removeprefix("\ufeff")
     loaded = load_text(text, name, secrets=noting)
     return _together(_definitions(text, name, "", noting, loaded), loaded)
 
@@ -125,9 +129,10 @@ def take_secrets_out(document: str, file: str = "connect.yml") -> tuple[str, Map
             if key.value != "secrets" or not isinstance(below, yaml.MappingNode):
                 continue
             for name, value in below.value:
-                if isinstance(value, yaml.ScalarNode) and value.value and (value.style or value.value != "~"):
+                if isinstance(value, yaml.ScalarNode) and value.value and (value.style or value.value not in NULLS):
                     cut = (value.start_mark.index, value.end_mark.index)
-                    if cut in cuts or not below.start_mark.index <= cut[0] < below.end_mark.index:
+                    inside = below.start_mark.index <= cut[0] < below.end_mark.index
+                    if cut in cuts or not inside or _stands_in(root, value, below):
                         message = (
                             "the value of a secret stands elsewhere in the file, from where it cannot be taken out"
                         )
@@ -141,3 +146,14 @@ def take_secrets_out(document: str, file: str = "connect.yml") -> tuple[str, Map
         kept = "\n" if document[start:end].endswith("\n") else ""
         document = f"{document[:start]}~{kept}{document[end:]}"
     return document, values
+
+
+def _stands_in(node: yaml.Node, wanted: yaml.Node, without: yaml.Node) -> bool:
+    """Return whether a node is in a tree, where an alias leads to it, with a part of the tree left out."""
+    if node is without:
+        return False
+    if isinstance(node, yaml.MappingNode):
+        return any(_stands_in(it, wanted, without) for pair in node.value for it in pair)
+    if isinstance(node, yaml.SequenceNode):
+        return any(_stands_in(it, wanted, without) for it in node.value)
+    return node is wanted

@@ -17,7 +17,7 @@ _MOST_DEPTH = 32
 _MOST_NODES = 100_000
 
 # YAML 1.2's core types. 1.1, which PyYAML speaks, would read `no` as false and `1:30` as ninety.
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
 _INTEGER = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
@@ -88,7 +88,7 @@ def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tupl
     reading = _Reading(file, inserted)
     roots = []
     try:
-        for composed in yaml.compose_all(text, Loader=yaml.CSafeLoader):
+        for composed in yaml.compose_all(text, Loader=_Loader):
             if composed is not None:
                 root = reading.document(composed)
                 if root.value is not None:
@@ -98,6 +98,8 @@ def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tupl
         said = ", ".join(part for part in (error.context, error.problem) if part)
         line, column = (reading.line(mark.line), mark.column + 1) if mark else (0, 0)
         reading.problems.append(Problem(file, line, column, "", f"this is not YAML: {said}"))
+    except UnicodeEncodeError as error:
+        reading.problems.append(Problem(file, 0, 0, "", f"this is not UTF-8 text (character {error.start})"))
     except yaml.reader.ReaderError as error:
         reading.problems.append(Problem(file, 0, 0, "", f"this is not YAML: {error.reason}"))
     except _TooMuchError as error:
@@ -107,6 +109,28 @@ def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tupl
 
 class _TooMuchError(Exception):
     """The file passes a bound."""
+
+    def __init__(self) -> None:
+        super().__init__(f"a document has more than {_MOST_NODES} values, or more than {_MOST_DEPTH} levels")
+
+
+class _Loader(yaml.CSafeLoader):
+    """Composes within the bounds: each level takes a piece of the stack, and without any left the process is gone."""
+
+    _depth = 0
+    _nodes = 0
+
+    def descend_resolver(self, *_: object) -> None:
+        """Count a node below the one before, or the root of a document. Nothing is resolved by its path."""
+        self._nodes = self._nodes + 1 if self._depth else 0
+        self._depth += 1
+        # Keys are nodes as well.
+        if self._nodes > 2 * _MOST_NODES or self._depth > _MOST_DEPTH + 1:
+            raise _TooMuchError
+
+    def ascend_resolver(self) -> None:
+        """Leave the node that was entered last."""
+        self._depth -= 1
 
 
 class _Reading:
@@ -131,7 +155,7 @@ class _Reading:
         # Aliases come as the same node again: counting every visit bounds what they can unfold to.
         self._nodes += 1
         if self._nodes > _MOST_NODES or depth > _MOST_DEPTH:
-            raise _TooMuchError(f"a document has more than {_MOST_NODES} values, or more than {_MOST_DEPTH} levels")
+            raise _TooMuchError
         mark = (place or composed).start_mark
         line, column = self.line(mark.line), mark.column + 1
         if isinstance(composed, yaml.MappingNode):
@@ -162,7 +186,7 @@ def _scalar(composed: yaml.ScalarNode) -> str | int | float | bool | None:
     text: str = composed.value
     if composed.style:  # quoted or a block; plain scalars have none
         return text
-    if text in _NULL:
+    if text in NULLS:
         return None
     if text in _TRUE:
         return True

@@ -6,7 +6,7 @@ All problems of all files come at once, each in the user's own words and place.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,12 @@ def load_files(
     *,
     secrets: SecretSource | None = None,
     overrides: Mapping[str, str] | None = None,
+    texts: MutableMapping[str, str] | None = None,
 ) -> Loaded:
     """Load every connector of files and of directories of `*.yml` and `*.yaml` files, sorted by name.
 
-    `overrides` are options that win over the files' (`interval`, `retry.attempts`, `topic`, `name`). Raises
-    InvalidConfigError with every problem of every file; then nothing is loaded.
+    `overrides` are options that win over the files' (`interval`, `retry.attempts`, `topic`, `name`). `texts` gets what
+    was read of each file. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
     """
     loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
     for path in map(Path, paths):
@@ -51,6 +52,8 @@ def load_files(
             text = _read(file, loading)
             if text is not None:
                 loading.text(text, str(file))
+                if texts is not None:
+                    texts[str(file)] = text
     return loading.result()
 
 
@@ -150,15 +153,10 @@ def _files_of(path: Path, loading: _Loading) -> list[Path]:
     return files
 
 
-def read_text(file: Path) -> str:
-    """Read a file of configuration. Raises OSError, or UnicodeDecodeError."""
-    with file.open("rb") as stream:
-        return stream.read(MOST_CHARACTERS + 1).decode("utf-8-sig")
-
-
 def _read(file: Path, loading: _Loading) -> str | None:
     try:
-        return read_text(file)
+        with file.open("rb") as stream:
+            return stream.read(MOST_CHARACTERS + 1).decode("utf-8-sig")
     except OSError as error:
         loading.problems.append(Problem(str(file), 0, 0, "", f"the file cannot be read: {error.strerror}"))
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ One table has every operation; the routes and the OpenAPI document are made from
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
@@ -28,6 +29,8 @@ from headwater.core.errors import (
     ConnectorOwnedError,
     HeadwaterError,
     LogError,
+    SmartModuleError,
+    TopicError,
 )
 from headwater.core.exchange import Exchange
 from headwater.core.managed import Definition, ManagedConnector, Manager, Plan
@@ -38,6 +41,8 @@ from headwater.version import __version__
 MOST_BODY = 8 * 1024 * 1024
 _MOST_LINES = 100_000
 _MOST_ENTRIES = 10_000
+# Whoever has more of them begins with these.
+_MOST_PROBLEMS = 100
 
 logger = structlog.get_logger("headwater.control")
 
@@ -261,14 +266,16 @@ def _number(request: Request, name: str, most: int) -> int | None:
     value = request.query_params.get(name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or int(value[:12]) > most:
+    if not value.isascii() or not value.isdigit() or len(value) > len(str(most)) or int(value) > most:
         raise _malformed(f"{name}={value!r} is no number from 0 to {most}")
     return int(value)
 
 
 async def _definition(request: Request) -> Definition:
     given = await _body(request)
-    defined = define_text(given.text, given.file or "connect.yml", secrets=SecretSource(given.secrets, "`secrets`"))
+    # In a thread: a text may be as long as somebody likes, and polls are not to wait for it.
+    secrets = SecretSource(given.secrets, "`secrets`")
+    defined = await asyncio.to_thread(define_text, given.text, given.file or "connect.yml", secrets=secrets)
     if len(defined.definitions) != 1:
         raise _malformed(f"the text defines {len(defined.definitions)} connectors", "send them one by one")
     definition = msgspec.structs.replace(defined.definitions[0], file=given.file)
@@ -312,12 +319,15 @@ def _malformed(message: str, hint: str = "") -> Answer:
 def _translated(error: HeadwaterError) -> tuple[int, Refusal]:
     """Return the status and the refusal that an error is."""
     if isinstance(error, InvalidConfigError):
-        return 422, Refusal("invalid", error.message, problems=list(error.problems))
+        told = InvalidConfigError(error.problems[:_MOST_PROBLEMS])
+        return 422, Refusal("invalid", told.message, problems=list(told.problems))
     kinds: Sequence[tuple[type[HeadwaterError], int, str]] = (
         (ConnectorNotFoundError, 404, "not-found"),
         (ConnectorExistsError, 409, "exists"),
         (ConnectorOwnedError, 409, "owned"),
         (ConnectorError, 409, "conflict"),
+        (SmartModuleError, 409, "conflict"),
+        (TopicError, 409, "conflict"),
         (LogError, 503, "log"),
     )
     for kind, status, word in kinds:

@@ -10,6 +10,7 @@ import http.client
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -172,6 +173,8 @@ def _refusal(status: int, data: bytes) -> HeadwaterError:
     try:
         refusal = msgspec.json.decode(data, type=Refusal)
     except msgspec.MsgspecError:
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return ManagerError("the server has too many requests under way", hint="do many follow logs? try again")
         return ManagerError(f"the server answers with status {status} and what is not expected")
     if refusal.problems:
         return InvalidConfigError(refusal.problems)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import zip_longest
 from typing import Any
 
@@ -26,6 +26,8 @@ from headwater.core.errors import (
     ConnectorNotFoundError,
     ConnectorOwnedError,
     HeadwaterError,
+    LogError,
+    ManagerError,
 )
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
 from headwater.engine import Engine
@@ -83,6 +85,8 @@ class Fleet:
         self._now = now or (lambda: time.time_ns() // 1_000_000)
         self._store = Store(log.directory)
         self._members: dict[str, _Member] = {}
+        # What was said last of trouble with the connectors of files: while it stays, it is not said again.
+        self._said: dict[str, str] = {}
 
     # Start and stop.
 
@@ -94,16 +98,28 @@ class Fleet:
         kept, damaged = self._store.load()
         for sentence in damaged:
             logger.error("a kept connector is damaged and left out", reason=sentence)
-        for number, one in enumerate(kept):
-            if one.origin and not watched:
-                continue
-            member = self._members[one.definition.name] = _Member(one)
-            self._load(member)
-            if number % _GROUP == 0:
-                await asyncio.sleep(0)
-        ready = [it for it in self._members.values() if it.config is not None and not it.kept.paused]
-        await self._start_all(ready)
+        members = [_Member(one) for one in kept if watched or not one.origin]
+        async with AsyncExitStack() as held:
+            # All are there before anybody can ask, and whoever changes one waits until it was started.
+            for member in members:
+                self._members[member.kept.definition.name] = await self._held(member, held)
+            for name in self._store.buried():
+                # Unless one of that name was created meanwhile, which has done it.
+                if self._store.is_buried(name):
+                    await self._forget_later(name)
+            for number, member in enumerate(members):
+                self._load(member)
+                if number % _GROUP == 0:
+                    await asyncio.sleep(0)
+            ready = [it for it in members if it.config is not None and not it.kept.paused]
+            await self._start_all(ready, once=True)
         return len(self._members)
+
+    @staticmethod
+    async def _held(member: _Member, held: AsyncExitStack) -> _Member:
+        """Return a new connector that nobody changes until `held` is left. Nothing else runs meanwhile."""
+        await held.enter_async_context(member.busy)
+        return member
 
     def _load(self, member: _Member) -> None:
         try:
@@ -115,20 +131,25 @@ class Fleet:
         member.problem, member.since = _sentence(error), self._now()
         self._say(member, "error", "connector cannot run", reason=member.problem)
 
-    async def _start_all(self, members: Sequence[_Member]) -> None:
-        """Start connectors. What is wrong with some is found by halves, so that one never keeps the others back."""
+    async def _start_all(self, members: Sequence[_Member], *, once: bool = False) -> None:
+        """Start connectors. What is wrong with some is found by halves, so that one never keeps the others back.
+
+        A log that refuses for now raises LogError, for all to be tried again; with `once`, it refuses some as well.
+        """
         configs = [member.config for member in members if member.config is not None]
         if not configs:
             return
         try:
             await self._engine.prepare(configs)
-        except InvalidConfigError as error:
+        except Exception as error:
+            if isinstance(error, LogError) and not (once and error.retryable):
+                raise
             if len(members) == 1:
                 self._invalid(members[0], error)
                 return
             half = len(members) // 2
-            await self._start_all(members[:half])
-            await self._start_all(members[half:])
+            await self._start_all(members[:half], once=once)
+            await self._start_all(members[half:], once=once)
             return
         await self._engine.start(configs)
         for member in members:
@@ -189,6 +210,8 @@ class Fleet:
         async with member.busy:
             try:
                 await self._engine.prepare([config])
+                if self._store.is_buried(name):
+                    await self._forget(name)
                 self._store.put(member.kept)
             except BaseException:
                 del self._members[name]
@@ -212,7 +235,14 @@ class Fleet:
             difference = plan(name, before, definition)
             config = _loaded(definition)
             await self._engine.check([config])
-            if dry_run or (difference.action == "unchanged" and not member.problem):
+            same = difference.action == "unchanged" and not member.problem
+            if dry_run or (same and (definition, origin) == (before, member.kept.origin)):
+                return difference
+            if same and not config.chain:
+                # It only stands in another file now; a chain may mean another one by the same words there.
+                kept = msgspec.structs.replace(member.kept, definition=definition, origin=origin)
+                self._store.put(kept)
+                member.kept, member.config = kept, config
                 return difference
             if not member.kept.paused:
                 await self._engine.prepare([config])
@@ -235,17 +265,32 @@ class Fleet:
             difference = plan(name, member.kept.definition, None)
             if dry_run:
                 return difference
+            # First, for it can fail: one that cannot be deleted runs on.
+            if forget:
+                self._store.bury(name)
+            else:
+                self._store.remove(name)
             await self._engine.end([name])
-            self._store.remove(name)
-            del self._members[name]
-            self._engine.figures.forget(name)
             logger.info("connector deleted", connector=name)
             if forget:
-                # The next one of this name begins anew.
-                nothing = encode_checkpoint(Checkpoint())
-                await self._log.submit(Append(None, (), checkpoint=(name, nothing)))
                 self._journal.forget(name)
+                await self._forget_later(name)
+            del self._members[name]
+            self._engine.figures.forget(name)
             return difference
+
+    async def _forget(self, name: str) -> None:
+        """Forget the checkpoint of a connector that was deleted: the next one of its name begins anew."""
+        nothing = encode_checkpoint(Checkpoint())
+        await self._log.submit(Append(None, (), checkpoint=(name, nothing)))
+        self._store.forget(name)
+
+    async def _forget_later(self, name: str) -> None:
+        """The same; where the log refuses, it is done before the next one begins, or at the next start."""
+        try:
+            await self._forget(name)
+        except HeadwaterError as error:
+            logger.warning("the checkpoint of a deleted connector is not forgotten yet", reason=_sentence(error))
 
     async def pause(self, name: str) -> None:
         """Poll no more until `resume`, over restarts too. Raises ConnectorNotFoundError."""
@@ -278,7 +323,7 @@ class Fleet:
         try:
             member.config = config = _loaded(member.kept.definition)
             await self._engine.prepare([config])
-        except InvalidConfigError as error:
+        except HeadwaterError as error:
             self._invalid(member, error)
             raise
         await self._engine.start([config])
@@ -316,6 +361,7 @@ class Fleet:
         """
         places: dict[str, str] = {}
         fresh: list[_Member] = []
+        tried = True
         now = self._now()
         for name, file in wanted.items():
             for definition, config in zip_longest(file.definitions, file.configs):
@@ -330,49 +376,76 @@ class Fleet:
                         "a connector of that name was created already", connector=definition.name, ignored=name
                     )
                 elif (member.kept.definition, member.kept.origin) != (definition, name):
-                    await self._quietly(definition.name, self.update(definition, origin=name))
-        tried = await self._adopt_all(fresh)
+                    tried &= await self._quietly(definition.name, self.update(definition, origin=name))
+        tried &= await self._adopt_all(fresh)
+        return await self._let_go(places, unclear) and tried
+
+    async def _let_go(self, places: Collection[str], unclear: Mapping[str, str]) -> bool:
+        """End the connectors of files that are in none of `places` any more, but those whose file is unclear."""
+        tried = True
         for name, member in list(self._members.items()):
             origin = member.kept.origin
             if not origin or name in places:
                 continue
-            if origin in unclear:
+            if origin not in unclear:
+                tried &= await self._quietly(name, self.delete(name, origin=origin, forget=False))
+            elif self._is_news(name, unclear[origin]):
                 self._say(member, "error", "its file cannot be used; the last good one stays", reason=unclear[origin])
-            else:
-                await self._quietly(name, self.delete(name, origin=origin, forget=False))
         return tried
 
     async def _adopt_all(self, fresh: Sequence[_Member]) -> bool:
         """Start what is new in a watched directory, together: thousands at a time."""
         members: list[_Member] = []
         trouble = ""
-        for number, member in enumerate(fresh):
+        async with AsyncExitStack() as held:
+            for number, member in enumerate(fresh):
+                name = member.kept.definition.name
+                try:
+                    if self._store.is_buried(name):
+                        await self._forget(name)
+                    if name in self._members:
+                        logger.error("a connector of that name was created just now", connector=name)
+                        continue
+                    self._store.put(member.kept)
+                except HeadwaterError as error:
+                    trouble = _sentence(error)
+                    break
+                self._members[name] = await self._held(member, held)
+                if member.config is None:
+                    self._load(member)
+                members.append(member)
+                if number % _GROUP == 0:
+                    await asyncio.sleep(0)
             try:
-                self._store.put(member.kept)
+                await self._start_all([member for member in members if member.config is not None])
             except HeadwaterError as error:
                 trouble = _sentence(error)
-                break
-            self._members[member.kept.definition.name] = member
-            if member.config is None:
-                self._load(member)
-            members.append(member)
-            if number % _GROUP == 0:
-                await asyncio.sleep(0)
-        try:
-            await self._start_all([member for member in members if member.config is not None])
-        except HeadwaterError as error:
-            trouble = _sentence(error)
-            for member in members:
-                del self._members[member.kept.definition.name]
-        if trouble:
+                for member in members:
+                    del self._members[member.kept.definition.name]
+        if self._is_news("", trouble):
             logger.error("connectors of the watched directory cannot be started", reason=trouble)
         return not trouble
 
-    async def _quietly(self, name: str, change: Coroutine[Any, Any, Plan]) -> None:
+    async def _quietly(self, name: str, change: Coroutine[Any, Any, Plan]) -> bool:
+        """Change a connector; return whether that is done, or in vain until its file is changed again."""
         try:
             await change
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not touch the others
-            logger.error("connector cannot be changed", connector=name, reason=_sentence(error))  # noqa: TRY400 - the sentence says it all
+            reason = _sentence(error)
+            if self._is_news(name, reason):
+                logger.error("connector cannot be changed", connector=name, reason=reason)  # noqa: TRY400 - the sentence says it all
+            # A disk that is full or read-only may have room later.
+            return not isinstance(error, LogError | ManagerError)
+        self._is_news(name, "")
+        return True
+
+    def _is_news(self, name: str, reason: str) -> bool:
+        """Return whether this is trouble that was not said yet of a connector; "" is none."""
+        if not reason:
+            self._said.pop(name, None)
+            return False
+        before, self._said[name] = self._said.get(name), reason
+        return before != reason
 
     # What the above shares.
 

@@ -6,12 +6,14 @@ A healthy connector says next to nothing, so a line is written as it comes.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
-from collections.abc import AsyncIterator, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from headwater.core.names import is_name
 
@@ -20,6 +22,7 @@ _FOLDER = "logs"
 _MOST_BYTES = 1024 * 1024
 # Lines that a slow follower may be behind; older ones are dropped, and it is told so.
 _MOST_BEHIND = 10_000
+_LONGEST_LINE = 1024 * 1024
 _HIDDEN = frozenset({"event", "level", "connector", "timestamp", "exc_info", "exception"})
 
 
@@ -49,14 +52,18 @@ class Journal:
         with suppress(OSError):
             self._append(self._path(name), line)
 
-    def read(self, name: str, tail: int | None = None) -> list[str]:
-        """Return the lines of a connector's log, oldest first; the last `tail` ones when that is given."""
-        lines: deque[str] = deque(maxlen=tail)
+    def read(self, name: str, tail: int | None = None) -> Iterator[str]:
+        """Return the lines that a connector's log has now, oldest first; the last `tail` ones when that is given.
+
+        They are read as they are asked for: many who read slowly take no memory.
+        """
+        files: list[tuple[BinaryIO, int]] = []
         for path in (self._aside(name), self._path(name)):
             # What cannot be read is no reason to refuse what comes.
             with suppress(OSError):
-                lines += path.read_text(errors="replace").splitlines()
-        return list(lines)
+                file = path.open("rb")
+                files.append((file, os.fstat(file.fileno()).st_size))
+        return _lines(files, tail)
 
     async def follow(self, name: str, tail: int | None = None) -> AsyncIterator[str]:
         """Yield the lines of a connector's log, and those that come, until `close` or nobody asks any more."""
@@ -80,7 +87,9 @@ class Journal:
                 follower.close()
 
     def forget(self, name: str) -> None:
-        """Delete the log of a connector that is no more."""
+        """Delete the log of a connector that is no more, and end what follows it."""
+        for follower in self._followers.pop(name, ()):
+            follower.close()
         for path in (self._aside(name), self._path(name)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -103,6 +112,29 @@ class Journal:
 
     def _aside(self, name: str) -> Path:
         return self._path(name).with_suffix(".log.1")
+
+
+def _lines(files: Sequence[tuple[BinaryIO, int]], tail: int | None) -> Iterator[str]:
+    """Yield the lines in the first so many bytes of files, the last `tail` of all; close the files at the end."""
+    with ExitStack() as cleanup:
+        for file, _ in files:
+            cleanup.enter_context(file)
+        skipped = 0
+        if tail is not None:
+            skipped = max(0, sum(1 for _ in _raw_lines(files)) - tail)
+            for file, _ in files:
+                file.seek(0)
+        for line in islice(_raw_lines(files), skipped, None):
+            yield line.decode(errors="replace").rstrip("\n")
+
+
+def _raw_lines(files: Sequence[tuple[BinaryIO, int]]) -> Iterator[bytes]:
+    for file, size in files:
+        left = size
+        # What is no log may have lines without an end.
+        while left > 0 and (line := file.readline(min(left, _LONGEST_LINE))):
+            left -= len(line)
+            yield line
 
 
 class _Follower:

@@ -65,10 +65,12 @@ def token_of(directory: Path) -> str:
     """Return the token of a data directory, made when there is none."""
     path = directory / TOKEN_NAME
     try:
-        token = path.read_text().strip() if path.exists() else ""
+        token = path.read_bytes().decode("ascii").strip() if path.exists() else ""
         if not token:
             token = secrets.token_urlsafe(32)
             replace_file(path, f"{token}\n".encode())
     except OSError as error:
         raise ServerError(f"the token cannot be kept in {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ServerError(f"{path} holds no token", hint="delete it; another one is made") from error
     return token

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,10 +16,12 @@ from headwater.core.names import is_name
 
 _FOLDER = "connectors"
 _SUFFIX = ".json"
+# What stands for a connector that was deleted, until its checkpoint is forgotten as well.
+_GONE = ".gone"
 # Far more than a connector needs.
 _MOST_BYTES = 8 * 1024 * 1024
 
-# What tells that a file has changed: modification time (ns), size, inode.
+# What tells that a file has changed: time of the change (ns), size, inode.
 Mark = tuple[int, int, int]
 
 
@@ -48,17 +53,19 @@ class Store:
     def load(self) -> tuple[list[Kept], list[str]]:
         """Return every connector by name, and a sentence on each file that is damaged; those are left as they are.
 
-        Raises ManagerError when the directory cannot be read.
+        What a kill has left half written, perhaps with secrets in it, is deleted. Raises ManagerError when the
+        directory cannot be read.
         """
         kept: list[Kept] = []
         damaged: list[str] = []
-        try:
-            paths = sorted(path for path in self.directory.iterdir() if path.suffix == _SUFFIX and is_name(path.stem))
-        except FileNotFoundError:
-            return [], []
-        except OSError as error:
-            raise ManagerError(f"{self.directory} cannot be read: {error.strerror}") from error
-        for path in paths:
+        everything = self._everything()
+        for path in everything:
+            if path.name.startswith(".") and f"{_SUFFIX}-" in path.name:
+                with suppress(OSError):
+                    path.unlink()
+        for path in everything:
+            if path.suffix != _SUFFIX or not is_name(path.stem):
+                continue
             try:
                 with path.open("rb") as file:
                     found = _DECODER.decode(file.read(_MOST_BYTES + 1))
@@ -72,18 +79,13 @@ class Store:
         return kept, damaged
 
     def any(self) -> bool:
-        """Return whether anything is kept."""
-        try:
-            return any(path.suffix == _SUFFIX for path in self.directory.iterdir())
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise ManagerError(f"{self.directory} cannot be read: {error.strerror}") from error
+        """Return whether anything is kept, or something left to be done."""
+        return any(path.suffix in {_SUFFIX, _GONE} for path in self._everything())
 
     def put(self, kept: Kept) -> None:
         """Keep a connector, in the place of what was kept of it."""
-        # What comes from a watched file is there again with the next look.
-        durable = not kept.origin
+        # What comes from a watched file is there again with the next look; that somebody paused it is not.
+        durable = kept.paused or not kept.origin
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(self._path(kept.definition.name), msgspec.json.encode(kept), durable=durable)
@@ -94,11 +96,49 @@ class Store:
             ) from error
 
     def remove(self, name: str) -> None:
-        """Forget a connector."""
+        """Forget a connector whose checkpoint stays."""
+        self._changed(name, lambda path: path.unlink(missing_ok=True))
+
+    def bury(self, name: str) -> None:
+        """Forget a connector, but that it was: until `forget`, over restarts and kills too."""
+
+        def work(path: Path) -> None:
+            gone = path.with_suffix(_GONE)
+            with suppress(FileNotFoundError):
+                path.replace(gone)
+                # Its secrets go at once.
+                os.truncate(gone, 0)
+
+        self._changed(name, work)
+
+    def is_buried(self, name: str) -> bool:
+        """Return whether something is left to be done for a connector that was deleted."""
+        return self._path(name).with_suffix(_GONE).exists()
+
+    def buried(self) -> list[str]:
+        """Return the names of those for which something is left to be done."""
+        return [path.stem for path in self._everything() if path.suffix == _GONE and is_name(path.stem)]
+
+    def forget(self, name: str) -> None:
+        """Forget that a connector was."""
+        self._changed(name, lambda path: path.with_suffix(_GONE).unlink(missing_ok=True))
+
+    def _everything(self) -> list[Path]:
         try:
-            self._path(name).unlink(missing_ok=True)
+            return sorted(self.directory.iterdir())
+        except FileNotFoundError:
+            return []
         except OSError as error:
-            raise ManagerError(f"{self._path(name)} cannot be deleted: {error.strerror}") from error
+            raise ManagerError(f"{self.directory} cannot be read: {error.strerror}") from error
+
+    def _changed(self, name: str, work: Callable[[Path], None]) -> None:
+        try:
+            work(self._path(name))
+        except OSError as error:
+            raise ManagerError(
+                f"{self._path(name)} cannot be deleted: {error.strerror}",
+                hint="nothing was changed; try again when the directory can be written",
+            ) from error
 
     def _path(self, name: str) -> Path:
         # Names come from outside; none that could leave the directory is a name.

@@ -11,16 +11,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 import structlog
 
-from headwater.config import ENDINGS, InvalidConfigError, define_files, secret_source
+from headwater.config import ENDINGS, InvalidConfigError, Problem, define_files, secret_source
 from headwater.control.fleet import File, Fleet
 from headwater.control.store import Mark
 from headwater.core.errors import HeadwaterError
 
 # Seconds between two looks: an edit applies within a second. Where a look takes long, so many times as long.
 _PAUSE, _LONGEST_PAUSE, _TIMES = 0.3, 0.8, 10
+_UNKNOWN: Mark = (-1, -1, -1)
 
 logger = structlog.get_logger("headwater.control")
 
@@ -43,7 +45,11 @@ class Watcher:
         """Look again and again, for ever."""
         while True:
             await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, _TIMES * self._took)))
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:
+                # Whatever a directory does to this, what runs goes on; the next change is a new chance.
+                logger.exception("a look at the watched directory ran into a defect", reason=type(error).__name__)
 
     async def look(self) -> None:
         """Look once, and apply what has changed. What cannot be read now leaves everything as it is."""
@@ -51,7 +57,7 @@ class Watcher:
         try:
             marks = await asyncio.to_thread(self._scan)
         except OSError as error:
-            self._say(f"{self._directory} cannot be read: {error.strerror}")
+            self._say(f"{error.filename or self._directory} cannot be read: {error.strerror}")
             return
         self._took = time.monotonic() - began
         self._say("")
@@ -81,8 +87,13 @@ class Watcher:
         with os.scandir(self._directory.absolute()) as entries:
             for entry in entries:
                 if entry.name.endswith(ENDINGS) and not entry.name.startswith("."):
-                    with suppress(FileNotFoundError):
+                    try:
                         marks[entry.path] = _mark(entry.stat())
+                    except FileNotFoundError:
+                        continue
+                    except OSError:
+                        # A link that leads nowhere but to itself: what is wrong is said when it is read.
+                        marks[entry.path] = _UNKNOWN
         return dict(sorted(marks.items()))
 
     def _read(self, files: Sequence[str], marks: Mapping[str, Mark]) -> None:
@@ -90,6 +101,7 @@ class Watcher:
             self._wanted.pop(file, None)
             self._unclear.pop(file, None)
             try:
+                _check_regular(file)
                 defined = define_files([file], secrets=secret_source(self._secrets))
             except HeadwaterError as error:
                 reason = "; ".join(error.message.splitlines())
@@ -98,6 +110,11 @@ class Watcher:
                     logger.error("a file cannot be used", file=file, reason=reason)  # noqa: TRY400 - the sentence says it all
                 else:
                     logger.error("a file cannot be read", file=file, reason=reason, hint=error.hint)  # noqa: TRY400 - the same
+                continue
+            except Exception as error:
+                # One file must not keep the others from being read.
+                self._unclear[file] = f"a defect: {type(error).__name__}"
+                logger.exception("the reading of a file ran into a defect", file=file)
                 continue
             self._wanted[file] = File(defined.definitions, defined.connectors, marks[file])
 
@@ -109,5 +126,13 @@ class Watcher:
         self._trouble = trouble
 
 
+def _check_regular(file: str) -> None:
+    """Refuse what is there and no regular file: whoever opens a pipe waits for its writer, perhaps for ever."""
+    with suppress(OSError):
+        if not S_ISREG(Path(file).stat().st_mode):
+            raise InvalidConfigError([Problem(file, 0, 0, "", "it is no regular file")])
+
+
 def _mark(status: os.stat_result) -> Mark:
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    # The time of the change, which nobody can set: that of the modification is kept by `cp -p` and the like.
+    return status.st_ctime_ns, status.st_size, status.st_ino

@@ -23,7 +23,7 @@ from headwater.core.http import Fetcher
 from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, Surroundings, schedule_of
-from headwater.engine.counters import Counters, Figures
+from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.schedule import spread_offset
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
@@ -159,6 +159,8 @@ class Engine:
             await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
             for run in runs:
                 self._runs.pop(run.connector.config.name, None)
+                # One that somebody paused is not failing.
+                self.figures.of(run.connector.config.name).trouble = None
 
     async def drain(self, grace: float | None = None) -> None:
         """End every connector, in `grace` seconds instead of the usual ones when they are given."""
@@ -171,6 +173,9 @@ class Engine:
         """
         chains, missing = await self.check(configs)
         await asyncio.gather(*(self._create_topic(name, spec) for name, spec in missing.items()))
+        for config in configs:
+            # What was prepared before and not started has gone by.
+            self._chains.pop(config.name, None)
         self._chains |= chains
 
     async def check(self, configs: Sequence[ConnectorConfig]) -> tuple[dict[str, Chain], dict[str, TopicSpec]]:
@@ -232,12 +237,14 @@ class Engine:
         shared = self._shared
         config = run.connector.config
         policy = config.http.restart
+        counters = shared.figures.of(config.name)
         crashes = 0
         began = shared.clock.monotonic()
         while True:
             try:
                 run.enter(RunState.RUNNING, "", shared.clock.time_ms())
                 if crashes:
+                    counters.trouble = None
                     await self._create_topics(config)
                 await run.connector.run()
             except Exception as error:  # noqa: BLE001 - the boundary
@@ -258,6 +265,7 @@ class Engine:
                 gives_up = policy.attempts is not None and crashes > policy.attempts
                 run.restarts += not gives_up
                 run.enter(RunState.GIVEN_UP if gives_up else RunState.PAUSING, reason, shared.clock.time_ms())
+                counters.trouble = Trouble("crash", reason, run.since)
                 more = {"restart": "not again"} if gives_up else {"restart_in": round(pause, 1)}
                 if known:
                     logger.error("connector stopped", connector=config.name, reason=reason, **more)  # noqa: TRY400 - the sentence says it all

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -168,6 +169,12 @@ async def _appended(receipt: asyncio.Future[Receipt]) -> Iterable[bytes]:
 
 def _said(message: Message) -> Iterable[bytes]:
     return (encode(message, 1),)
+
+
+def remove_socket(path: Path) -> None:
+    """Remove a socket that was served. One that a disk keeps is in nobody's way: the next one takes its place."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 class SocketPlace:

@@ -24,7 +24,7 @@ from headwater.server import describe
 from headwater.server.connection import Apis, Connection, Limits, Shared
 from headwater.server.controller import Controller
 from headwater.server.dialogue import SOCKET_NAME
-from headwater.server.local import Local, SocketPlace
+from headwater.server.local import Local, SocketPlace, remove_socket
 from headwater.server.unit import Unit
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Server:
             except OSError as error:
                 raise ServerError(f"cannot listen in {self._log.directory}: {error.strerror or error}") from error
         undo.push_async_callback(_closed, server)
-        undo.callback((self._log.directory / SOCKET_NAME).unlink, missing_ok=True)
+        undo.callback(remove_socket, self._log.directory / SOCKET_NAME)
 
     async def _start(self, apis: Apis, port: int) -> asyncio.Server:
         return await asyncio.start_server(
