@@ -320,6 +320,25 @@ def test_one_name_is_run_once(
     assert headwater.good("consume", "cats", "-B", "-d").splitlines() == ["0", "1", "2", "3"]
 
 
+def test_a_function_that_never_returns(
+    headwater: CommandLine, numbered: ScriptedServer, up: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A thread that is stuck in somebody's function holds no stop of the server up."""
+    (headwater.directory / "stuck.py").write_text(
+        "import os, time\nfrom headwater import Record, smartmodule\n\n\n@smartmodule\n"
+        f"def stuck(record: Record) -> Record:\n    os.mkdir('{headwater.directory}/reached')\n    time.sleep(1000)\n"
+    )
+    process = up("--grace", "0s")
+    config = headwater.config(page(numbered, more="transforms: [{uses: './stuck.py:stuck'}]\n"))
+    headwater.good("connector", "create", "-c", config)
+    for _ in range(100):
+        if (headwater.directory / "reached").exists():
+            break
+        assert listed(headwater)["cats"]["status"] == "Init"
+    code, _, _ = headwater.stop(process, signal.SIGTERM)
+    assert code == 0
+
+
 def test_wrong_use(headwater: CommandLine) -> None:
     """Missing and unknown things are told with what to do."""
     wrong: list[tuple[tuple[object, ...], str]] = [

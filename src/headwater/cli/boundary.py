@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 
 import click
 
@@ -12,6 +13,19 @@ from headwater.core.errors import HeadwaterError
 
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
+# Seconds that threads have to end.
+_MOMENT = 1.0
+
+
+def left_in_time(status: int) -> int:
+    """Return the status that a process ends with, at the latest in a moment: all that it kept is closed.
+
+    Python waits for its threads, and one of them may be in a function of the user's that never returns.
+    """
+    late = threading.Timer(_MOMENT, os._exit, (status,))
+    late.daemon = True
+    late.start()
+    return status
 
 
 def guarded(command: click.Command) -> int:

@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from headwater.cli.beside import Serving, calm_collector, serve_beside
-from headwater.cli.boundary import INTERRUPTED
+from headwater.cli.boundary import INTERRUPTED, left_in_time
 from headwater.cli.logs import configure_logs
 from headwater.cli.notify import announced
 from headwater.cli.options import config_options, read_grace, run_options
@@ -133,4 +133,4 @@ async def _run(
     except asyncio.CancelledError:
         if not received:
             raise
-    return INTERRUPTED if signal.SIGINT in received else 0
+    return left_in_time(INTERRUPTED if signal.SIGINT in received else 0)

@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from headwater.cli.beside import Serving
-from headwater.cli.boundary import INTERRUPTED
+from headwater.cli.boundary import INTERRUPTED, left_in_time
 from headwater.cli.logs import configure_logs
 from headwater.cli.managing import Management, Managing
 from headwater.cli.notify import announced
@@ -190,4 +190,4 @@ async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
     except asyncio.CancelledError:
         if not received:
             raise
-    return INTERRUPTED if signal.SIGINT in received else 0
+    return left_in_time(INTERRUPTED if signal.SIGINT in received else 0)
