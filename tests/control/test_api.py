@@ -35,6 +35,7 @@ from headwater.core.errors import (
 )
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.managed import Definition, Manager, Phase
+from headwater.engine.embedded import embedded
 from headwater.testing import Answer, ScriptedServer, background
 
 TEXT = "name: cats\ntopic: cats\nparameters: {endpoint: 'http://127.0.0.1:9/', interval: 1h}\n"
@@ -304,6 +305,28 @@ async def test_a_socket_left_behind(tmp_path: Path) -> None:
         await Client(tmp_path).list()
     async with served(tmp_path) as (manager, _):
         assert await manager.list() == []
+
+
+async def test_who_asks_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    """A connection without a request, or with half of a head, is closed; one that asks again and again is not."""
+    async with yard(tmp_path) as it:
+        app = application(Api(it.fleet, it.log.reader.ledger, ""))
+        listening = socket.create_server(("127.0.0.1", 0))
+        async with embedded(app, listening, connections=10, idle=1):
+            port = listening.getsockname()[1]
+            closed = []
+            for sent in (b"", b"GET /v1 HTTP/1.1\r\nHost: x\r\n"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(sent)
+                closed.append((await reader.read(), writer))
+            asking = http.client.HTTPConnection(f"127.0.0.1:{port}", timeout=20)
+            for _ in range(3):
+                await asyncio.to_thread(asking.request, "GET", "/v1")
+                assert (await asyncio.to_thread(asking.getresponse)).read()
+            asking.close()
+            for said, writer in closed:
+                assert said == b""
+                writer.close()
 
 
 # The document, and the API against it.

@@ -106,7 +106,7 @@ async def test_secrets_that_change(tmp_path: Path, server: ScriptedServer) -> No
 
 
 async def test_names_that_meet(tmp_path: Path, server: ScriptedServer) -> None:
-    """Of two files with one name the first is used; what was created by command is nobody's file's."""
+    """Of two files with one name the first is used; what was created by command stays until it is deleted."""
     directory = tmp_path / "files"
     directory.mkdir()
     (directory / "a.yml").write_text(defined(server).text)
@@ -114,14 +114,19 @@ async def test_names_that_meet(tmp_path: Path, server: ScriptedServer) -> None:
     (directory / "c.yml").write_text(defined(server, name="mine").text.replace("10s", "20s"))
     async with yard(tmp_path / "data") as it:
         await it.fleet.create(defined(server, name="mine"))
+        watcher = Watcher(directory, None, it.fleet)
         with capture_logs() as lines:
-            await Watcher(directory, None, it.fleet).look()
+            await watcher.look()
+            await watcher.look()
         assert "10s" in await it.fleet.config("cats")
         assert "10s" in await it.fleet.config("mine")
-        assert {line["event"] for line in lines} == {
-            "a connector is in two files",
-            "a connector of that name was created already",
-        }
+        assert [(line["event"], line["connector"], line["reason"]) for line in lines] == [
+            ("connector is ignored", "cats", f"it is in {directory / 'a.yml'} already"),
+            ("connector is ignored", "mine", "one of that name was created already"),
+        ]
+        await it.fleet.delete("mine")
+        await watcher.look()
+        assert "20s" in await it.fleet.config("mine")
 
 
 async def test_after_a_restart_only_what_changed_is_read(tmp_path: Path, server: ScriptedServer) -> None:

@@ -84,7 +84,9 @@ def test_a_life(headwater: CommandLine, numbered: ScriptedServer, up: Callable[.
     assert (again.returncode, again.stderr.splitlines()[0]) == (1, "headwater: Connector already exists: cats")
     config.write_text(page(numbered, interval="2h"))
     assert "+  interval: 2h\n" in headwater.good("connector", "update", "-c", config, "--dry-run")
-    assert headwater.good("connector", "update", "-c", config, "--wait=30s") == 'connector "cats" updated\n'
+    assert (
+        headwater.good("connector", "update", "-c", config, "--wait", "--timeout=30s") == 'connector "cats" updated\n'
+    )
     assert headwater.good("connector", "update", "-c", config) == 'connector "cats" unchanged\n'
     config.write_text(page(numbered, interval="2h").replace("interval", "intervall"))
     bad = headwater.run("connector", "update", "-c", config)
@@ -107,6 +109,7 @@ def test_a_life(headwater: CommandLine, numbered: ScriptedServer, up: Callable[.
     assert headwater.good("connector", "logs", "cats", "--tail", 1).endswith("connector restarted\n")
     as_yaml = yaml.safe_load(headwater.good("connector", "list", "-O", "yaml"))
     assert [(it["name"], it["status"]) for it in as_yaml] == [("cats", "Running")]
+    assert headwater.good("connector", "delete", "--dry-run", "cats") == 'connector "cats" would be deleted\n'
     gone = headwater.run("connector", "delete", "dogs", "cats", "-c")
     assert (gone.returncode, gone.stdout) == (1, 'connector "cats" deleted\n')
     assert "headwater: Connector not found: dogs" in gone.stderr
@@ -156,7 +159,7 @@ def test_a_failing_one_is_waited_for_in_vain(
     """`--wait` ends with what keeps it from running; the reason stands in the list and in the log."""
     server.route("/x", Answer(403, body=b"no"))
     up()
-    done = headwater.run("connector", "create", "-c", headwater.config(page(server)), "--wait=1s")
+    done = headwater.run("connector", "create", "-c", headwater.config(page(server)), "--wait", "--timeout", "1s")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [
         "headwater: Connector cats is Failed after 1 s: 403 Forbidden",
@@ -347,7 +350,7 @@ def test_wrong_use(headwater: CommandLine) -> None:
         (("create", "-c", headwater.config("")), "there is no connector in it"),
         (("create", "-c", "-", "-c", "x.yml"), "-c - is standard input, and is not combined with files."),
         (("pause",), "Missing argument 'NAME...'"),
-        (("create", "-c", "x", "--wait=soon"), "soon"),
+        (("create", "-c", "x", "--timeout=soon"), "soon"),
         (("lisst",), "No such command 'lisst'"),
     ]
     for arguments, said in wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from engine.test_connector import Bench, bench, counting
 from headwater.core.callback import Cancellable
-from headwater.core.errors import ConnectorError, LogCorruptError
+from headwater.core.errors import ConnectorError, LogCorruptError, SmartModuleError
 from headwater.core.http import Deliver, Request
 from headwater.engine.engine import RunState
 from headwater.testing import Answer
@@ -137,3 +138,14 @@ async def test_a_log_beyond_repair_ends_all(tmp_path: Path) -> None:
         it.log.checkpoint = damaged  # type: ignore[method-assign]
         with pytest.raises(LogCorruptError, match="where cats is"):
             await it.engine.run([it.config()], it.stop)
+
+
+async def test_a_module_that_never_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for ever while it is imported is given up, with the name of what was loaded."""
+    monkeypatch.setattr("headwater.engine.engine._LOADING", 0.2)
+    stuck = threading.Event()
+    monkeypatch.setattr("headwater.transforms.library.chains_of", lambda *_: stuck.wait(60))
+    async with bench(tmp_path) as it:
+        with pytest.raises(SmartModuleError, match=r"\./stuck\.py:f could not be loaded"):
+            await it.engine.prepare([it.config(more="transforms:\n  - uses: ./stuck.py:f\n")])
+        stuck.set()

@@ -9,8 +9,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import click
 import msgspec
@@ -25,6 +26,7 @@ from headwater.core.managed import ManagedConnector, Manager, Phase, Plan
 from headwater.core.units import format_duration, parse_duration
 
 _Value = TypeVar("_Value")
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _COLUMNS = ("NAME", "TYPE", "VERSION", "STATUS")
 _WIDE = ("TOPIC", "RECORDS", "LAST RECORD", "NEXT POLL", "RESTARTS", "REASON")
 _STANDARD_INPUT = Path("-")
@@ -73,15 +75,30 @@ _dry_run = click.option(
     type=click.Choice(["server"]),
     help="Change nothing; show what would change.",
 )
-_wait = click.option(
-    "--wait",
-    is_flag=False,
-    flag_value="60s",
-    default=None,
-    metavar="[DURATION]",
-    callback=_duration,
-    help="Wait until it runs.  [without a DURATION: 60s]",
-)
+
+
+def _wait(command: _Decorated) -> _Decorated:
+    """Add `--wait` and `--timeout`; the command gets seconds as one argument, `wait`, None without."""
+
+    @wraps(command)
+    def waiting(*arguments: Any, wait: bool, timeout: float, **others: Any) -> Any:
+        return command(*arguments, wait=timeout if wait else None, **others)
+
+    for option in (
+        click.option(
+            "--timeout",
+            default="60s",
+            show_default=True,
+            metavar="DURATION",
+            callback=_duration,
+            help="How long --wait waits.",
+        ),
+        click.option("--wait", is_flag=True, help="Wait until it runs."),
+    ):
+        waiting = option(waiting)
+    return cast("_Decorated", waiting)
+
+
 _output = click.option(
     "-O", "--output", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True
 )
@@ -117,15 +134,7 @@ def create(
     configs: tuple[Path, ...], secrets: Path | None, dry_run: str | None, wait: float | None, reach: Reach
 ) -> None:
     """Create connectors and their topics, and start them."""
-    defined = _defined(configs, secrets)
-
-    async def work(manager: Manager) -> None:
-        for definition in defined.definitions:
-            _tell(await manager.create(definition, dry_run=dry_run is not None), dry=dry_run is not None)
-        if wait is not None and dry_run is None:
-            await _until_running(manager, [it.name for it in defined.definitions], wait)
-
-    _ask(reach, work)
+    _put(reach, _defined(configs, secrets), "create", dry=dry_run is not None, wait=wait)
 
 
 @command.command()
@@ -141,27 +150,19 @@ def update(
 
     Their checkpoints stay. A configuration that cannot run is refused, and the last good one goes on.
     """
-    defined = _defined(configs, secrets)
-
-    async def work(manager: Manager) -> None:
-        for definition in defined.definitions:
-            _tell(await manager.update(definition, dry_run=dry_run is not None), dry=dry_run is not None)
-        if wait is not None and dry_run is None:
-            await _until_running(manager, [it.name for it in defined.definitions], wait)
-
-    _ask(reach, work)
+    _put(reach, _defined(configs, secrets), "update", dry=dry_run is not None, wait=wait)
 
 
 @command.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("-c", "--continue-on-error", is_flag=True, help="Go on with the others when one cannot be deleted.")
-@_dry_run
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would change.")
 @reach_options()
-def delete(names: tuple[str, ...], continue_on_error: bool, dry_run: str | None, reach: Reach) -> int:  # noqa: FBT001 - a flag of the command line
+def delete(names: tuple[str, ...], continue_on_error: bool, dry_run: bool, reach: Reach) -> int:  # noqa: FBT001 - flags of the command line
     """End connectors and forget them, with their checkpoints. Topics and records stay."""
 
     async def one(manager: Manager, name: str) -> None:
-        plan = await manager.delete(name, dry_run=dry_run is not None)
+        plan = await manager.delete(name, dry_run=dry_run)
         click.echo(f'connector "{plan.name}" {"would be " if dry_run else ""}deleted')
 
     return _each(reach, names, one, continue_on_error=continue_on_error)
@@ -225,12 +226,7 @@ def config(name: str, out_file: Path | None, reach: Reach) -> None:
 @reach_options()
 def pause(names: tuple[str, ...], reach: Reach) -> int:
     """Poll no more until resumed, over restarts too."""
-
-    async def one(manager: Manager, name: str) -> None:
-        await manager.pause(name)
-        click.echo(f'connector "{name}" paused')
-
-    return _each(reach, names, one)
+    return _each(reach, names, _doing("pause", "paused"))
 
 
 @command.command()
@@ -239,14 +235,7 @@ def pause(names: tuple[str, ...], reach: Reach) -> int:
 @reach_options()
 def resume(names: tuple[str, ...], wait: float | None, reach: Reach) -> int:
     """Poll again."""
-
-    async def one(manager: Manager, name: str) -> None:
-        await manager.resume(name)
-        if wait is not None:
-            await _until_running(manager, [name], wait)
-        click.echo(f'connector "{name}" resumed')
-
-    return _each(reach, names, one)
+    return _each(reach, names, _doing("resume", "resumed", wait))
 
 
 @command.command()
@@ -255,14 +244,34 @@ def resume(names: tuple[str, ...], wait: float | None, reach: Reach) -> int:
 @reach_options()
 def restart(names: tuple[str, ...], wait: float | None, reach: Reach) -> int:
     """End connectors and start them anew at once, also one that was given up."""
+    return _each(reach, names, _doing("restart", "restarted", wait))
+
+
+def _put(reach: Reach, defined: Defined, verb: Literal["create", "update"], *, dry: bool, wait: float | None) -> None:
+    """Create or update connectors, say so, and wait for them."""
+
+    async def work(manager: Manager) -> None:
+        put = manager.create if verb == "create" else manager.update
+        for definition in defined.definitions:
+            _tell(await put(definition, dry_run=dry), dry=dry)
+        if wait is not None and not dry:
+            await _until_running(manager, [it.name for it in defined.definitions], wait)
+
+    _ask(reach, work)
+
+
+def _doing(
+    verb: Literal["pause", "resume", "restart"], done: str, wait: float | None = None
+) -> Callable[[Manager, str], Awaitable[None]]:
+    """Return what does something to a connector, waits for it to run when that is asked, and says so."""
 
     async def one(manager: Manager, name: str) -> None:
-        await manager.restart(name)
+        await {"pause": manager.pause, "resume": manager.resume, "restart": manager.restart}[verb](name)
         if wait is not None:
             await _until_running(manager, [name], wait)
-        click.echo(f'connector "{name}" restarted')
+        click.echo(f'connector "{name}" {done}')
 
-    return _each(reach, names, one)
+    return one
 
 
 def _each(

@@ -41,6 +41,8 @@ from headwater.version import __version__
 MOST_BODY = 8 * 1024 * 1024
 _MOST_LINES = 100_000
 _MOST_ENTRIES = 10_000
+# How long a body may take to come (seconds).
+_BODY_PATIENCE = 30.0
 # Whoever has more of them begins with these.
 _MOST_PROBLEMS = 100
 
@@ -298,13 +300,16 @@ def _check_remote(definition: Definition) -> None:
 async def _body(request: Request) -> Given:
     data = bytearray()
     try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > MOST_BODY:
-                raise Answer(413, Refusal("too-large", f"the request has more than {MOST_BODY} bytes"))
+        async with asyncio.timeout(_BODY_PATIENCE):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > MOST_BODY:
+                    raise Answer(413, Refusal("too-large", f"the request has more than {MOST_BODY} bytes"))
         return msgspec.json.decode(bytes(data), type=Given)
     except ClientDisconnect as error:
         raise _malformed("the request ended early") from error
+    except TimeoutError as error:
+        raise _malformed(f"the request was not whole within {_BODY_PATIENCE:g} s") from error
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise _malformed(f"the body is not what is expected: {error}", 'send {"text": "name: ..."} as JSON') from error
 

@@ -366,15 +366,23 @@ class Fleet:
         for name, file in wanted.items():
             for definition, config in zip_longest(file.definitions, file.configs):
                 member = self._members.get(definition.name)
+                conflict = ""
                 if (other := places.setdefault(definition.name, name)) != name:
-                    logger.error("a connector is in two files", connector=definition.name, used=other, ignored=name)
-                elif member is None:
+                    conflict = f"it is in {other} already"
+                elif member is None and self._elsewhere(definition.name):
+                    conflict = "another process runs one of that name"
+                elif member is not None and not member.kept.origin:
+                    conflict = "one of that name was created already"
+                if conflict:
+                    # Looked at again until whatever is in its way has gone.
+                    tried = False
+                    if self._is_news(f"{definition.name} of {name}", conflict):
+                        logger.error("connector is ignored", connector=definition.name, file=name, reason=conflict)
+                    continue
+                self._is_news(f"{definition.name} of {name}", "")
+                if member is None:
                     kept = Kept(definition, now, now, origin=name, mark=file.mark, siblings=len(file.definitions))
                     fresh.append(_Member(kept, config))
-                elif not member.kept.origin:
-                    logger.error(
-                        "a connector of that name was created already", connector=definition.name, ignored=name
-                    )
                 elif (member.kept.definition, member.kept.origin) != (definition, name):
                     tried &= await self._quietly(definition.name, self.update(definition, origin=name))
         tried &= await self._adopt_all(fresh)

@@ -18,7 +18,7 @@ import structlog
 from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
-from headwater.core.errors import ConnectorError, HeadwaterError, LogError, TopicExistsError
+from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
 from headwater.core.http import Fetcher
 from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
@@ -36,6 +36,9 @@ from headwater.transforms.chain import Chain
 SPREAD_FROM = 1000
 # From so many connectors on, polls may be this late (seconds) so that several share one turn of the event loop.
 _SLACK_FROM, _SLACK = 200, 0.004
+
+# How long a SmartModule may take to be loaded, compiled and begun (seconds).
+_LOADING = 60.0
 
 logger = structlog.get_logger("headwater.engine")
 
@@ -190,7 +193,15 @@ class Engine:
 
             used = sorted({link.transform.uses for config in configs for link in config.chain})
             library = Library(self._target.directory, await self._target.modules(used))
-            chains = await asyncio.to_thread(chains_of, library, configs)
+            try:
+                async with asyncio.timeout(_LOADING * len(used)):
+                    chains = await asyncio.to_thread(chains_of, library, configs)
+            except TimeoutError:
+                # Nobody can end the thread; what it imports may wait for ever.
+                raise SmartModuleError(
+                    f"{', '.join(used)} could not be loaded within {_LOADING:g} s each",
+                    hint="a Python module must not wait while it is imported",
+                ) from None
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}

@@ -24,6 +24,8 @@ from headwater.log import Append, Beside, Log
 from headwater.server import dialogue
 from headwater.server.connection import Apis, Connection
 
+# From so many names on, those whose clients are gone are forgotten.
+_MOST_SPEAKERS = 20_000
 _Value = TypeVar("_Value")
 _EXCHANGE = msgspec.json.Decoder(Exchange)
 _EXCHANGES = msgspec.json.Decoder(list[Exchange])
@@ -143,6 +145,9 @@ class Local:
             )
         if speaker is not None and speaker.client == client and term < speaker.term:
             raise LogServerGoneError(f"connector {connector} has a later connection", hint="this one is to be closed")
+        if len(self._speakers) >= _MOST_SPEAKERS:
+            # Those that are gone can say nothing any more.
+            self._speakers = {name: one for name, one in self._speakers.items() if one.connection.live}
         self._speakers[connector] = _Speaker(client, term, connection)
 
 
