@@ -138,7 +138,7 @@ def test_what_cannot_be_a_group() -> None:
         ({"storage": "1Gi"}, "no storage"),
         ({"replicas": 17}, "17 replicas cannot share 16 slots"),
         ({"slots": 129}, "1 to 128 slots"),
-        ({"group": "No_Name"}, "is no"),
+        ({"group": "No_Name"}, "'No_Name' is no group"),
     ):
         with pytest.raises(ValueError, match=message):
             group_of(Options(**(said | more)))

@@ -6,6 +6,7 @@ read of Secrets is said for each connector by itself, so that making one never c
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -27,9 +28,10 @@ from headwater.kubernetes.render import (
     secret_content,
     volumes_without_own,
 )
-from headwater.kubernetes.target import check_namespace
 
 REPLICAS: Final = 2
+# Names of pods are longer by 17, and have 63 at most.
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,48}[a-z0-9])?")
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -54,7 +56,9 @@ def group_of(options: Options, kept: Group | None = None) -> Group:
 
     The Secret of the options is the connector's. The number of slots stays what it is.
     """
-    name = check_namespace(options.group or (kept.name if kept is not None else ""))
+    name = options.group or (kept.name if kept is not None else "")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no group; use lower-case letters, digits and inner hyphens, at most 50")
     if kept is not None and options.slots not in {None, kept.slots}:
         raise ValueError(f"group {name} has {kept.slots} slots, which can never be others")
     own = msgspec.structs.replace(options, secret=None)
