@@ -226,6 +226,23 @@ async def test_the_deadline() -> None:
         assert await producer.send(some(1)) == [Receipt(0, 0, 1)]
 
 
+async def test_what_had_its_time_before_it_could_go() -> None:
+    """A process that stood still while records lingered sends them no more; what comes then goes as ever."""
+    clock = VirtualClock()
+    async with (
+        ScriptedCluster() as peer,
+        Cluster(peer.target(), clock=clock) as cluster,
+        Producer(cluster, "t", linger=SOON, timeout=timedelta(seconds=2)) as producer,
+    ):
+        sent = producer.submit(some(1))
+        clock.advance(2)
+        with pytest.raises(ClusterTimeoutError, match="the time for it had passed before it could be sent"):
+            await sent
+        assert peer.log == {}
+        assert await producer.send(some(1, 1)) == [Receipt(0, 0, 1)]
+        assert values(peer) == [b"1"]
+
+
 async def _settled(sent: asyncio.Future[Any], clock: VirtualClock) -> None:
     """Wait until the producer sleeps again, or has given up."""
     sleeping = asyncio.ensure_future(clock.sleeping())

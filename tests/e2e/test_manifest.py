@@ -17,6 +17,20 @@ topic: cats
 parameters:
   endpoint: http://127.0.0.1/${{{{ secrets.API_PATH }}}}
 """
+PROFILE = """
+version = "2.0"
+current_profile = "far"
+
+[profile.far]
+cluster = "far"
+
+[cluster.far]
+endpoint = "127.0.0.1:1"
+use_spu_local_address = false
+
+[cluster.far.tls]
+tls_policy = "disabled"
+"""
 
 
 def test_a_manifest_of_several_files(headwater: CommandLine) -> None:
@@ -39,6 +53,34 @@ def test_a_manifest_of_several_files(headwater: CommandLine) -> None:
     assert [it["kind"] for it in yaml.safe_load_all(with_secrets)].count("Secret") == 1
 
 
+def test_a_manifest_of_a_group(headwater: CommandLine) -> None:
+    """The group with its settings, and what each connector is in it."""
+    headwater.environment["API_PATH"] = "hush"
+    one = headwater.config(TEXT.format(name="a"), "a.yml")
+    text = headwater.good("k8s", "manifest", one, "--group", "feeds", "--replicas", "3", "--slots", "32")
+    objects = {it["kind"]: it for it in yaml.safe_load_all(text)}
+    assert objects["Deployment"]["spec"]["replicas"] == 3
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][:6] == ["k8s", "worker", "--group", "feeds", "--slots", "32"]
+    assert objects["ConfigMap"]["metadata"]["name"] == "a-connector"
+    assert "hush" not in text
+
+
+def test_a_worker_needs_a_cluster(headwater: CommandLine) -> None:
+    """Both of them: one for the records, and one of Kubernetes."""
+    done = headwater.run("k8s", "worker", "--group", "feeds")
+    assert done.returncode == 3
+    assert (
+        "the pods of a group keep records and checkpoints in a Fluvio cluster, and this is profile local" in done.stderr
+    )
+    profile = headwater.directory / "profile"
+    profile.write_text(PROFILE)
+    headwater.environment |= {"FLV_PROFILE_PATH": str(profile), "KUBECONFIG": ""}
+    done = headwater.run("k8s", "worker", "--group", "feeds")
+    assert done.returncode == 4
+    assert "no cluster is known here" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -46,6 +88,10 @@ def test_a_manifest_of_several_files(headwater: CommandLine) -> None:
         (("-n", "No_Namespace"), "is no namespace"),
         (("--limits", "memory"), "is not of the form KEY=VALUE"),
         (("--grace", "soon"), "soon"),
+        (("--replicas", "3"), "--replicas is for connectors in a group"),
+        (("--group", "feeds", "--storage", "1Gi"), "a group has no storage"),
+        (("--group", "feeds", "--replicas", "17"), "17 replicas cannot share 16 slots"),
+        (("--group", "No_Group"), "'No_Group' is no group"),
     ],
 )
 def test_wrong_options(headwater: CommandLine, options: tuple[str, ...], message: str) -> None:

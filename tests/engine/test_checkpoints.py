@@ -172,7 +172,7 @@ async def test_partitions_that_somebody_added(tmp_path: Path) -> None:
             await kept.load("cats")
             await kept.keep("cats", b"{}")
         async with Cluster(Whither("127.0.0.1", it.ports[0])) as cluster:
-            assert (await search(cluster, {"cats"}))["cats"].age == (2, 11)
+            assert (await search(cluster, {"cats"}))["cats"].age == (0, 2, 11)
 
 
 async def test_a_pod_that_nobody_has_ended_hides_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,11 @@ import click
 
 from headwater.cli.options import assignments, read_grace
 from headwater.cli.run import say_warnings
+from headwater.cli.worker import command as worker
 from headwater.config import define_files, secret_source
+from headwater.kubernetes.group.render import group_of
+from headwater.kubernetes.group.slots import MOST_SLOTS
+from headwater.kubernetes.manifest import group_manifest
 from headwater.kubernetes.manifest import manifest as manifest_of
 from headwater.kubernetes.options import Options, settings_of
 from headwater.kubernetes.target import check_namespace
@@ -23,6 +27,9 @@ def command() -> None:
     """Connectors as Kubernetes objects."""
 
 
+command.add_command(worker)
+
+
 def _quantities(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str] | None:
     """Read the values of `--requests` and `--limits`: NAME=QUANTITY pairs, parted by commas."""
     pairs = assignments(ctx, param, tuple(pair for text in value for pair in text.split(",") if pair.strip()))
@@ -32,6 +39,21 @@ def _quantities(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
 def settings_options(command: _Decorated) -> _Decorated:
     """Add what says how connectors run in a cluster."""
     for option in (
+        click.option(
+            "--slots",
+            type=click.IntRange(1, MOST_SLOTS),
+            metavar="N",
+            help="With --group, once and for all: into how many slots its work is divided.  [default: 16]",
+        ),
+        click.option(
+            "--replicas",
+            type=click.IntRange(0, MOST_SLOTS),
+            metavar="N",
+            help="With --group: how many pods share the work.  [default: 2]",
+        ),
+        click.option(
+            "--group", metavar="NAME", help="Run in the pods of this group, together with all others that are in it."
+        ),
         click.option("--grace", metavar="DURATION", help="Time to finish polls when a pod is stopped.  [default: 20s]"),
         click.option(
             "--limits", multiple=True, metavar="NAME=QUANTITY", callback=_quantities, help="Such as memory=1Gi,cpu=2."
@@ -61,6 +83,10 @@ def settings_options(command: _Decorated) -> _Decorated:
 def options_of(given: dict[str, Any]) -> Options:
     """Return the options that the flags of `settings_options` mean."""
     grace = given.pop("grace")
+    if given["group"] is None:
+        for name in ("replicas", "slots"):
+            if given[name] is not None:
+                raise ValueError(f"--{name} is for connectors in a group; name one with --group")
     return Options(**given, grace=None if grace is None else round(read_grace(grace)))
 
 
@@ -90,9 +116,15 @@ def manifest(
     defined = define_files(configs, secrets=secret_source(secrets))
     say_warnings(defined.warnings)
     try:
-        settings = settings_of(options_of(given))
+        options = options_of(given)
         where = check_namespace(namespace) if namespace else ""
+        if options.group is not None:
+            group = group_of(options)
+            text = group_manifest(
+                defined.definitions, group, options.secret or "", namespace=where, with_secrets=with_secrets
+            )
+        else:
+            text = manifest_of(defined.definitions, settings_of(options), namespace=where, with_secrets=with_secrets)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from error
-    text = manifest_of(defined.definitions, settings, namespace=where, with_secrets=with_secrets)
     click.echo(text, nl=False)

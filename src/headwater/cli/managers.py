@@ -81,6 +81,9 @@ _CLUSTER_OPTIONS = frozenset(
         "requests",
         "limits",
         "grace",
+        "group",
+        "replicas",
+        "slots",
     )
 )
 

@@ -91,7 +91,19 @@ def config_options(command: Decorated) -> Decorated:
 
 
 def run_options(command: Decorated) -> Decorated:
-    """Add what every command that runs connectors takes: metrics, health, checkpoints, logs, grace."""
+    """Add what every command that runs connectors of files takes: metrics, health, checkpoints, logs, grace."""
+    option = click.option(
+        "--checkpoints",
+        type=click.Choice(["local", "cluster"]),
+        default="local",
+        show_default=True,
+        help="Where connectors on a cluster keep how far they are: the data directory, or the cluster itself.",
+    )
+    return work_options(option(command))
+
+
+def work_options(command: Decorated) -> Decorated:
+    """Add what every command that runs connectors takes: metrics, health, logs, grace."""
     for option in (
         click.option(
             "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
@@ -109,13 +121,6 @@ def run_options(command: Decorated) -> Decorated:
             default="auto",
             show_default=True,
             help="auto: human on a terminal, JSON otherwise.",
-        ),
-        click.option(
-            "--checkpoints",
-            type=click.Choice(["local", "cluster"]),
-            default="local",
-            show_default=True,
-            help="Where connectors on a cluster keep how far they are: the data directory, or the cluster itself.",
         ),
         click.option(
             "--health", metavar="[HOST:]PORT", help="Answer /startupz, /livez, /readyz and /metrics there (loopback)."

@@ -18,7 +18,7 @@ from headwater.cluster.append import produce, results
 from headwater.cluster.batching import Batch, Pile, Sending
 from headwater.cluster.failure import MOVED, AgainError, refused
 from headwater.cluster.links import Links
-from headwater.core.errors import BatchError, ClusterError, ClusterRefusedError, HeadwaterError
+from headwater.core.errors import BatchError, ClusterError, ClusterRefusedError, ClusterTimeoutError, HeadwaterError
 from headwater.core.record import Record
 from headwater.fluvio.batch import HEADER_BYTES, encode_batch
 from headwater.fluvio.compression import Compression
@@ -33,13 +33,17 @@ _LONGEST_THROTTLE = 60.0
 
 
 class Freight(msgspec.Struct, frozen=True):
-    """How batches of a topic are sent: their sizes in bytes, their codec, what an acknowledgement means."""
+    """How batches of a topic are sent: their sizes in bytes, their codec, what an acknowledgement means.
+
+    `slack` is how many seconds after their deadline they may still be sent for the first time.
+    """
 
     topic: str
     batch_bytes: int
     request_bytes: int
     codec: Compression
     acks: int
+    slack: float = 0.0
 
 
 class _Lane:
@@ -190,11 +194,12 @@ class Lanes:
         links, freight = self._links, self._freight
         try:
             taken = self._encoded(taken)
+            connection = links.asking_now(lane.number) or await links.asking(lane.number)
+            taken = self._in_time(taken)
             entries = [(batch.partition, batch.encoded.data) for batch in taken if batch.encoded is not None]
             if not entries:
                 return
             request = produce(freight.topic, entries, freight.acks, links.target.request_timeout)
-            connection = links.asking_now(lane.number) or await links.asking(lane.number)
             answer = connection.call(PRODUCE, request)
             await self._encode_ahead(lane)
             reply = connection.decoded(await answer, PRODUCE, Produced)
@@ -218,6 +223,16 @@ class Lanes:
             lane.failures = 0
         else:
             await self._recover(lane, trouble)
+
+    def _in_time(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Return the batches whose time has not passed: of a process that stood still nobody waits for what it had."""
+        now = self._links.clock.monotonic() - self._freight.slack
+        late = [batch for batch in batches if batch.deadline <= now]
+        if not late:
+            return list(batches)
+        reason = f"cannot append to topic {self._freight.topic}: the time for it had passed before it could be sent"
+        self._fail(late, ClusterTimeoutError(reason))
+        return [batch for batch in batches if batch.deadline > now]
 
     def _encoded(self, batches: Sequence[Batch]) -> list[Batch]:
         """Encode batches, and return those that can be. One that comes again goes as it went."""

@@ -30,6 +30,9 @@ from headwater.fluvio.compression import agreed
 from headwater.fluvio.objects import Topic
 from headwater.fluvio.records import Isolation
 
+# Records that are given less time than this are tried once all the same (seconds).
+_ONCE = 1.0
+
 
 class Producer:
     """Sends records to one topic: `async with Producer(cluster, topic) as producer`.
@@ -79,7 +82,8 @@ class Producer:
             )
         self._partitions = topic.spec.partitions
         self._loop = asyncio.get_running_loop()
-        freight = Freight(self.topic, self._batch_bytes, self._request_bytes, codec, self._acks)
+        slack = max(0.0, _ONCE - self._timeout)
+        freight = Freight(self.topic, self._batch_bytes, self._request_bytes, codec, self._acks, slack)
         self._lanes = Lanes(self._links, freight, self._room.release)
         return self
 

@@ -31,7 +31,6 @@ from headwater.core.errors import (
 )
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
 from headwater.engine import Engine
-from headwater.engine.engine import RunState
 from headwater.log import Append, Log
 
 # So many connectors are loaded between two turns of the event loop.
@@ -525,17 +524,9 @@ class Fleet:
             return Phase.PAUSED, "", None
         if member.problem:
             return Phase.INVALID, member.problem, member.since
-        run = self._engine.runs().get(name)
-        if run is None or member.busy.locked():
+        if member.busy.locked():
             return Phase.INIT, "", None
-        if run.state is RunState.PAUSING:
-            return Phase.PENDING, run.reason, run.since
-        if run.state is RunState.GIVEN_UP:
-            return Phase.FAILED, run.reason, run.since
-        trouble = self._engine.figures.of(name).trouble
-        if trouble is not None:
-            return Phase.FAILED, trouble.reason, trouble.since
-        return Phase.RUNNING if run.settled(self._now()) else Phase.INIT, "", None
+        return self._engine.standing(name, self._now())
 
 
 _LEVELS = {"info": 20, "warning": 30, "error": 40}

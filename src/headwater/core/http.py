@@ -22,7 +22,9 @@ class Request(msgspec.Struct, frozen=True):
 
     `url` is absolute, http or https, already percent-encoded, and may hold secrets: never log it, log `shown_url`.
     `headers` hold real values, in the order they are sent; `secret_headers` names (lower case) those that must not
-    cross to another origin in a redirect. Times are seconds. `max_body` is bytes after decompression.
+    cross to another origin in a redirect. Times are seconds. `max_body` is bytes after decompression. `permit` is asked
+    when the connection is there, right before anything is sent over it; without leave nothing is, and the exchange
+    fails.
     """
 
     method: str
@@ -35,6 +37,7 @@ class Request(msgspec.Struct, frozen=True):
     total_timeout: float = 30.0
     max_body: int = 64 * 1024 * 1024
     max_redirects: int = 10
+    permit: Callable[[], bool] | None = None
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):

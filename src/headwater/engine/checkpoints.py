@@ -43,25 +43,28 @@ class Kept(msgspec.Struct, frozen=True):
     """A checkpoint as it is kept. `checkpoint` is its own encoding, which is JSON; null before there is one.
 
     Each start of a connector takes the next `generation` and says so at once, and `sequence` counts within all of them:
-    the largest of both is the newest, whatever an older process writes that nobody has ended yet.
+    the largest of both is the newest, whatever an older process writes that nobody has ended yet. `fence` is before
+    both: it is the number of the lease under which a process works that shares connectors with others, so that of two
+    that claim at the same time the later holder counts. It never falls, also when the leases are made anew.
     """
 
     generation: int
     sequence: int = 0
     checkpoint: msgspec.Raw = msgspec.Raw(_NULL)
+    fence: int = 0
 
     @property
-    def age(self) -> tuple[int, int]:
+    def age(self) -> tuple[int, int, int]:
         """Where it stands among others of the same connector."""
-        return self.generation, self.sequence
+        return self.fence, self.generation, self.sequence
 
     def following(self, checkpoint: bytes) -> Kept:
         """Return what is kept after it by the same process."""
-        return Kept(self.generation, self.sequence + 1, msgspec.Raw(checkpoint))
+        return Kept(self.generation, self.sequence + 1, msgspec.Raw(checkpoint), self.fence)
 
-    def claimed(self) -> Kept:
+    def claimed(self, fence: int = 0) -> Kept:
         """Return the first that the next process keeps."""
-        return Kept(self.generation + 1, self.sequence + 1, self.checkpoint)
+        return Kept(self.generation + 1, self.sequence + 1, self.checkpoint, max(self.fence, fence))
 
 
 _NOTHING = Kept(0)
@@ -153,6 +156,7 @@ class Checkpoints:
         self._producer: Producer | None = None
         self._opening = asyncio.Lock()
         self._wanted: dict[str, asyncio.Future[Kept]] = {}
+        self._fences: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleanup = AsyncExitStack()
 
@@ -179,7 +183,11 @@ class Checkpoints:
         await self._cleanup.__aexit__(asyncio.CancelledError, left, None)
         self._cleanup, self._producer = AsyncExitStack(), None
 
-    async def load(self, connector: str) -> bytes | None:
+    def forget(self, connector: str) -> None:
+        """Keep nothing of a connector any more: another process may, and the next `load` looks anew."""
+        self._mine.pop(connector, None)
+
+    async def load(self, connector: str, fence: int = 0) -> bytes | None:
         """Return the encoded checkpoint of a connector, and claim it for this process. Raises HeadwaterError.
 
         Connectors that ask in the same moment are looked for together.
@@ -191,6 +199,7 @@ class Checkpoints:
             self._begin(self._load())
         if connector not in self._wanted:
             self._wanted[connector] = asyncio.get_running_loop().create_future()
+            self._fences[connector] = fence
         return _encoded(await asyncio.shield(self._wanted[connector]))
 
     async def _load(self) -> None:
@@ -200,7 +209,7 @@ class Checkpoints:
         try:
             await self._create()
             found = await search(self._cluster, wanted)
-            claims = {name: found.get(name, _NOTHING).claimed() for name in wanted}
+            claims = {name: found.get(name, _NOTHING).claimed(self._fences.pop(name, 0)) for name in wanted}
             await self._send(claims)
         except HeadwaterError as error:
             for future in wanted.values():

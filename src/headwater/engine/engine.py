@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from traceback import format_exception
@@ -20,10 +21,12 @@ from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
 from headwater.core.http import Fetcher
+from headwater.core.managed import Phase
 from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, Surroundings, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
+from headwater.engine.guard import Guard, GuardedFetcher
 from headwater.engine.schedule import spread_offset
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
@@ -79,7 +82,8 @@ class Engine:
     """Runs connectors into a target. The failure of one becomes its state and never touches another.
 
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
-    1). `fatal` is done when the target is beyond repair, with the error.
+    1). `fatal` is done when the target is beyond repair, with the error. With a `guard` a connector sends nothing but
+    under its permit; when that has ended, the connector does nothing more and is to be ended.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Engine:
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         grace: float = 10.0,
+        guard: Guard | None = None,
     ) -> None:
         self.figures = Figures()
         self.fatal: asyncio.Future[LogError] = asyncio.get_running_loop().create_future()
@@ -97,6 +102,7 @@ class Engine:
         self._shared = Surroundings(target, fetcher, clock or self._system or SystemClock(), chance, self.figures)
         self._target = target
         self._grace = grace
+        self._guard = guard
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
 
@@ -127,6 +133,20 @@ class Engine:
         """Return what runs, by the connectors' names."""
         return self._runs
 
+    def standing(self, name: str, now: int) -> tuple[Phase, str, int | None]:
+        """Return how a connector is at `now` (ms), why, and since when it has a reason."""
+        run = self._runs.get(name)
+        if run is None:
+            return Phase.INIT, "", None
+        if run.state is RunState.PAUSING:
+            return Phase.PENDING, run.reason, run.since
+        if run.state is RunState.GIVEN_UP:
+            return Phase.FAILED, run.reason, run.since
+        trouble = self.figures.of(name).trouble
+        if trouble is not None:
+            return Phase.FAILED, trouble.reason, trouble.since
+        return Phase.RUNNING if run.settled(now) else Phase.INIT, "", None
+
     async def start(self, configs: Sequence[ConnectorConfig]) -> None:
         """Start connectors that were prepared. Raises LogError or ClusterError, and starts none then."""
         specs = {topic.name: topic.spec for topic in await self._target.topics()}
@@ -136,9 +156,16 @@ class Engine:
             schedule = schedule_of(config, first_offset(config, len(configs)))
             spec = specs.get(config.topic.name, TopicSpec())
             codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
+            shared = self._shared
+            if self._guard is not None:
+                permit = self._guard(config.name)
+                if permit is None:
+                    self._chains.pop(config.name, None)
+                    continue
+                shared = replace(shared, fetcher=GuardedFetcher(shared.fetcher, permit))
             connector = Connector(
                 config,
-                self._shared,
+                shared,
                 schedule,
                 codec,
                 chain=self._chains.pop(config.name, None),

@@ -8,7 +8,7 @@ again: at least once, where the embedded log has it exactly once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
@@ -21,11 +21,12 @@ import msgspec
 from headwater.cluster import Cluster, Producer
 from headwater.config import ConnectorConfig
 from headwater.config.model import ProducerOptions
-from headwater.core.errors import ClusterUnreachableError, HeadwaterError, SmartModuleError
+from headwater.core.errors import ClusterUnreachableError, ConnectorError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
 from headwater.core.record import Record, StoredRecord, newest
 from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.engine.checkpoints import Checkpoints
+from headwater.engine.guard import Guard, Permit
 from headwater.engine.target import Target
 from headwater.fluvio.batch import EncodedBatch, decode_records
 from headwater.log import Append, TopicInfo
@@ -36,11 +37,22 @@ _Way = tuple[str, ProducerOptions | None]
 _PATIENCE = timedelta(seconds=10)
 
 
+class PermitEndedError(Exception):
+    """What was to be stored may not be any more."""
+
+
+def _check(permit: Permit | None) -> None:
+    """Raise PermitEndedError unless work may go on."""
+    if permit is not None and not permit.holds():
+        raise PermitEndedError
+
+
 class OnCluster:
     """A cluster as the target of connectors: `async with OnCluster(cluster, keeper, configs)`.
 
     `keeper` is where their checkpoints and ledger entries are kept; with `checkpoints` those are kept there instead.
-    `patience` is how long an append is tried before it is refused.
+    `patience` is how long an append is tried before it is refused. With a `guard` nothing is sent but under a
+    connector's permit; when that has ended, whoever has something to be stored is not called back.
     """
 
     def __init__(
@@ -51,22 +63,41 @@ class OnCluster:
         *,
         patience: timedelta = _PATIENCE,
         checkpoints: Checkpoints | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.directory: Path = keeper.directory
         self._patience = patience
         self._cluster = cluster
         self._keeper = keeper
         self._checkpoints = checkpoints
+        self._guard = guard
         # What has arrived of each connector's append whose end it has not heard of: it is not sent again with it.
         self._arrived: dict[str, tuple[Append, list[list[Receipt]]]] = {}
-        self._options: Mapping[str, ProducerOptions] = {config.name: config.producer for config in configs}
+        self._options = {config.name: config.producer for config in configs}
         self._producers: dict[_Way, Producer] = {}
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._storing: dict[str, asyncio.Task[None]] = {}
         self._cleanup = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         return self
+
+    def expect(self, config: ConnectorConfig) -> None:
+        """Take in a connector that was not among the first ones, or that is another one now."""
+        self._options[config.name] = config.producer
+
+    async def abandon(self, connectors: Collection[str]) -> None:
+        """End what is under way for connectors that have ended, and forget them: others may work on them now."""
+        storing = [task for name in connectors if (task := self._storing.get(name)) is not None]
+        for task in storing:
+            task.cancel()
+        await asyncio.gather(*storing, return_exceptions=True)
+        for name in connectors:
+            self._arrived.pop(name, None)
+            self._options.pop(name, None)
+            if self._checkpoints is not None:
+                self._checkpoints.forget(name)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -100,19 +131,32 @@ class OnCluster:
 
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
         """Send the records, and keep checkpoint and entry once all of them are acknowledged."""
-        self._later(self._store(append, receive))
+        connector = "" if append.checkpoint is None else append.checkpoint[0]
+        if self._guard is None:
+            self._later(self._store(append, connector, receive, None))
+        elif (permit := self._guard(connector)) is not None and permit.holds():
+            self._storing[connector] = self._later(self._store(append, connector, receive, permit))
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
-        connector = "" if append.checkpoint is None else append.checkpoint[0]
+    async def _store(
+        self,
+        append: Append,
+        connector: str,
+        receive: Callable[[Receipt | HeadwaterError], None],
+        permit: Permit | None,
+    ) -> None:
         try:
-            receipts = await self._send_all(append, connector)
+            receipts = await self._send_all(append, connector, permit)
+            _check(permit)
             if self._checkpoints is not None and append.checkpoint is not None:
                 await self._checkpoints.keep(*append.checkpoint)
+        except PermitEndedError:
+            return
         except HeadwaterError as error:
             receive(error)
             return
@@ -137,7 +181,7 @@ class OnCluster:
             self._arrived.pop(connector, None)
         receive(outcome)
 
-    async def _send_all(self, append: Append, connector: str) -> list[Receipt]:
+    async def _send_all(self, append: Append, connector: str, permit: Permit | None) -> list[Receipt]:
         """Send what an append has for each topic, less what has arrived when it was tried before."""
         before, arrived = self._arrived.get(connector, (None, []))
         if before is not append:
@@ -148,17 +192,24 @@ class OnCluster:
             (append.topic, append.batches, append.partition),
             *((beside.topic, beside.batches, beside.partition) for beside in append.beside),
         )[len(arrived) :]:
-            arrived.append(await self._send(topic, connector, batches, partition))
+            arrived.append(await self._send(topic, connector, batches, partition, permit))
         return [receipt for some in arrived for receipt in some]
 
     async def _send(
-        self, topic: str | None, connector: str, batches: Sequence[EncodedBatch], partition: int | None
+        self,
+        topic: str | None,
+        connector: str,
+        batches: Sequence[EncodedBatch],
+        partition: int | None,
+        permit: Permit | None,
     ) -> list[Receipt]:
         if topic is None or not batches:
             return []
         # The cluster's partitions are chosen record by record, as stock clients do it.
         records = [Record(it.value, it.key, it.timestamp) for batch in batches for it in decode_records(batch.data)]
         producer = await self._producer((topic, self._options.get(connector)))
+        # To have one may have taken long.
+        _check(permit)
         return await producer.send(records, partition)
 
     async def _producer(self, way: _Way) -> Producer:
@@ -187,7 +238,14 @@ class OnCluster:
     async def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector."""
         keeper = self._checkpoints
-        return await (self._keeper.checkpoint(connector) if keeper is None else keeper.load(connector))
+        if keeper is None:
+            return await self._keeper.checkpoint(connector)
+        if self._guard is None:
+            return await keeper.load(connector)
+        permit = self._guard(connector)
+        if permit is None or not permit.holds():
+            raise ConnectorError(f"Connector {connector} is not this process's to work on any more")
+        return await keeper.load(connector, permit.fence)
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""

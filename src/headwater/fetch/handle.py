@@ -106,6 +106,14 @@ class Handle:
         setopt(pycurl.HEADERFUNCTION, self.headers.append)
         setopt(pycurl.WRITEFUNCTION, self._take_body)
         setopt(pycurl.SOCKOPTFUNCTION, self._on_socket)
+        if request.permit is not None:
+            setopt(pycurl.PREREQFUNCTION, self._may_send)
+
+    def _may_send(self, *_: object) -> int:
+        """Ask for leave: between the beginning of the exchange and this moment the process may have stood still."""
+        assert self.request is not None
+        assert self.request.permit is not None
+        return pycurl.PREREQFUNC_OK if self.request.permit() else pycurl.PREREQFUNC_ABORT
 
     def _take_body(self, chunk: bytes) -> int:
         self.size += len(chunk)

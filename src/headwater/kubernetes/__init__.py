@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from headwater.core.errors import ManagerError
@@ -12,13 +13,30 @@ from headwater.kubernetes.target import Whereabouts, is_kubernetes, parse_profil
 if TYPE_CHECKING:
     from headwater.kubernetes.connectors import KubernetesManager
 
-__all__ = ["Options", "Settings", "Whereabouts", "is_kubernetes", "manager", "parse_profile", "parse_target"]
+__all__ = [
+    "Options",
+    "Settings",
+    "Whereabouts",
+    "is_kubernetes",
+    "manager",
+    "needing_lightkube",
+    "parse_profile",
+    "parse_target",
+]
 
 
 def manager(options: Options) -> AbstractAsyncContextManager[KubernetesManager]:
     """Return the manager of a cluster, to be entered. Raises ManagerError, here and when it is entered."""
-    try:
+    with needing_lightkube():
         from headwater.kubernetes.connectors import opened  # noqa: PLC0415 - an extra, and it takes long to load
+    return opened(options)
+
+
+@contextmanager
+def needing_lightkube() -> Iterator[None]:
+    """Raise ManagerError with what to do when what is imported in the block lacks the client of clusters."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"lightkube", "httpx2"}:
             raise
@@ -26,4 +44,3 @@ def manager(options: Options) -> AbstractAsyncContextManager[KubernetesManager]:
             "connectors in Kubernetes need lightkube, which is not installed",
             hint="install it with: pip install 'headwater[kubernetes]'",
         ) from error
-    return opened(options)

@@ -15,8 +15,12 @@ from typing import Any, Final, TypeVar, cast
 import httpx2
 from lightkube import ApiError, AsyncClient
 from lightkube.core.exceptions import ConfigError
+from lightkube.operators import exists
 from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import ConfigMap, Event, PersistentVolumeClaim, Pod, Secret, ServiceAccount
+from lightkube.resources.policy_v1 import PodDisruptionBudget
+from lightkube.resources.rbac_authorization_v1 import Role, RoleBinding
 from lightkube.types import PatchType
 
 from headwater.core.errors import ConnectorError
@@ -38,6 +42,10 @@ KINDS: Final[Mapping[str, type[Any]]] = MappingProxyType(
         "Secret": Secret,
         "PersistentVolumeClaim": PersistentVolumeClaim,
         "Deployment": Deployment,
+        "Role": Role,
+        "RoleBinding": RoleBinding,
+        "PodDisruptionBudget": PodDisruptionBudget,
+        "Lease": Lease,
     }
 )
 
@@ -98,10 +106,14 @@ class Api:
 
     async def ours(self, kind: str, doing: str, connector: str | None = None) -> list[Manifest]:
         """Return our objects of a kind, of one connector or of all."""
+        return await self.labelled(kind, names.owner(connector), doing)
+
+    async def labelled(self, kind: str, labels: Mapping[str, str | None], doing: str) -> list[Manifest]:
+        """Return the objects of a kind that have these labels; None stands for any value."""
+        wanted: dict[str, Any] = {name: exists() if value is None else value for name, value in labels.items()}
 
         async def all_of_them() -> list[Manifest]:
-            found = self._client.list(KINDS[kind], labels=dict(names.owner(connector)))
-            return [it.to_dict() async for it in found]
+            return [it.to_dict() async for it in self._client.list(KINDS[kind], labels=wanted)]
 
         return await self._ask(all_of_them(), doing)
 

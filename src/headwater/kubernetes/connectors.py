@@ -27,8 +27,9 @@ from headwater.core.errors import (
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
 from headwater.kubernetes import access, names, observe
 from headwater.kubernetes.api import Api, NoLogError, timeout
+from headwater.kubernetes.group.connectors import Groups
 from headwater.kubernetes.options import Options, Settings, settings_of
-from headwater.kubernetes.render import Manifest, Parts, deployment, render
+from headwater.kubernetes.render import Manifest, Parts, check, deployment, render
 
 _PRUNED = ("ConfigMap", "Secret")
 # How long to wait for a log that is not there yet before it is asked for again (seconds).
@@ -67,10 +68,13 @@ class KubernetesManager:
         self._api = api
         self._options = options
         self._now = now or (lambda: datetime.now(UTC))
+        self._groups = Groups(api, options, self._now)
 
     async def get(self, name: str) -> ManagedConnector:
         """Return one connector. Raises ConnectorNotFoundError."""
         doing = f"look at connector {name}"
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            return await self._groups.get(grouped, doing)
         found = await self._deployment(name, doing)
         pods, _ = await self._api.pods(doing, name)
         state = observe.state(found, pods)
@@ -85,13 +89,24 @@ class KubernetesManager:
         """Make a connector and start it. Raises ConnectorExistsError. `dry_run` changes nothing."""
         name = definition.name
         doing = f"create connector {name}"
-        objects = render(definition, self._settings(), namespace=self._api.namespace)
+        check(definition)
         existing = await self._api.get("Deployment", name, doing)
-        if existing is not None:
+        # A group may have the name of one of its connectors.
+        if existing is not None and not (
+            self._options.group is not None and names.is_of_group(_labels(existing), name)
+        ):
             self._check_ours(existing, name, doing)
             raise ConnectorExistsError(
                 f"Connector already exists: {name}", hint="change it with: headwater connector update -c FILE"
             )
+        if self._options.group is not None:
+            return await self._groups.create(definition, doing, dry_run=dry_run)
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            raise ConnectorExistsError(
+                f"Connector already exists: {name}, in group {grouped.group}",
+                hint="change it with: headwater connector update -c FILE",
+            )
+        objects = render(definition, self._settings(), namespace=self._api.namespace)
         await self._apply(objects, name, doing, dry_run=dry_run)
         return plan(name, None, definition)
 
@@ -99,6 +114,13 @@ class KubernetesManager:
         """Run a connector by another definition from now on. Raises ConnectorNotFoundError."""
         name = definition.name
         doing = f"update connector {name}"
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            return await self._groups.update(grouped, definition, doing, dry_run=dry_run)
+        if self._options.group is not None:
+            raise ConnectorNotFoundError(
+                f"Invalid connector: {name} - does not exist in group {self._options.group}.",
+                hint="'headwater connector list' shows what there is",
+            )
         live = await self._live(name, doing, missing=f"Invalid connector: {name} - does not exist.")
         settings = self._settings(live.settings)
         objects = render(
@@ -122,6 +144,8 @@ class KubernetesManager:
     async def delete(self, name: str, *, dry_run: bool = False) -> Plan:
         """End a connector and forget it; its topic and its volume stay. Raises ConnectorNotFoundError."""
         doing = f"delete connector {name}"
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            return await self._groups.delete(grouped, doing, dry_run=dry_run)
         live = await self._live(name, doing)
         before = await self._definition(live, None, doing)
         await self._api.delete("Deployment", name, doing, dry_run=dry_run)
@@ -132,6 +156,8 @@ class KubernetesManager:
     async def config(self, name: str) -> str:
         """Return the connect.yml of a connector, without the values of secrets. Raises ConnectorNotFoundError."""
         doing = f"read the configuration of connector {name}"
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            return grouped.member.text
         return await self._text(observe.parts_of(await self._deployment(name, doing)), doing)
 
     async def pause(self, name: str) -> None:
@@ -150,6 +176,10 @@ class KubernetesManager:
     async def logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[str]:
         """Yield the lines of a connector's log, oldest first; with `follow` also those of the pods that come after."""
         doing = f"read the log of connector {name}"
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            async for line in self._groups.logs(grouped, doing, follow=follow, tail=tail):
+                yield line
+            return
         await self._deployment(name, doing)
         seen = ""
         while True:
@@ -179,12 +209,14 @@ class KubernetesManager:
     async def list(self) -> list[ManagedConnector]:
         """Return every connector, sorted by name."""
         doing = "list connectors"
-        found = [observe.deployment_of(it) for it in await self._api.ours("Deployment", doing)]
+        deployments = [observe.deployment_of(it) for it in await self._api.ours("Deployment", doing)]
+        found = [it for it in deployments if names.CONNECTOR in it.metadata.labels]
         pods, _ = await self._api.pods(doing)
         by_name: dict[str, list[observe.Pod]] = {}
         for pod in pods:
             by_name.setdefault(pod.metadata.labels.get(names.CONNECTOR, ""), []).append(pod)
         states = [observe.state(it, by_name.get(it.metadata.name, [])) for it in found]
+        states += await self._groups.all(doing)
         return sorted(states, key=lambda it: it.name)
 
     # What they have in common.
@@ -216,14 +248,20 @@ class KubernetesManager:
     def _check_ours(self, found: Manifest, name: str, doing: str) -> None:
         """Refuse to go on with an object that somebody else has made."""
         metadata = found["metadata"]
-        if not names.is_ours(metadata.get("labels"), name):
+        if names.is_of_group(_labels(found), name):
+            raise ConnectorOwnedError(
+                f"cannot {doing} in {self._api.place}: the {found['kind']} {name} there is a group, not a connector",
+                hint="'headwater connector list' shows what there is; give a new connector another name",
+            )
+        if not names.is_ours(_labels(found), name):
             raise ConnectorOwnedError(
                 f"cannot {doing} in {self._api.place}: the {found['kind']} {metadata['name']} there is not Headwater's",
                 hint="give the connector another name, or use another namespace",
             )
 
     async def _near(self, name: str, doing: str) -> str:
-        known = [it["metadata"]["name"] for it in await self._api.ours("Deployment", doing)]
+        objects = await self._api.ours("Deployment", doing) + await self._api.ours("ConfigMap", doing)
+        known = sorted({label for it in objects if (label := it["metadata"]["labels"].get(names.CONNECTOR))})
         near = get_close_matches(name, known, n=1)
         return f"did you mean {near[0]}?" if near else "'headwater connector list' shows what there is"
 
@@ -276,7 +314,10 @@ class KubernetesManager:
             raise
 
     async def _change(self, name: str, doing: str, *, paused: bool | None = None, restarted: str = "") -> None:
-        """Apply the Deployment of a connector with something else in it."""
+        """Apply the Deployment of a connector, or what it is in a group, with something else in it."""
+        if (grouped := await self._groups.find(name, doing)) is not None:
+            await self._groups.change(grouped, doing, paused=paused, restarted=restarted or None)
+            return
         live = await self._live(name, doing)
         parts = live.parts
         if paused is not None:
@@ -291,6 +332,11 @@ class KubernetesManager:
             for it in await self._api.ours(kind, doing, name):
                 if it["metadata"]["name"] not in kept:
                     await self._api.delete(kind, it["metadata"]["name"], doing)
+
+
+def _labels(found: Manifest) -> dict[str, str]:
+    labels: dict[str, str] = found["metadata"].get("labels") or {}
+    return labels
 
 
 def _with_settings(planned: Plan, before: Settings, after: Settings) -> Plan:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from headwater.core.managed import Definition
+from headwater.kubernetes.group.render import Group, render_group, render_member
 from headwater.kubernetes.names import secret_name
 from headwater.kubernetes.options import Settings
 from headwater.kubernetes.render import Manifest, render
@@ -46,15 +47,38 @@ def manifest(
         objects = render(definition, settings, namespace=namespace)
         if not with_secrets:
             objects = [it for it in objects if it["kind"] != "Secret"]
-        text += (expected(definition, settings) if not with_secrets or settings.secret else "") + to_yaml(objects)
+        text += (expected(definition, settings.secret) if not with_secrets or settings.secret else "") + to_yaml(
+            objects
+        )
     return text
 
 
-def expected(definition: Definition, settings: Settings) -> str:
-    """Return the comment that says which Secret with which keys a connector expects, "" when it has no secrets."""
+def group_manifest(
+    definitions: Sequence[Definition],
+    group: Group,
+    secret: str = "",
+    *,
+    namespace: str = "",
+    with_secrets: bool = False,
+) -> str:
+    """Return everything that a cluster needs to run a group with these connectors, as YAML. See `manifest`."""
+    text = to_yaml(render_group(group, namespace))
+    for definition in definitions:
+        objects = render_member(definition, group.name, namespace=namespace, secret=secret)
+        if not with_secrets:
+            objects = [it for it in objects if it["kind"] != "Secret"]
+        text += (expected(definition, secret) if not with_secrets or secret else "") + to_yaml(objects)
+    return text
+
+
+def expected(definition: Definition, secret: str) -> str:
+    """Return the comment that says which Secret with which keys a connector expects, "" when it has no secrets.
+
+    `secret` names the one that somebody else keeps, "" for one of ours.
+    """
     if not definition.secrets:
         return ""
-    name = settings.secret or secret_name(definition.name, definition.secrets)
+    name = secret or secret_name(definition.name, definition.secrets)
     lines = [f"# {definition.name} expects a Secret {name} with these keys:"]
     lines += [f"#   {key}" for key in sorted(definition.secrets)]
     return "\n".join(lines) + "\n"

@@ -21,6 +21,12 @@ TYPE: Final = "headwater/type"
 VERSION: Final = "headwater/version"
 TOPIC: Final = "headwater/topic"
 SECRETS: Final = "headwater/secrets"
+SECRET: Final = "headwater/secret"  # noqa: S105 - the name of an annotation
+GROUP: Final = "headwater/group"
+SLOTS: Final = "headwater/slots"
+SLOT: Final = "headwater/slot"
+STATES: Final = "headwater/states"
+COMPONENT: Final = "app.kubernetes.io/component"
 
 CONTAINER: Final = "fluvio-connector"
 CONFIG_KEY: Final = "connect.yml"
@@ -32,7 +38,7 @@ def labels(connector: str) -> dict[str, str]:
     """Return the labels of every object of a connector: the common ones, and those of Fluvio's old controller."""
     return {
         "app": "fluvio-connector",
-        "app.kubernetes.io/component": "connector",
+        COMPONENT: "connector",
         INSTANCE: connector,
         MANAGED_BY: MANAGER,
         "app.kubernetes.io/name": "headwater",
@@ -48,6 +54,47 @@ def owner(connector: str | None = None) -> dict[str, str]:
 def is_ours(found: Mapping[str, str] | None, connector: str) -> bool:
     """Return whether an object with such labels belongs to a connector of ours."""
     return found is not None and all(found.get(name) == value for name, value in owner(connector).items())
+
+
+def member_labels(connector: str, group: str) -> dict[str, str]:
+    """Return the labels of every object of a connector that is in a group."""
+    return {**labels(connector), GROUP: group}
+
+
+def group_labels(group: str, component: str = "group") -> dict[str, str]:
+    """Return the labels of the objects of a group itself; those of its leases are other components."""
+    return {
+        COMPONENT: component,
+        INSTANCE: group,
+        MANAGED_BY: MANAGER,
+        "app.kubernetes.io/name": "headwater",
+        GROUP: group,
+    }
+
+
+def group_owner(group: str, component: str = "group") -> dict[str, str]:
+    """Return the labels that say that an object is one of a group's own; of its connectors the component is another."""
+    return {MANAGED_BY: MANAGER, GROUP: group, COMPONENT: component}
+
+
+def is_of_group(found: Mapping[str, str] | None, group: str) -> bool:
+    """Return whether an object with such labels is one of a group's own."""
+    return found is not None and all(found.get(name) == value for name, value in group_owner(group).items())
+
+
+def member_name(connector: str) -> str:
+    """Return the name of the ConfigMap of a connector that is in a group, whatever the ConfigMap says."""
+    return f"{connector}-connector"
+
+
+def reading_name(connector: str) -> str:
+    """Return the name of the Role, and its binding, by which a group reads the Secret of a connector."""
+    return f"{connector}-secrets"
+
+
+def slot_name(group: str, slot: int) -> str:
+    """Return the name of the Lease of a slot."""
+    return f"{group}-slot-{slot}"
 
 
 def account_name(connector: str) -> str:

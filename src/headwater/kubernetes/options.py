@@ -28,7 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody says of a cluster and of connectors there; None where nothing is said.
 
     `kubeconfig`, `context` and `namespace` say which cluster, and where in it; without them what kubectl would take.
-    The others are as in Settings; of a connector that is there already, what is not said stays as it was.
+    The others are as in Settings; of a connector that is there already, what is not said stays as it was. `group` names
+    the group whose pods are to work on connectors, of which there are `replicas`, and `slots` that they share.
     """
 
     kubeconfig: Path | None = None
@@ -43,6 +44,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     requests: Mapping[str, str] | None = None
     limits: Mapping[str, str] | None = None
     grace: int | None = None
+    group: str | None = None
+    replicas: int | None = None
+    slots: int | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

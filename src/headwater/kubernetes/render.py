@@ -25,14 +25,14 @@ Manifest = dict[str, Any]
 PORT: Final = 8080
 # What a ConfigMap holds at most, with some room for its own metadata (bytes).
 MOST_CONFIG: Final = 1_000_000
-_CONFIG, _SECRETS, _DATA, _HOME = (
+_CONFIG, _SECRETS, DATA, HOME = (
     "/etc/headwater/config",
     "/etc/headwater/secrets",
     "/var/lib/headwater",
     "/home/fluvio",
 )
 # How much longer a pod has than the polls under way, to close what it has open (seconds).
-_CLOSING = 10
+CLOSING = 10
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +60,7 @@ def render(
 
     Raises InvalidConfigError when the definition is wrong, or needs something that a pod would not have.
     """
-    config = load_definition(definition)
-    _check(config, definition)
+    config = check(definition)
     data = {names.CONFIG_KEY: definition.text}
     config_map = _object("v1", "ConfigMap", names.config_name(definition.name, data), definition.name, namespace)
     config_map |= {"immutable": True, "data": data}
@@ -85,8 +84,9 @@ def render(
     return [*objects, deployment(parts, settings, namespace)]
 
 
-def _check(config: ConnectorConfig, definition: Definition) -> None:
-    """Refuse what works only on the machine where the file is."""
+def check(definition: Definition) -> ConnectorConfig:
+    """Return what a definition means. Raises InvalidConfigError, also for what works only where its file is."""
+    config = load_definition(definition)
     problems = [
         config.problem(
             link.key_path,
@@ -101,6 +101,7 @@ def _check(config: ConnectorConfig, definition: Definition) -> None:
         problems.append(config.problem((), f"it is larger than the {MOST_CONFIG} bytes that a ConfigMap holds"))
     if problems:
         raise InvalidConfigError(problems)
+    return config
 
 
 def _object(version: str, kind: str, name: str, connector: str, namespace: str, **annotations: str) -> Manifest:
@@ -119,10 +120,14 @@ def _account(parts: Parts, namespace: str) -> Manifest:
 
 
 def _secret(parts: Parts, values: Mapping[str, str], namespace: str) -> Manifest:
-    secret = _object("v1", "Secret", parts.secret, parts.name, namespace)
+    return _object("v1", "Secret", parts.secret, parts.name, namespace) | secret_content(values)
+
+
+def secret_content(values: Mapping[str, str]) -> Manifest:
+    """Return what is in a Secret of ours besides its metadata."""
     # Not stringData: of what it holds, nobody would be known as the manager.
     data = {name: base64.b64encode(value.encode()).decode() for name, value in sorted(values.items())}
-    return secret | {"type": "Opaque", "immutable": True, "data": data}
+    return {"type": "Opaque", "immutable": True, "data": data}
 
 
 def _claim(parts: Parts, settings: Settings, namespace: str) -> Manifest:
@@ -170,7 +175,7 @@ def _template(parts: Parts, settings: Settings) -> Manifest:
             "serviceAccountName": names.account_name(parts.name),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": settings.grace + _CLOSING,
+            "terminationGracePeriodSeconds": settings.grace + CLOSING,
             "securityContext": pod_security(),
             "containers": [_container(parts, settings, mounts)],
             "volumes": volumes,
@@ -200,13 +205,13 @@ def container_security() -> Manifest:
 
 
 def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> Manifest:
-    environment = {"HOME": _HOME}
-    arguments = ["run", f"{_CONFIG}/{names.CONFIG_KEY}", "--data-dir", _DATA]
+    environment = {"HOME": HOME}
+    arguments = ["run", f"{_CONFIG}/{names.CONFIG_KEY}", "--data-dir", DATA]
     if parts.secret:
         arguments += ["--secrets", _SECRETS]
     if settings.on_cluster:
         # A file that is named so but missing is an error: records would go to the wrong place.
-        environment["FLV_PROFILE_PATH"] = f"{_HOME}/.fluvio/config"
+        environment["FLV_PROFILE_PATH"] = f"{HOME}/.fluvio/config"
         arguments += ["--checkpoints", "local" if settings.storage else "cluster"]
     else:
         arguments += ["--profile", "local"]
@@ -224,16 +229,17 @@ def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> 
         "ports": [{"name": "health", "containerPort": PORT, "protocol": "TCP"}],
         "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
         "securityContext": container_security(),
-        "startupProbe": _probe("/startupz", period=2, failures=60),
-        "livenessProbe": _probe("/livez", period=10, failures=3),
-        "readinessProbe": _probe("/readyz", period=5, failures=2),
+        "startupProbe": probe("/startupz", period=2, failures=60),
+        "livenessProbe": probe("/livez", period=10, failures=3),
+        "readinessProbe": probe("/readyz", period=5, failures=2),
         # The last lines of a process that failed say why, to whoever looks at its pod.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": list(mounts),
     }
 
 
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
+def probe(path: str, *, period: int, failures: int) -> Manifest:
+    """Return one of the three probes of a container."""
     return {
         "httpGet": {"path": path, "port": "health", "scheme": "HTTP"},
         "periodSeconds": period,
@@ -244,29 +250,48 @@ def _probe(path: str, *, period: int, failures: int) -> Manifest:
 
 def _volumes(parts: Parts, settings: Settings) -> tuple[list[Manifest], list[Manifest]]:
     """Return the volumes of a pod, and where its container has them."""
-    pairs: list[tuple[Manifest, Manifest]] = []
-
-    def mount(name: str, path: str, *, read_only: bool = True, **source: Manifest) -> None:
-        there = {"name": name, "mountPath": path}
-        pairs.append(({"name": name, **source}, {**there, "readOnly": True} if read_only else there))
-
-    mount("config", _CONFIG, configMap={"name": parts.config_map})
+    pairs = [_mount("config", _CONFIG, configMap={"name": parts.config_map})]
     if parts.secret:
         # Readable by the user's group, which is the volume's.
-        mount("secrets", _SECRETS, secret={"secretName": parts.secret, "defaultMode": 0o440})
-    if settings.on_cluster:
-        items = [{"key": PROFILE_KEY, "path": "config"}]
-        mount(
-            "fluvio-config-volume",
-            f"{_HOME}/.fluvio",
-            configMap={"name": settings.profile_config_map, "items": items},
-        )
-        if settings.client_tls:
-            mount("fluvio-ca", "/var/certs/ca", secret={"secretName": "fluvio-ca"})
-            mount("fluvio-client-tls", "/var/certs/client-tls", secret={"secretName": "fluvio-client-tls"})
+        pairs.append(_mount("secrets", _SECRETS, secret={"secretName": parts.secret, "defaultMode": 0o440}))
+    pairs += _of_the_cluster(settings)
     if settings.storage:
-        mount("data", _DATA, read_only=False, persistentVolumeClaim={"claimName": names.claim_name(parts.name)})
+        claim = {"claimName": names.claim_name(parts.name)}
+        pairs += [_mount("data", DATA, read_only=False, persistentVolumeClaim=claim), _temporary()]
     else:
-        mount("data", _DATA, read_only=False, emptyDir={"sizeLimit": "1Gi"})
-    mount("tmp", "/tmp", read_only=False, emptyDir={"sizeLimit": "256Mi"})  # noqa: S108 - the pod's own
+        pairs += [_scratch(), _temporary()]
     return [volume for volume, _ in pairs], [there for _, there in pairs]
+
+
+def volumes_without_own(settings: Settings) -> tuple[list[Manifest], list[Manifest]]:
+    """Return the volumes of a pod that has nothing of any connector's: the cluster's profile, and scratch space."""
+    pairs = [*_of_the_cluster(settings), _scratch(), _temporary()]
+    return [volume for volume, _ in pairs], [there for _, there in pairs]
+
+
+_Mounted = tuple[Manifest, Manifest]
+
+
+def _mount(name: str, path: str, *, read_only: bool = True, **source: Manifest) -> _Mounted:
+    there = {"name": name, "mountPath": path}
+    return {"name": name, **source}, {**there, "readOnly": True} if read_only else there
+
+
+def _of_the_cluster(settings: Settings) -> list[_Mounted]:
+    """Return the volumes that say where a Fluvio cluster is."""
+    if not settings.on_cluster:
+        return []
+    profile = {"name": settings.profile_config_map, "items": [{"key": PROFILE_KEY, "path": "config"}]}
+    pairs = [_mount("fluvio-config-volume", f"{HOME}/.fluvio", configMap=profile)]
+    if settings.client_tls:
+        pairs.append(_mount("fluvio-ca", "/var/certs/ca", secret={"secretName": "fluvio-ca"}))
+        pairs.append(_mount("fluvio-client-tls", "/var/certs/client-tls", secret={"secretName": "fluvio-client-tls"}))
+    return pairs
+
+
+def _scratch() -> _Mounted:
+    return _mount("data", DATA, read_only=False, emptyDir={"sizeLimit": "1Gi"})
+
+
+def _temporary() -> _Mounted:
+    return _mount("tmp", "/tmp", read_only=False, emptyDir={"sizeLimit": "256Mi"})  # noqa: S108 - the pod's own

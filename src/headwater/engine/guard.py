@@ -1,0 +1,84 @@
+"""Owns the permission to work: asked right before a request leaves, and before anything is stored.
+
+Whoever shares connectors with other processes gives each of them a permit that ends by itself. A process that stood
+still and goes on finds it ended, and sends nothing. Without a guard nobody asks and nothing is paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from headwater.core.callback import Cancellable
+from headwater.core.errors import FetchError
+from headwater.core.http import Deliver, Fetcher, Request, Response
+
+
+class Permit:
+    """Leave to work until a time on `clock`, unless it is extended before. Once it has ended it stays ended.
+
+    `fence` grows from each holder to the next: what is stored under it counts over all that earlier ones store.
+    """
+
+    __slots__ = ("_clock", "_ended", "_until", "fence")
+
+    def __init__(self, fence: int, until: float, clock: Callable[[], float]) -> None:
+        self.fence = fence
+        self._until = until
+        self._clock = clock
+        self._ended = False
+
+    def holds(self) -> bool:
+        """Return whether work may go on at this moment."""
+        if not self._ended and self._clock() >= self._until:
+            self._ended = True
+        return not self._ended
+
+    def extend(self, until: float) -> None:
+        """Let it end later, if it has not ended yet."""
+        if self.holds():
+            self._until = max(self._until, until)
+
+    def revoke(self) -> None:
+        """Let it end now."""
+        self._ended = True
+
+
+# The permit under which a connector works now; None when it has none and may not.
+Guard = Callable[[str], Permit | None]
+
+
+class GuardedFetcher:
+    """A `core.http.Fetcher` that sends only while a permit holds. Later it calls nobody back: all that ends anyway."""
+
+    __slots__ = ("_fetcher", "_guarded", "_permit", "_request")
+
+    def __init__(self, fetcher: Fetcher, permit: Permit) -> None:
+        self._fetcher = fetcher
+        self._permit = permit
+        self._request: Request | None = None
+        self._guarded: Request | None = None
+
+    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+        """Begin one exchange; the permit is asked now, and by the fetcher when the connection is there."""
+        if not self._permit.holds():
+            return _Nothing()
+        if self._guarded is None or request is not self._request:
+            # The same request stays the same one: fetchers keep what they have set up for it.
+            self._request, self._guarded = request, msgspec.structs.replace(request, permit=self._permit.holds)
+        return self._fetcher.begin(self._guarded, partial(self._deliver, deliver))
+
+    def _deliver(self, deliver: Deliver, outcome: Response | FetchError) -> None:
+        if self._permit.holds():
+            deliver(outcome)
+
+
+class _Nothing:
+    """What is under way when nothing is."""
+
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """Do nothing."""

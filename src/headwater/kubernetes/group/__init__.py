@@ -1,0 +1,1 @@
+"""Owns groups: many connectors in few pods, each worked on by exactly one of them."""
