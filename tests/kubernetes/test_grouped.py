@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -42,9 +44,15 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 SECRET = '  headers: {x: "${{ secrets.TOKEN }}"}\n'
 
 
+# As in test_group.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture(autouse=True)
-def _image(images: dict[str, Image]) -> None:
+def _image(images: dict[str, Image]) -> Iterator[None]:
     images[TELLING] = telling()
+    yield
+    gc.collect()
 
 
 async def ours(it: GroupBed) -> set[str]:
