@@ -112,17 +112,20 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
     return _again(reason, "status", attempt, policy, repeatable=repeatable)
 
 
-def accept(response: Response, policy: Policy, *, usual_type: str = "") -> Verdict | None:
-    """Decide what a response with an accepted status means, whatever the circumstances; None for any other status."""
-    if response.status != 304:
+def accept(response: Response, policy: Policy, *, usual_type: str = "", kind: str | None = None) -> Verdict | None:
+    """Decide what a response with an accepted status means, whatever the circumstances; None for any other status.
+
+    `kind` is its media type where that is known already.
+    """
+    status = response.status
+    if status != 304:
         for low, high in policy.accepted:
-            if low <= response.status <= high:
-                return _accept(response, policy, usual_type)
+            if low <= status <= high:
+                return _accept(response, policy, usual_type, media_type(response) if kind is None else kind)
     return None
 
 
-def _accept(response: Response, policy: Policy, usual_type: str) -> Verdict:
-    kind = media_type(response)
+def _accept(response: Response, policy: Policy, usual_type: str, kind: str) -> Verdict:
     if kind == usual_type and not policy.content_types and response.body and response.status != 204:
         # Most answers by far.
         return _stored(response.status, len(response.body))

@@ -27,9 +27,12 @@ _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-a
 
 
 class Poll:
-    """A polling source, made once per connector from its configuration. Holds no state: that is the checkpoint's."""
+    """A polling source, made once per connector from its configuration. Holds no state: that is the checkpoint's.
 
-    __slots__ = ("_conditional", "_fingerprint", "_full", "_json", "_policy", "_request")
+    It remembers what the headers of the last response said, for answers repeat theirs.
+    """
+
+    __slots__ = ("_conditional", "_fingerprint", "_full", "_headers", "_json", "_policy", "_request", "_said")
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
@@ -39,6 +42,8 @@ class Poll:
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
         self._fingerprint = fingerprint(self._request, config.topic.name)
+        self._headers: Headers | None = None
+        self._said: tuple[str | None, str | None, str] = (None, None, "")
 
     def request(self, checkpoint: Checkpoint) -> Request:
         """Return the request of the next attempt: the configured one, with the validators of its last answer."""
@@ -62,7 +67,7 @@ class Poll:
     def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        return accept(response, self._policy, usual_type=usual)
+        return accept(response, self._policy, usual_type=usual, kind=self._heard(response)[2])
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
@@ -75,13 +80,7 @@ class Poll:
 
     def advance(self, checkpoint: Checkpoint, response: Response, *, scheduled: int, records: int) -> Checkpoint:
         """Return the checkpoint that commits with the records of an accepted response."""
-        etag = last_modified = None
-        if self._conditional:
-            for name, value in response.headers:
-                if name == "etag":
-                    etag = _validator(value)
-                elif name == "last-modified":
-                    last_modified = _validator(value)
+        etag, last_modified, kind = self._heard(response)
         return Checkpoint(
             checkpoint.exchanges + 1,
             checkpoint.records + records,
@@ -89,8 +88,23 @@ class Poll:
             self._fingerprint,
             etag,
             last_modified,
-            media_type(response)[:100],
+            kind[:100],
         )
+
+    def _heard(self, response: Response) -> tuple[str | None, str | None, str]:
+        """Return the validators of a response, as far as they are sent back, and its media type."""
+        # The fetch engine gives the same headers again while their lines are the same.
+        if response.headers is not self._headers:
+            etag = last_modified = None
+            if self._conditional:
+                for name, value in response.headers:
+                    if name == "etag":
+                        etag = _validator(value)
+                    elif name == "last-modified":
+                        last_modified = _validator(value)
+            self._said = (etag, last_modified, media_type(response))
+            self._headers = response.headers
+        return self._said
 
 
 def build_request(options: HttpOptions) -> Request:
