@@ -31,13 +31,13 @@ def test_pips_settings() -> None:
     listing = (
         ":env:.find-links='/opt/wheels'\n"
         "global.cert='/home/me/ca.pem'\n"
-        "global.index-url='http://packages.test/simple'\n"
+        "global.default-timeout='60'\n"
         "install.no-binary=':none:'\n"
         "\n"
     )
     assert pip_settings(listing) == {
         "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
-        "PIP_INDEX_URL": "http://packages.test/simple",
+        "PIP_DEFAULT_TIMEOUT": "60",
         "PIP_NO_BINARY": ":none:",
     }
 
