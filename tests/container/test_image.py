@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -195,10 +195,18 @@ def test_managed_connectors(engine: Engine, home: CommandLine, api: SampleApi) -
     lines = (ROOT / "docs" / "in-docker.md").read_text().splitlines()
     create, listing = (line for line in lines if line.startswith("docker exec") and "headwater connector" in line)
     assert shell(engine, home, create) == 'connector "cat-facts" created'
+    listed: list[str] = []
     facts = engine.run("exec", "topics", "headwater", "consume", "cat-facts", "-B", "--end=0")
     assert json.loads(facts)["fact"] == FACTS[0]
     engine.run("restart", "topics")
-    assert shell(engine, home, listing).split()[4:] == ["cat-facts", "http", "latest", "Running"]
+    for _ in range(60):
+        # The server may not be there yet, and then the first poll be under way.
+        with suppress(AssertionError):
+            listed = shell(engine, home, listing).split()[4:]
+            if listed == ["cat-facts", "http", "latest", "Running"]:
+                break
+    else:
+        raise AssertionError(f"it never ran again: {listed}")
     assert stopped(engine, "topics") == 0
 
 
