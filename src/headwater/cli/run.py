@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,11 +11,11 @@ import structlog
 import uvloop
 
 from headwater.cli.beside import Serving, calm_collector, serve_beside
-from headwater.cli.boundary import INTERRUPTED, left_in_time
 from headwater.cli.logs import configure_logs
 from headwater.cli.notify import announced
 from headwater.cli.options import config_options, read_grace, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
+from headwater.cli.stopping import stopping
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
 from headwater.core.errors import ProfileError
 from headwater.core.limits import raise_file_limit
@@ -102,24 +100,8 @@ async def _target(
 async def _run(
     connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
 ) -> int:
-    stop = asyncio.Event()
-    received: list[signal.Signals] = []
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-
-    def on_signal(number: signal.Signals) -> None:
-        received.append(number)
-        if len(received) == 1:
-            logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{grace:g}s")
-            stop.set()
-        else:
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
     raise_file_limit()
-    try:
+    with stopping(grace) as end:
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
             fetcher = await cleanup.enter_async_context(CurlFetcher())
@@ -128,9 +110,6 @@ async def _run(
             names = [config.name for config in connectors]
             await serve_beside(cleanup, serving, engine, keeper.size, lambda: names)
             logger.info("running", connectors=len(connectors), data=str(place.directory), profile=place.sentence())
-            await cleanup.enter_async_context(announced(f"connectors running: {len(connectors)}", stop))
-            await engine.run(connectors, stop)
-    except asyncio.CancelledError:
-        if not received:
-            raise
-    return left_in_time(INTERRUPTED if signal.SIGINT in received else 0)
+            await cleanup.enter_async_context(announced(f"connectors running: {len(connectors)}", end.asked))
+            await engine.run(connectors, end.asked)
+    return end.status()

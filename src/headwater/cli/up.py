@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,11 +11,11 @@ import structlog
 import uvloop
 
 from headwater.cli.beside import Serving
-from headwater.cli.boundary import INTERRUPTED, left_in_time
 from headwater.cli.logs import configure_logs
 from headwater.cli.managing import Management, Managing
 from headwater.cli.notify import announced
 from headwater.cli.options import data_dir, read_grace
+from headwater.cli.stopping import stopping
 from headwater.control.journal import Journal
 from headwater.core.address import parse_address
 from headwater.core.limits import raise_file_limit
@@ -158,26 +156,9 @@ def command(
 
 
 async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
-    stop = asyncio.Event()
-    received: list[signal.Signals] = []
     managed: list[Management] = []
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-
-    def on_signal(number: signal.Signals) -> None:
-        received.append(number)
-        if len(received) == 1:
-            if managed and managed[0].busy():
-                logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{managing.grace:g}s")
-            stop.set()
-        else:
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
     raise_file_limit()
-    try:
+    with stopping(managing.grace, lambda: bool(managed) and managed[0].busy()) as end:
         async with AsyncExitStack() as cleanup:
             log = await cleanup.enter_async_context(Log.open(directory))
             server = await cleanup.enter_async_context(Server(log, place))
@@ -185,9 +166,6 @@ async def _serve(directory: Path, place: Listen, managing: Managing) -> int:
             management = Management(log, managing, elsewhere=server.local.spoken_for)
             server.local.managed = management.runs
             managed.append(await cleanup.enter_async_context(management))
-            await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", stop))
-            await managed[0].until(stop)
-    except asyncio.CancelledError:
-        if not received:
-            raise
-    return left_in_time(INTERRUPTED if signal.SIGINT in received else 0)
+            await cleanup.enter_async_context(announced(f"serving at {server.endpoint}", end.asked))
+            await managed[0].until(end.asked)
+    return end.status()

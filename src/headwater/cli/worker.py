@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
-import signal
 import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -16,10 +14,10 @@ import structlog
 import uvloop
 
 from headwater.cli.beside import Serving, calm_collector, serve_beside
-from headwater.cli.boundary import INTERRUPTED
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, work_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
+from headwater.cli.stopping import stopping
 from headwater.core.errors import ProfileError
 from headwater.core.limits import raise_file_limit
 from headwater.engine import Engine
@@ -84,25 +82,10 @@ async def _work(options: Options, group: str, slots: int, place: Place, serving:
         from headwater.kubernetes.group.claims import Claims  # noqa: PLC0415
         from headwater.kubernetes.group.worker import Worker, lease_clock  # noqa: PLC0415
 
-    stop = asyncio.Event()
-    received: list[signal.Signals] = []
-    task = asyncio.current_task()
-    assert task is not None
-
-    def on_signal(number: signal.Signals) -> None:
-        received.append(number)
-        if len(received) == 1:
-            logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{grace:g}s")
-            stop.set()
-        else:
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     raise_file_limit()
     pod = os.environ.get("POD_NAME") or socket.gethostname()
     me = Self(f"{pod}_{secrets.token_hex(4)}", pod, os.environ.get("POD_UID", ""))
-    try:
+    with stopping(grace) as end:
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
             fetcher = await cleanup.enter_async_context(CurlFetcher())
@@ -119,8 +102,5 @@ async def _work(options: Options, group: str, slots: int, place: Place, serving:
             engine = Engine(target, fetcher, grace=grace, guard=worker.guard)
             await serve_beside(cleanup, serving, engine, keeper.size, worker.wanted)
             logger.info("working", group=group, identity=me.identity, slots=slots, profile=place.sentence())
-            await worker.run(engine, target, stop)
-    except asyncio.CancelledError:
-        if not received:
-            raise
-    return INTERRUPTED if signal.SIGINT in received else 0
+            await worker.run(engine, target, end.asked)
+    return end.status()

@@ -216,15 +216,29 @@ def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> 
     else:
         arguments += ["--profile", "local"]
     arguments += ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    # Probes come to the address of the pod, of whichever family that is.
+    return container(settings, arguments, environment, {"POD_IP": "status.podIP"}, mounts)
+
+
+def container(
+    settings: Settings,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    own: Mapping[str, str],
+    mounts: Sequence[Manifest],
+) -> Manifest:
+    """Return the container of a pod of ours. `own` are variables with what the pod knows of itself, by field path."""
     return {
         "name": names.CONTAINER,
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": arguments,
+        "args": list(arguments),
         "env": [
             *({"name": name, "value": value} for name, value in environment.items()),
-            # Probes come to the address of the pod, of whichever family that is.
-            {"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}},
+            *(
+                {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+                for name, path in own.items()
+            ),
         ],
         "ports": [{"name": "health", "containerPort": PORT, "protocol": "TCP"}],
         "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},

@@ -22,9 +22,8 @@ from headwater.kubernetes.render import (
     PORT,
     Manifest,
     check,
-    container_security,
+    container,
     pod_security,
-    probe,
     secret_content,
     volumes_without_own,
 )
@@ -160,28 +159,8 @@ def _container(group: Group, mounts: list[Manifest]) -> Manifest:
     arguments = ["k8s", "worker", "--group", group.name, "--slots", str(group.slots), "--data-dir", DATA]
     arguments += ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
     own = {"POD_IP": "status.podIP", "POD_NAME": "metadata.name", "POD_UID": "metadata.uid"}
-    return {
-        "name": names.CONTAINER,
-        "image": settings.image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": arguments,
-        "env": [
-            {"name": "HOME", "value": HOME},
-            {"name": "FLV_PROFILE_PATH", "value": f"{HOME}/.fluvio/config"},
-            *(
-                {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-                for name, path in own.items()
-            ),
-        ],
-        "ports": [{"name": "health", "containerPort": PORT, "protocol": "TCP"}],
-        "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
-        "securityContext": container_security(),
-        "startupProbe": probe("/startupz", period=2, failures=60),
-        "livenessProbe": probe("/livez", period=10, failures=3),
-        "readinessProbe": probe("/readyz", period=5, failures=2),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
-    }
+    environment = {"HOME": HOME, "FLV_PROFILE_PATH": f"{HOME}/.fluvio/config"}
+    return container(settings, arguments, environment, own, mounts)
 
 
 def render_member(
