@@ -16,7 +16,15 @@ from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, run_options
 from headwater.cli.place import find_place, place_options
 from headwater.cli.run import run_foreground
-from headwater.config import CHAIN_OPTIONS, ConnectorConfig, HttpOptions, Options, from_options, secret_source
+from headwater.config import (
+    CHAIN_OPTIONS,
+    ConnectorConfig,
+    HttpOptions,
+    from_options,
+    groups_of,
+    holds_many,
+    secret_source,
+)
 
 _REPEATED = {"headers": "--header", "params": "--param"}
 
@@ -32,13 +40,15 @@ class PageCommand(click.Command):
 def flags() -> list[click.Option]:
     """Return a flag for every option of the `http:` section, in the order of their declaration; transforms come last.
 
-    An option of a group, such as `attempts` of `retry`, is `--retry-attempts`.
+    An option of a group, such as `attempts` of `retry`, is `--retry-attempts`. Lists and maps of groups are one flag,
+    whose value is YAML.
     """
     options = []
     for name, field in HttpOptions.model_fields.items():
-        group = field.annotation
-        if isinstance(group, type) and issubclass(group, Options):
-            options += [_flag(f"{name}_{inner}", below) for inner, below in group.model_fields.items()]
+        if groups_of(field) and not holds_many(field):
+            # Of groups that a word tells apart, an option that several have is one flag.
+            below = {inner: option for group in groups_of(field) for inner, option in group.model_fields.items()}
+            options += [_flag(f"{name}_{inner}", option) for inner, option in below.items()]
         else:
             options.append(_flag(name, field))
     options += [_flag(name, ConnectorConfig.model_fields[name]) for name in CHAIN_OPTIONS]
@@ -58,14 +68,23 @@ def _grouped(given: dict[str, object]) -> dict[str, object]:
     """Put the options of groups back into their groups."""
     options: dict[str, object] = {}
     for name, value in given.items():
-        group, _, inner = name.partition("_")
-        if inner and group in HttpOptions.model_fields:
+        group, inner = _of_group(name)
+        if inner:
             below = options.setdefault(group, {})
             assert isinstance(below, dict)
             below[inner] = value
         else:
             options[name] = value
     return options
+
+
+def _of_group(name: str) -> tuple[str, str]:
+    """Return the group and the option in it that a flag's name stands for; an empty option for one in no group."""
+    if name not in HttpOptions.model_fields:
+        for group, field in HttpOptions.model_fields.items():
+            if name.startswith(f"{group}_") and groups_of(field) and not holds_many(field):
+                return group, name.removeprefix(f"{group}_")
+    return name, ""
 
 
 # Both spellings of an option work here too: what a file may say with `_` is a flag with `-`.

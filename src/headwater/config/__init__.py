@@ -1,7 +1,8 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
 from headwater.config.definition import Defined, define_files, define_text, load_definition
-from headwater.config.http import HttpOptions, Options
+from headwater.config.fields import Options, groups_of, holds_many
+from headwater.config.http import HttpOptions
 from headwater.config.load import ENDINGS, Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
@@ -25,6 +26,8 @@ __all__ = [
     "define_files",
     "define_text",
     "from_options",
+    "groups_of",
+    "holds_many",
     "json_schema",
     "load_definition",
     "load_files",

@@ -13,129 +13,15 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import (
-    AliasChoices,
-    AliasGenerator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from headwater.config.fields import Duration, Options, Pairs, SecretText, Size, plain_text
 from headwater.core.secret import MASK, Text
-from headwater.core.units import format_duration, parse_duration, parse_size
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _RANGE = re.compile(r"([1-9])xx|(\d{3})(?:\s*-\s*(\d{3}))?")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+*-]+")
 _FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
-
-
-def kebab_and_snake(name: str) -> AliasChoices:
-    """Return both spellings of an option's name."""
-    return AliasChoices(name, name.replace("_", "-"))
-
-
-class Options(BaseModel):
-    """What every group of options shares: frozen, no unknown keys, both spellings of each name."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        alias_generator=AliasGenerator(validation_alias=kebab_and_snake),
-        populate_by_name=True,
-        hide_input_in_errors=True,
-    )
-
-
-def plain_text(value: object) -> object:
-    """Open a Text where an option is not shown with its secret: numbers, names and durations may come from one."""
-    return value.reveal() if isinstance(value, Text) else value
-
-
-def _duration(value: object) -> timedelta:
-    value = plain_text(value)
-    if isinstance(value, str | int | float | timedelta):
-        return parse_duration(value)
-    raise ValueError("expected a duration such as 10s, 150ms or 1m 30s")
-
-
-def _size(value: object) -> int:
-    value = plain_text(value)
-    if isinstance(value, str | int | float):
-        return parse_size(value)
-    raise ValueError("expected a size such as 64 MiB or 1048576")
-
-
-def as_text(value: object) -> Text:
-    """Read a text that may hold secrets; scalars of other kinds become text, as in Fluvio."""
-    if isinstance(value, Text):
-        return value
-    if isinstance(value, bool):
-        return Text("true" if value else "false")
-    if isinstance(value, str | int | float):
-        return Text(str(value))
-    raise ValueError("expected a text")
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["10s", "1m 30s", 300]}),
-]
-Size = Annotated[
-    int, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"], "examples": ["64 MiB", 1048576]})
-]
-SecretText = Annotated[
-    Text,
-    BeforeValidator(as_text),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": ["string", "number", "boolean"]}),
-]
-_PAIRS_SCHEMA = {
-    "anyOf": [
-        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "array"]}},
-        {"type": "array", "items": {"type": "string"}},
-    ]
-}
-
-
-def _pairs(value: object) -> tuple[tuple[str, Text], ...]:
-    """Read headers or parameters: a map of name to scalar or list, or a list of `name: value` or `name=value`."""
-    pairs: list[tuple[str, Text]] = []
-    if isinstance(value, dict):
-        for name, given in value.items():
-            items = given if isinstance(given, list | tuple) else [given]
-            pairs += [(str(name), as_text(item)) for item in items]
-    elif isinstance(value, list | tuple):
-        for item in value:
-            pairs.append(_pair(item))
-    else:
-        raise ValueError("expected a map, or a list of 'Name: value'")
-    return tuple(pairs)
-
-
-def _pair(item: object) -> tuple[str, Text]:
-    if isinstance(item, list | tuple) and len(item) == 2:
-        return str(item[0]), as_text(item[1])
-    text = as_text(item)
-    name, rest = _split(text.reveal())
-    _, shown = _split(str(text)) if MASK not in str(text).split(":")[0].split("=")[0] else (name, MASK)
-    return name, Text(rest, shown)
-
-
-def _split(text: str) -> tuple[str, str]:
-    # Fluvio's code wants `Name: value`, its own documentation says `Name=value`; no header name holds either sign.
-    found = re.search(r"[:=]", text)
-    if not found or not text[: found.start()].strip():
-        raise ValueError("expected 'Name: value' or 'Name=value'")
-    return text[: found.start()].strip(), text[found.end() :].strip()
 
 
 def _ranges(value: object) -> tuple[tuple[int, int], ...]:
@@ -229,12 +115,10 @@ class HttpOptions(Options):
         None, description="Poll at these times instead: minute, hour, day, month, weekday.", examples=["*/5 * * * *"]
     )
     timezone: str = Field("UTC", description="The time zone of `cron`.", examples=["Europe/Berlin"])
-    headers: Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)] = (
-        Field((), description="Headers to send: a map, or a list of `Name: value`.", examples=[{"X-Token": "abc"}])
+    headers: Pairs = Field(
+        (), description="Headers to send: a map, or a list of `Name: value`.", examples=[{"X-Token": "abc"}]
     )
-    params: Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)] = (
-        Field((), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}])
-    )
+    params: Pairs = Field((), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}])
     user_agent: SecretText | None = Field(
         None, description="The User-Agent header. Default `headwater/VERSION`.", examples=["my-app/1.0"]
     )

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
-from headwater.config.http import HttpOptions, Options
+from headwater.config.fields import Options, groups_of
+from headwater.config.http import HttpOptions
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem, nearest
 from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
@@ -113,12 +114,16 @@ def from_options(
     loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
     if transforms is not None:
         tree["transforms"] = loading.transforms(transforms)
-    given = {key.replace("-", "_"): node(value, named(key)) for key, value in options.items()}
+    names = {key: key.replace("-", "_") for key in options}
+    source = "command line" if flags else "from_options"
+    given = {
+        names[key]: loading.structured(names[key], node(value, named(key)), source) for key, value in options.items()
+    }
     for key in CHAIN_OPTIONS:
         if key in given:
             tree[key] = given.pop(key)
     tree["http"] = Node(given, 0, 0, "")
-    loading.connector(Shaped(Node(tree, 0, 0, ""), {}, page=True), "command line" if flags else "from_options")
+    loading.connector(Shaped(Node(tree, 0, 0, ""), {}, page=True), source)
     return loading.result().connectors[0]
 
 
@@ -299,6 +304,15 @@ class _Loading:
                 used += scalar.value.parts
         return used
 
+    def structured(self, option: str, node: Node, file: str) -> Node:
+        """Read a text that stands for a list or a map, as flags and overrides have them: in YAML's flow style."""
+        field = HttpOptions.model_fields.get(option)
+        if field is None or not groups_of(field) or not isinstance(node.value, str):
+            return node
+        roots, problems = read_documents(node.value, file)
+        self.problems += [node.problem(file, problem.message) for problem in problems]
+        return _placed(roots[0], node) if roots else node
+
     def _override(self, root: Node, file: str) -> None:
         for key, value in self._overrides.items():
             path = key.replace("-", "_").split(".")
@@ -319,7 +333,7 @@ class _Loading:
                 http = root.child("http")
                 options = dict(http.value) if http is not None and isinstance(http.value, dict) else {}
                 if len(path) == 1:
-                    options[path[0]] = node
+                    options[path[0]] = self.structured(path[0], node, file)
                 else:
                     group = options.get(path[0])
                     inner = dict(group.value) if group is not None and isinstance(group.value, dict) else {}
@@ -328,6 +342,17 @@ class _Loading:
                 if path[0] in {"interval", "cron"}:
                     options.pop("cron" if path[0] == "interval" else "interval", None)
                 tree["http"] = Node(options, root.line, root.column, "" if http is None else http.path)
+
+
+def _placed(read: Node, place: Node) -> Node:
+    """Return what was read of an option's text, in the place of that option."""
+    value: Any = read.value
+    if isinstance(value, dict):
+        value = {key: _placed(child, place) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [_placed(child, place) for child in value]
+    path = f"{place.path}.{read.path}" if read.path and not read.path.startswith("[") else f"{place.path}{read.path}"
+    return Node(value, place.line, place.column, path)
 
 
 def _is_secret(value: object) -> bool:
@@ -365,15 +390,18 @@ def _sentence(kind: str, context: Mapping[str, Any], detail: Mapping[str, Any], 
     got = f"got {_shown(value)}"
     if kind == "value_error":
         return str(context.get("error", detail["msg"])), ""
-    if kind == "literal_error":
-        expected = str(context["expected"]).replace("'", "").replace(" or ", ", ")
-        return f"expected one of {expected}; {got}", nearest(str(value), expected.split(", "))
+    if kind in {"literal_error", "union_tag_invalid"}:
+        value = context.get("tag", value)
+        expected = str(context.get("expected") or context["expected_tags"]).replace("'", "").replace(" or ", ", ")
+        return f"expected one of {expected}; got {_shown(value)}", nearest(str(value), expected.split(", "))
     if kind.startswith("int_"):
         return f"expected a whole number; {got}", ""
     if kind.startswith("bool_"):
         return f"expected true or false; {got}", ""
     if kind.startswith("string_"):
         return (f"expected a text; {got}" if kind == "string_type" else "it must not be empty"), ""
+    if kind == "union_tag_not_found":
+        return "it needs a `type:`", ""
     bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
     if kind in bounds:
         name, words = bounds[kind]
@@ -402,6 +430,9 @@ def _find(root: Node, location: Sequence[str | int]) -> tuple[Node, str]:
         elif isinstance(node.value, list) and step < len(node.value):
             below = node.value[step]
         if below is None:
+            if (kind := node.child("type")) is not None and str(kind.value) == step:
+                # The word that tells groups apart: it stands in the group, not above it.
+                continue
             return node, str(step)
         node = below
     return node, ""
@@ -409,25 +440,21 @@ def _find(root: Node, location: Sequence[str | int]) -> tuple[Node, str]:
 
 def _known_below(location: Sequence[str | int]) -> list[str]:
     """Return the names of the options in a group of the model."""
-    model: Any = ConnectorConfig
+    models: tuple[type[Options], ...] = (ConnectorConfig,)
     for step in location:
-        if isinstance(step, int):
+        found = [model.model_fields[step] for model in models if step in model.model_fields]
+        if not found:
+            # A place in a list, a name in a map, or the word that tells groups apart.
+            models = tuple(model for model in models if _kind(model) == step) or models
             continue
-        field = model.model_fields.get(step)
-        if field is None:
-            return []
-        model = next((kind for kind in _types(field.annotation) if _is_options(kind)), None)
-        if model is None:
+        models = groups_of(found[0])
+        if not models:
             return []
     names = {"with_": "with"}
-    return [names.get(name, name) for name in model.model_fields]
+    return [names.get(name, name) for model in models for name in model.model_fields]
 
 
-def _types(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from _types(inner)
-
-
-def _is_options(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Options)
+def _kind(model: type[Options]) -> str:
+    """Return the word of `type:` that a group is for; empty for one that stands alone."""
+    kind = model.model_fields.get("type")
+    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
-from headwater.config.http import Duration, HttpOptions, Options, Size, plain_text
+from headwater.config.fields import Duration, Options, Size, plain_text
+from headwater.config.http import HttpOptions
 from headwater.config.problem import Problem
 from headwater.core.names import is_name, suggest_name
 from headwater.core.secret import Masker, Text

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 
 from pydantic.fields import FieldInfo
 
 from headwater.config.dialect import TOPIC_SETTINGS
-from headwater.config.http import HttpOptions, Options, RestartOptions, RetryOptions
+from headwater.config.fields import Options, groups_of
+from headwater.config.http import HttpOptions
 from headwater.config.model import (
     ConnectorConfig,
     DeduplicationBounds,
@@ -35,10 +37,24 @@ options under `http:`. Any text may hold `${{ secrets.NAME }}`. Each option of t
 `topic` is a name, or a map with the keys of the table of topics below, such as
 `topic: {meta: {name: cats}, partition: {count: 3}}`; `create_topic` stands beside it.
 """
+
+
+def _groups(options: type[Options], above: str = "") -> Iterator[tuple[str, type[Options], tuple[str, ...]]]:
+    """Return every group below a group, with its name as a file has it."""
+    for name, field in options.model_fields.items():
+        groups = groups_of(field)
+        for group in groups:
+            title = f"{above}{name}"
+            kind = group.model_fields.get("type")
+            if len(groups) > 1 and kind is not None:
+                title = f"{title}, type: {kind.annotation.__args__[0]}" if kind.annotation is not None else title
+            yield title, group, ()
+            yield from _groups(group, f"{above}{name}.")
+
+
 _GROUPS: tuple[tuple[str, type[Options], tuple[str, ...]], ...] = (
     ("parameters / http", HttpOptions, ()),
-    ("retry", RetryOptions, ()),
-    ("restart", RestartOptions, ()),
+    *_groups(HttpOptions),
     ("the connector", ConnectorConfig, ("http", "default_interval")),
     ("topic", TopicOptions, ()),
     ("deduplication.bounds", DeduplicationBounds, ()),
