@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pycurl
 
 from headwater.core import errors
-from headwater.core.errors import FetchError
+from headwater.core.errors import BodyTooLargeError, FetchError, ReadTimeoutError
 from headwater.core.http import Request
+from headwater.core.units import format_size
 
 _TLS = "check the certificate; SSL_CERT_FILE names a file of authorities to trust"
 _SERVER = "the server, or something before it, broke off; it is tried again"
@@ -44,13 +46,46 @@ CODES: dict[int, tuple[type[FetchError], str, str]] = {
 }
 
 
-def failure(code: int, said: str, request: Request, *, sent: bool) -> FetchError:
-    """Return the error for libcurl's `code` and words. `sent`: whether any of the request had gone out by then."""
-    kind, what, hint = CODES.get(code, (errors.RequestError, f"libcurl's error {code}", "check the request"))
-    if kind is errors.ReadTimeoutError and not sent:
+class Ending(msgspec.Struct, frozen=True):
+    """How a transfer failed: libcurl's code and words, and whether any of the request had gone out by then.
+
+    Of a proxy in use: its URL, the status it answered a CONNECT with, and libcurl's code for what went wrong with it.
+    """
+
+    code: int
+    said: str
+    sent: bool
+    proxy: str = ""
+    connect_status: int = 0
+    proxy_code: int = 0
+
+
+def failure(request: Request, ending: Ending) -> FetchError:
+    """Return the error for a transfer that failed."""
+    said = ending.said
+    kind, what, hint = CODES.get(
+        ending.code, (errors.RequestError, f"libcurl's error {ending.code}", "check the request")
+    )
+    if kind is errors.ReadTimeoutError and not ending.sent:
         kind, what, hint = errors.ConnectTimeoutError, "no connection in time", "check host, port and firewalls"
     # A failure of chunked framing comes as a receive error with these words.
     if kind is errors.ResetError and "chunk" in said.lower():
         kind, what = errors.ProtocolError, "the chunks of the body are broken"
     detail = f" ({said})" if said and request.url not in said else ""
     return kind(f"{request.method} {request.shown_url}: {what}{detail}", hint=hint)
+
+
+def too_large(request: Request) -> BodyTooLargeError:
+    """Return the error for a body beyond its bound."""
+    return BodyTooLargeError(
+        f"{request.method} {request.shown_url}: the body is larger than {format_size(request.max_body)} and was cut",
+        hint="raise `max_body` if such bodies are right",
+    )
+
+
+def silent(request: Request) -> ReadTimeoutError:
+    """Return the error for a body of which nothing came for too long."""
+    return ReadTimeoutError(
+        f"{request.method} {request.shown_url}: no byte of the body came for {request.idle_timeout:g} s",
+        hint="the server, or something before it, went silent; it is asked again",
+    )
