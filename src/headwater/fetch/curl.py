@@ -21,7 +21,7 @@ from headwater.core.egress import Policy
 from headwater.core.errors import ConnectTimeoutError, FetchError, ProtocolError
 from headwater.core.http import Deliver, Exchange, Request, Response, Sink
 from headwater.core.limits import raise_file_limit
-from headwater.fetch.failure import Ending, failure, silent
+from headwater.fetch.failure import Ending, failure, login_of_proxy, silent
 from headwater.fetch.handle import Handle
 from headwater.fetch.lane import Lane
 from headwater.fetch.lanes import Lanes
@@ -29,6 +29,7 @@ from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.setting import Surroundings
 from headwater.fetch.trust import ca_bundle
 
+_PROXY_LOGIN = 407
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
 _IDLE_HANDLES = 1024
@@ -288,8 +289,10 @@ class CurlFetcher:
                 self._jar(request).take(outcome.url, outcome.headers, time())
             if outcome.status in REDIRECTS:
                 following = follow(request, outcome, followed=transfer.followed)
+            elif outcome.status == _PROXY_LOGIN and handle.arranged.answers:
+                outcome = login_of_proxy(request, handle.arranged.proxy)
             if following is None and request.open is not None:
-                _close_empty(handle)
+                _open_empty(handle)
         except FetchError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging
@@ -326,7 +329,7 @@ class CurlFetcher:
         transfer.deliver(outcome)
 
 
-def _close_empty(handle: Handle) -> None:
+def _open_empty(handle: Handle) -> None:
     """Ask for the sink of a response that has no body. Raises what it is refused with."""
     intake = handle.intake
     if intake is not None and not intake.opened and not intake.open() and intake.error is not None:

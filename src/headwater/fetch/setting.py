@@ -60,10 +60,14 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 
 class Arranged(msgspec.Struct, frozen=True):
-    """What a handle was set up with. `proxy` is the URL of the one that is used; `cookie` is the request's own."""
+    """What a handle was set up with. `proxy` is the URL of the one that is used; `cookie` is the request's own.
+
+    `answers` is whether the proxy sees the request and may answer it itself.
+    """
 
     guard: Guard | None = None
     proxy: str = ""
+    answers: bool = False
     cookie: str = ""
 
 
@@ -187,7 +191,8 @@ def _travel(
     if transport.cookies:
         cookie = "; ".join(value for name, value in request.headers if name.lower() == "cookie")
         headers[:] = [line for line in headers if line[:7].lower() not in {"cookie:", "cookie;"}]
-    return Arranged(guard, proxy, cookie)
+    answers = bool(proxy) and scheme == "http" and not proxy.startswith("socks")
+    return Arranged(guard, proxy, answers, cookie)
 
 
 def _proxy(transport: Transport, around: Surroundings, scheme: str, host: str, port: int) -> str:
