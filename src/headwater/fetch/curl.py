@@ -223,7 +223,7 @@ class CurlFetcher:
             transfer.keep_time(self._loop.call_later(request.idle_timeout, self._check_time, transfer))
         if request.open is None:
             return None
-        return request.open(handle.response(monotonic() - transfer.started, transfer.followed))
+        return request.open(handle.response(monotonic() - transfer.started, transfer.followed, under_way=True))
 
     def _check_time(self, transfer: _Transfer) -> None:
         """End an exchange whose head has not come in time, or whose body has been silent for too long."""

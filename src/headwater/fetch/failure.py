@@ -6,7 +6,7 @@ import msgspec
 import pycurl
 
 from headwater.core import errors
-from headwater.core.errors import BodyTooLargeError, FetchError, ReadTimeoutError
+from headwater.core.errors import BodyTooLargeError, FetchError, ProtocolError, ReadTimeoutError
 from headwater.core.http import Request
 from headwater.core.proxy import shown_proxy
 from headwater.core.units import format_size
@@ -16,7 +16,8 @@ _SERVER = "the server, or something before it, broke off; it is tried again"
 _CLIENT = "name a certificate of yours in `tls.cert_file`, and its key in `tls.key_file`"
 _UDP = "the server may not speak it, or UDP is blocked on the way; `http_version: 3` falls back to HTTP/2"
 # libcurl's errors without names in pycurl.
-_HTTP2_STREAM, _HTTP3, _QUIC_CONNECT, _PROXY, _SSL_CLIENTCERT, _WEIRD, _HEADERS = 92, 95, 96, 97, 98, 8, 100
+_HTTP2_STREAM, _HTTP3, _QUIC_CONNECT, _PROXY, _SSL_CLIENTCERT, _WEIRD = 92, 95, 96, 97, 98, 8
+TOO_LARGE = 100
 
 Cause = tuple[type[FetchError], str, str]
 
@@ -53,7 +54,7 @@ CODES: dict[int, Cause] = {
     _QUIC_CONNECT: (errors.ConnectError, "no connection over HTTP/3", _UDP),
     _SSL_CLIENTCERT: (errors.TlsError, "the server wants a client certificate", _CLIENT),
     pycurl.E_WRITE_ERROR: (errors.ProtocolError, "the body could not be taken in", _SERVER),
-    _HEADERS: (errors.ProtocolError, "the headers are too large", "check the endpoint with curl -v"),
+    TOO_LARGE: (errors.ProtocolError, "the headers are too large", "check the endpoint with curl -v"),
     pycurl.E_URL_MALFORMAT: (errors.RequestError, "the URL cannot be used", "check the endpoint"),
     pycurl.E_OUT_OF_MEMORY: (errors.ConnectError, "out of memory", "give the process more"),
 }
@@ -153,6 +154,14 @@ def too_large(request: Request) -> BodyTooLargeError:
     return BodyTooLargeError(
         f"{request.method} {request.shown_url}: the body is larger than {format_size(request.max_body)} and was cut",
         hint="raise `max_body` if such bodies are right",
+    )
+
+
+def swelling(request: Request) -> ProtocolError:
+    """Return the error for a body that a sink holds back, and of which a little decompresses to very much."""
+    return ProtocolError(
+        f"{request.method} {request.shown_url}: what was decompressed at once is more than can be held back",
+        hint="ask for a body that is not compressed, with the header Accept-Encoding: identity",
     )
 
 

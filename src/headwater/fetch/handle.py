@@ -11,7 +11,7 @@ import pycurl
 
 from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Request, Response, Transport
-from headwater.fetch.failure import Ending, failure, too_large
+from headwater.fetch.failure import TOO_LARGE, Ending, failure, swelling, too_large
 from headwater.fetch.guard import refused
 from headwater.fetch.head import read_head
 from headwater.fetch.intake import Intake, Opening
@@ -133,8 +133,11 @@ class Handle:
         self.body.append(chunk)
         return len(chunk)
 
-    def response(self, elapsed: float, redirects: int) -> Response:
-        """Return the response that has come in. Raises ProtocolError when it makes no sense."""
+    def response(self, elapsed: float, redirects: int, *, under_way: bool = False) -> Response:
+        """Return the response that has come in, or its head while the body is under way.
+
+        Raises ProtocolError when it makes no sense.
+        """
         request = self.request
         assert request is not None
         if self.headers != self._lines or not self.headers:
@@ -148,7 +151,8 @@ class Handle:
             self.body[0] if len(self.body) == 1 else b"".join(self.body),
             request.url,
             elapsed,
-            int(self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T)),
+            # From within a callback of libcurl it cannot be asked.
+            0 if under_way else int(self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T)),
             redirects,
         )
 
@@ -163,6 +167,8 @@ class Handle:
             return refused(request, guard.refusal)
         if code == pycurl.E_WRITE_ERROR and self.size > request.max_body:
             return too_large(request)
+        if code == TOO_LARGE and self.intake is not None and self.intake.opened:
+            return swelling(request)
         sent = curl.getinfo(pycurl.REQUEST_SIZE) > 0
         proxy = self.arranged.proxy
         if not proxy:
