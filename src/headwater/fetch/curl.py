@@ -19,7 +19,7 @@ from headwater.core.callback import settle
 from headwater.core.cookies import Jar
 from headwater.core.egress import Policy
 from headwater.core.errors import ConnectTimeoutError, FetchError, ProtocolError
-from headwater.core.http import Deliver, Exchange, Request, Response, Sink
+from headwater.core.http import Deliver, Fetching, Request, Response, Sink
 from headwater.core.limits import raise_file_limit
 from headwater.fetch.failure import Ending, failure, login_of_proxy, silent
 from headwater.fetch.handle import Handle
@@ -118,7 +118,7 @@ class CurlFetcher:
         self._idle.clear()
         self._lanes.close()
 
-    def begin(self, request: Request, deliver: Deliver) -> Exchange:
+    def begin(self, request: Request, deliver: Deliver) -> Fetching:
         """Begin one exchange. See `headwater.core.http.Fetcher`."""
         transfer = _Transfer(self, request, deliver)
         if len(self._flying) >= self._most:
