@@ -10,10 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -69,8 +69,12 @@ def running(command: Sequence[str | Path], directory: Path, *ports: int) -> Iter
             time.sleep(0.02)
         yield
     finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
         # With the children that it may have.
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -98,15 +102,15 @@ def nginx(directory: Path, servers: str, *ports: int) -> Iterator[None]:
 
 @contextmanager
 def caddy(
-    directory: Path, port: int, certificate: Path, key: Path, site: str, protocols: str = "h1 h2 h3"
+    directory: Path, port: int, certificate: Path, key: Path, site: str, *, tls: str = "", protocols: str = "h1 h2 h3"
 ) -> Iterator[None]:
-    """Serve a site over TLS, with HTTP/3 on the UDP port of the same number."""
+    """Serve a site over TLS, with HTTP/3 on the UDP port of the same number. `tls` is said instead of the usual."""
     program = need("caddy")
     config = directory / "Caddyfile"
     config.write_text(
         "{\nadmin off\nauto_https off\nskip_install_trust\ndefault_sni localhost\n"
         f"servers {{\nprotocols {protocols}\n}}\n}}\n"
-        f"https://:{port} {{\ntls {certificate} {key}\n{site}\n}}\n"
+        f"https://:{port} {{\n{tls or f'tls {certificate} {key}'}\n{site}\n}}\n"
     )
     environment = ["env", f"HOME={directory}", f"XDG_DATA_HOME={directory}", f"XDG_CONFIG_HOME={directory}"]
     ports = () if protocols == "h3" else (port,)
@@ -114,33 +118,75 @@ def caddy(
         yield
 
 
+# Who is right, for squid: it asks by lines of a user and a password.
+_CHECKER = """#!/bin/sh
+while read -r user password; do
+    if [ "$user $password" = "user s3cret" ]; then echo OK; else echo ERR; fi
+done
+"""
+
+
 @contextmanager
 def squid(
-    directory: Path, port: int, rules: str = "http_access allow all", *, more: str = "", ports: Sequence[int] = ()
+    port: int,
+    *,
+    tls_port: int = 0,
+    certificate: tuple[Path, Path] | None = None,
+    login: bool = False,
+    forbidden: int = 1,
 ) -> Iterator[None]:
-    """Be an HTTP proxy."""
+    """Be an HTTP proxy, with `tls_port` over TLS too; it connects to everything but one port.
+
+    With `login` it wants one: user and s3cret.
+    """
     program = need("squid")
-    config = directory / "squid.conf"
-    user = "cache_effective_user root" if os.geteuid() == 0 else ""
-    config.write_text(
-        f"http_port 127.0.0.1:{port}\n{more}\n{rules}\nhttp_access deny all\ncache deny all\npid_filename none\n"
-        f"access_log none\ncache_log {directory}/cache.log\ncoredump_dir {directory}\n{user}\n"
-        "shutdown_lifetime 0 seconds\nvisible_hostname proxy.example\nnetdb_filename none\nicon_directory /\n"
-        "workers 0\ndns_v4_first on\nhosts_file /etc/hosts\n"
-    )
-    with running([program, "-N", "-f", config], directory, port, *ports):
-        yield
-
-
-def password_checker(directory: Path) -> Path:
-    """Return a program that tells squid whether a user and a password are right: user and s3cret."""
-    program = directory / "checker"
-    program.write_text(
-        f"#!{sys.executable} -Su\nimport sys\nfor line in sys.stdin:\n"
-        "    print('OK' if line.split() == ['user', 's3cret'] else 'ERR', flush=True)\n"
-    )
-    program.chmod(0o755)
-    return program
+    directory = Path(tempfile.mkdtemp(prefix="squid-"))
+    try:
+        rules = [f"acl bad port {forbidden}", "http_access deny bad"]
+        if login:
+            checker = directory / "checker"
+            checker.write_text(_CHECKER)
+            checker.chmod(0o755)
+            rules += [f"auth_param basic program {checker}", "acl known proxy_auth REQUIRED", "http_access allow known"]
+        else:
+            rules.append("http_access allow all")
+        if certificate is not None:
+            paths = [shutil.copy(file, directory / name) for file, name in zip(certificate, ("c", "k"), strict=True)]
+            rules.append(f"https_port 127.0.0.1:{tls_port} tls-cert={paths[0]} tls-key={paths[1]}")
+        if os.geteuid() == 0:
+            # It does not run as root.
+            rules.append("cache_effective_user proxy")
+            for path in (directory, *directory.iterdir()):
+                shutil.chown(path, "proxy")
+        config = directory / "squid.conf"
+        config.write_text(
+            "\n".join(
+                (
+                    f"http_port 127.0.0.1:{port}",
+                    *rules,
+                    "http_access deny all",
+                    "cache deny all",
+                    "pid_filename none",
+                    "access_log none",
+                    f"cache_log {directory}/cache.log",
+                    f"coredump_dir {directory}",
+                    "shutdown_lifetime 0 seconds",
+                    "visible_hostname proxy.example",
+                    "netdb_filename none",
+                    "",
+                )
+            )
+        )
+        config.chmod(0o644)
+        with running(
+            [program, "-N", "-d1", "-n", f"squid{port}", "-f", config],
+            directory,
+            port,
+            *([tls_port] if tls_port else []),
+        ):
+            yield
+    finally:
+        shutil.rmtree(directory)
 
 
 @contextmanager
@@ -155,7 +201,7 @@ def dante(directory: Path, port: int, blocked: int) -> Iterator[None]:
     """Be a SOCKS4 and SOCKS5 proxy that connects to everything but one port."""
     program = need("danted")
     config = directory / "danted.conf"
-    rule = "from: 0.0.0.0/0 to: 0.0.0.0/0"
+    rule = "from: 0/0 to: 0/0"
     config.write_text(
         f"logoutput: {directory}/dante.log\ninternal: 127.0.0.1 port = {port}\nexternal: lo\nsocksmethod: none\n"
         f"clientmethod: none\nuser.unprivileged: root\nclient pass {{ {rule} }}\n"
