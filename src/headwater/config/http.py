@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from headwater.config.fields import Duration, Options, Pairs, SecretText, Size, plain_text
+from headwater.config.fields import Duration, Options, SecretText, Size, TemplatePairs, TemplateText, plain_text
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -99,13 +99,13 @@ class RestartOptions(Options):
 class HttpOptions(Options):
     """What to request, when, what counts as an answer, and what of it becomes the record."""
 
-    endpoint: SecretText = Field(
+    endpoint: TemplateText = Field(
         description="The URL to request, http or https.", examples=["https://catfact.ninja/fact"]
     )
     method: Annotated[Literal["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"], BeforeValidator(_upper)] = Field(
         "GET", description="The HTTP method.", examples=["POST"]
     )
-    body: SecretText | None = Field(None, description="The body of the request.", examples=['{"query":"cats"}'])
+    body: TemplateText | None = Field(None, description="The body of the request.", examples=['{"query":"cats"}'])
     interval: Duration | None = Field(
         None,
         description="The time between polls; a bare number is seconds. Default 300 s in the page's dialect, else 10 s.",
@@ -115,10 +115,12 @@ class HttpOptions(Options):
         None, description="Poll at these times instead: minute, hour, day, month, weekday.", examples=["*/5 * * * *"]
     )
     timezone: str = Field("UTC", description="The time zone of `cron`.", examples=["Europe/Berlin"])
-    headers: Pairs = Field(
+    headers: TemplatePairs = Field(
         (), description="Headers to send: a map, or a list of `Name: value`.", examples=[{"X-Token": "abc"}]
     )
-    params: Pairs = Field((), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}])
+    params: TemplatePairs = Field(
+        (), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}]
+    )
     user_agent: SecretText | None = Field(
         None, description="The User-Agent header. Default `headwater/VERSION`.", examples=["my-app/1.0"]
     )
@@ -247,7 +249,8 @@ def check_cron(expression: str) -> None:
 
 def check_url(value: Text) -> Text:
     """Return the URL, with its password masked. Raises ValueError for what cannot be requested."""
-    url, shown = value.reveal().strip(), _without_password(str(value).strip())
+    value = value.behind(0, _without_password(str(value).strip()))
+    url, shown = value.plain(), str(value)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -268,8 +271,11 @@ def check_url(value: Text) -> Text:
         raise ValueError(f"{shown!r} names port 0")
     if re.search(r"[\r\n\t\0]", url):
         raise ValueError("it holds a line break, a tab or NUL")
+    if value.spans and value.spans[0][0] < len(parts.scheme) + len("://") + len(parts.netloc):
+        # What comes from answers must not choose who gets the credentials.
+        raise ValueError("an expression can stand in the path or the query, not in the host")
     secret = (*value.parts, parts.password) if parts.password else value.parts
-    return Text(url, shown, secret)
+    return Text(value.reveal(), shown, secret, value.spans)
 
 
 def _without_password(url: str) -> str:
