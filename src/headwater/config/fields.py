@@ -105,6 +105,48 @@ TemplateText = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
 ]
+
+
+def _hidden(value: object) -> Text:
+    text = as_text(value)
+    return Text(text.reveal(), MASK, (*text.parts, text.reveal()))
+
+
+# A text that is a secret as a whole, wherever it comes from.
+Hidden = Annotated[
+    Text,
+    BeforeValidator(_hidden),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _path(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("expected the path of a file")
+    return value
+
+
+# A path, which is relative to the file that it stands in; `~` is the home directory.
+FilePath = Annotated[str, BeforeValidator(_path)]
+
+
+def _listed(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[\s,]+", value) if part)
+    if isinstance(value, list | tuple):
+        return tuple(plain_text(item) for item in value)
+    return value
+
+
+# Words: a list, or one text with commas between them.
+Listed = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}}),
+]
 _PAIRS_SCHEMA = {
     "anyOf": [
         {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "array"]}},
@@ -150,6 +192,21 @@ def _split(text: str) -> tuple[str, int]:
 
 Pairs = Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
 TemplatePairs = Annotated[tuple[tuple[str, TemplateText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield every secret in the texts of a group of options, and of the groups below it."""
+    if isinstance(value, Text):
+        yield from value.parts
+    elif isinstance(value, Options):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from secrets_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from secrets_in(item)
 
 
 def _types(annotation: Any) -> Iterator[Any]:

@@ -15,7 +15,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from headwater.config.fields import Duration, Options, SecretText, Size, TemplatePairs, TemplateText, plain_text
+from headwater.config.egress import EgressOptions
+from headwater.config.fields import (
+    Duration,
+    FilePath,
+    Listed,
+    Options,
+    SecretText,
+    Size,
+    TemplatePairs,
+    TemplateText,
+    plain_text,
+)
+from headwater.config.tls import TlsOptions
+from headwater.config.transport import Proxy, Version, check
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -180,6 +193,46 @@ class HttpOptions(Options):
     max_redirects: int = Field(
         10, ge=0, le=100, description="How many redirects are followed; 0 refuses.", examples=[0]
     )
+    http_version: Version = Field(
+        "auto",
+        description="auto: HTTP/2 where an https server offers it, else 1.1. 1.0 and 1.1: no other. 2: also asked for "
+        "over http. 2-prior-knowledge: HTTP/2 over http from the first byte. 3: HTTP/3, or else what auto is; "
+        "3-only: nothing else.",
+        examples=["3"],
+    )
+    proxy: Proxy | None = Field(
+        None,
+        description="The proxy to go through: http, https, socks4, socks4a, socks5 or socks5h, with `USER:PASSWORD@` "
+        "if it wants a login. Default: the environment's (`https_proxy`, ...); `none` is none in any case.",
+        examples=["http://user:password@proxy.example.com:3128"],
+    )
+    no_proxy: Listed | None = Field(
+        None,
+        description="Hosts that are asked without a proxy: names with all below them, addresses, networks. Default: "
+        "`no_proxy` of the environment.",
+        examples=[["internal.example.com", ".corp", "10.0.0.0/8"]],
+    )
+    unix_socket: FilePath | None = Field(
+        None,
+        description="The path of a unix socket to connect to, whatever the URL's host.",
+        examples=["/run/api.sock"],
+    )
+    cookies: bool = Field(
+        False,
+        description="Keep the cookies that a server sets, in memory, and send them back to the same scheme, host and "
+        "port.",
+        examples=[True],
+    )
+    tls: TlsOptions = Field(
+        TlsOptions(),
+        description="Whom to trust and who we are: the options of the table below.",
+        examples=[{"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}],
+    )
+    egress: EgressOptions | None = Field(
+        None,
+        description="Where requests may go: the options of the table below. Default: anywhere that the process may.",
+        examples=[{"policy": "public", "allow": ["10.1.0.0/16"]}],
+    )
     retry: RetryOptions = Field(
         RetryOptions(),
         description="How a failed request is sent again: the options of the table below.",
@@ -233,6 +286,11 @@ class HttpOptions(Options):
     def _check_schedule(self) -> Any:
         if self.cron is not None and self.interval is not None:
             raise ValueError("name either interval or cron")
+        return self
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Any:
+        check(self)
         return self
 
 
