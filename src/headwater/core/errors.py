@@ -17,6 +17,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── ReadTimeoutError            the response was not complete in time         retry
     │   ├── BodyTooLargeError           the body passed its bound and was cut         fix, not retried at once
     │   ├── RedirectError               too many redirects, or one that is refused    fix, not retried at once
+    │   ├── EgressError                 the policy does not let it connect there      fix, not retried at once
     │   └── RequestError                the request cannot be sent as written         fix, not retried at once
     ├── TopicError                  the log answered no
     │   ├── TopicNotFoundError
@@ -171,6 +172,14 @@ class RedirectError(FetchError):
 
     retryable = False
     slug = "redirect"
+
+
+class EgressError(FetchError):
+    """The egress policy does not allow a connection to this host or address. Nothing was sent there."""
+
+    retryable = False
+    sent = False
+    slug = "egress"
 
 
 class RequestError(FetchError):
