@@ -25,9 +25,9 @@ from headwater.core.secret import MASK, Text
 from headwater.core.units import format_duration, parse_duration, parse_size
 
 
-def kebab_and_snake(name: str) -> AliasChoices:
-    """Return both spellings of an option's name."""
-    return AliasChoices(name, name.replace("_", "-"))
+def kebab_and_snake(name: str) -> AliasChoices | str:
+    """Return both spellings of an option's name; a word that tells groups apart may have only one."""
+    return AliasChoices(name, name.replace("_", "-")) if "_" in name else name
 
 
 class Options(BaseModel):
