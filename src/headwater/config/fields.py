@@ -142,6 +142,24 @@ def groups_of(field: FieldInfo) -> tuple[type[Options], ...]:
     return tuple(kind for kind in _types(field.annotation) if isinstance(kind, type) and issubclass(kind, Options))
 
 
+def word_of(group: type[Options]) -> str:
+    """Return the word of `type:` that a group is for; empty for one that stands alone."""
+    kind = group.model_fields.get("type")
+    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))
+
+
+def is_structured(group: type[Options], name: str) -> bool:
+    """Return whether an option of a group may be a list or a map."""
+    field = group.model_fields.get(name) or group.model_fields.get(f"{name}_")
+    if field is None:
+        return False
+    structures = {tuple, list, dict}
+    return any(
+        kind in structures or getattr(kind, "__origin__", None) in structures or kind is Any
+        for kind in _types(field.annotation)
+    )
+
+
 def holds_many(field: FieldInfo) -> bool:
     """Return whether a field holds a list or a map of groups instead of one."""
     return bool(groups_of(field)) and any(

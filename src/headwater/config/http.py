@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from headwater.config.auth import Auth, header_of
 from headwater.config.fields import Duration, Options, Pairs, SecretText, Size, plain_text
 from headwater.core.secret import MASK, Text
 
@@ -178,6 +179,11 @@ class HttpOptions(Options):
     max_redirects: int = Field(
         10, ge=0, le=100, description="How many redirects are followed; 0 refuses.", examples=[0]
     )
+    auth: Auth | None = Field(
+        None,
+        description="How requests show who sends them: a map with a `type:`, and the options of its table below.",
+        examples=[{"type": "bearer", "token_file": "/run/secrets/token"}],
+    )
     retry: RetryOptions = Field(
         RetryOptions(),
         description="How a failed request is sent again: the options of the table below.",
@@ -226,6 +232,15 @@ class HttpOptions(Options):
         if value is not None:
             check_cron(value)
         return value
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Any:
+        filled = header_of(self.auth)
+        if self.auth is not None and filled in {name.lower() for name, _ in self.headers}:
+            raise ValueError(f"headers and auth both say what {filled} is; leave one of them out")
+        if filled == "authorization" and "@" in urlsplit(self.endpoint.reveal().strip()).netloc:
+            raise ValueError("endpoint names a user, and auth says who it is; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Any:
