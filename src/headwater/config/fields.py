@@ -26,9 +26,9 @@ from headwater.core.secret import MASK, Text
 from headwater.core.units import format_duration, parse_duration, parse_size
 
 
-def kebab_and_snake(name: str) -> AliasChoices:
-    """Return both spellings of an option's name."""
-    return AliasChoices(name, name.replace("_", "-"))
+def kebab_and_snake(name: str) -> AliasChoices | str:
+    """Return both spellings of an option's name; a word that tells groups apart may have only one."""
+    return AliasChoices(name, name.replace("_", "-")) if "_" in name else name
 
 
 class Options(BaseModel):
@@ -218,6 +218,24 @@ def _types(annotation: Any) -> Iterator[Any]:
 def groups_of(field: FieldInfo) -> tuple[type[Options], ...]:
     """Return the groups of options that a field may hold: one, or several that a word tells apart, or none."""
     return tuple(kind for kind in _types(field.annotation) if isinstance(kind, type) and issubclass(kind, Options))
+
+
+def word_of(group: type[Options]) -> str:
+    """Return the word of `type:` that a group is for; empty for one that stands alone."""
+    kind = group.model_fields.get("type")
+    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))
+
+
+def is_structured(group: type[Options], name: str) -> bool:
+    """Return whether an option of a group may be a list or a map."""
+    field = group.model_fields.get(name) or group.model_fields.get(f"{name}_")
+    if field is None:
+        return False
+    structures = {tuple, list, dict}
+    return any(
+        kind in structures or getattr(kind, "__origin__", None) in structures or kind is Any
+        for kind in _types(field.annotation)
+    )
 
 
 def holds_many(field: FieldInfo) -> bool:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from headwater.config.auth import Auth, header_of
 from headwater.config.egress import EgressOptions
 from headwater.config.fields import (
     Duration,
@@ -233,6 +234,11 @@ class HttpOptions(Options):
         description="Where requests may go: the options of the table below. Default: anywhere that the process may.",
         examples=[{"policy": "public", "allow": ["10.1.0.0/16"]}],
     )
+    auth: Auth | None = Field(
+        None,
+        description="How requests show who sends them: a map with a `type:`, and the options of its table below.",
+        examples=[{"type": "bearer", "token_file": "/run/secrets/token"}],
+    )
     retry: RetryOptions = Field(
         RetryOptions(),
         description="How a failed request is sent again: the options of the table below.",
@@ -281,6 +287,15 @@ class HttpOptions(Options):
         if value is not None:
             check_cron(value)
         return value
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Any:
+        filled = header_of(self.auth)
+        if self.auth is not None and filled in {name.lower() for name, _ in self.headers}:
+            raise ValueError(f"headers and auth both say what {filled} is; leave one of them out")
+        if filled == "authorization" and "@" in urlsplit(self.endpoint.reveal().strip()).netloc:
+            raise ValueError("endpoint names a user, and auth says who it is; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Any:

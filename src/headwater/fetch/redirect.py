@@ -26,11 +26,12 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def follow(request: Request, response: Response, *, followed: int) -> Request | None:
     """Return the request that a redirect asks for, or None when the response is none (RFC 9110, section 15.4).
 
-    `followed` counts the redirects before. Across origins all credentials stay behind: logins, client certificates,
-    cookies, secret headers, and secret parameters that the server repeats. Raises RedirectError for too many, or for
-    one to a place that is not http or https.
+    With a `max_redirects` below zero none is: the redirect itself is what was asked for. `followed` counts those
+    before. Across origins all credentials stay behind: logins, client certificates, cookies, secret headers, and secret
+    parameters that the server repeats. Raises RedirectError for too many, or for one to a place that is not http or
+    https.
     """
-    if response.status not in REDIRECTS:
+    if response.status not in REDIRECTS or request.max_redirects < 0:
         return None
     location = response.header("location")
     if location is None:

@@ -6,6 +6,7 @@ Pure: it never waits, sends or stores. The engine does all three with what this 
 from __future__ import annotations
 
 import hashlib
+import os
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
@@ -17,6 +18,7 @@ from headwater.core.http import USUAL, Headers, Request, Response, Transport, as
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Text
+from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
 from headwater.sources.reaped import Reaped
@@ -118,7 +120,7 @@ def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request
     """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
     headers, secret = _headers(options)
     body = None if options.body is None else options.body.reveal().encode()
-    return Request(
+    request = Request(
         method=options.method,
         url=_url(options, shown=False),
         shown_url=_url(options, shown=True),
@@ -132,6 +134,7 @@ def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request
         transport=transport,
         secret_params=_secret_params(options),
     )
+    return authorized(request, options.auth, os.environ)
 
 
 def fingerprint(request: Request, topic: str) -> str:
@@ -154,6 +157,7 @@ def _policy(options: HttpOptions) -> Policy:
         longest=options.retry.max.total_seconds(),
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
+        renewable=renewable(options.auth),
     )
 
 
