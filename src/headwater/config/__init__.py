@@ -8,6 +8,7 @@ from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, To
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
+from headwater.config.transport import local_paths, transport_of
 
 __all__ = [
     "CHAIN_OPTIONS",
@@ -33,6 +34,8 @@ __all__ = [
     "load_files",
     "load_text",
     "load_transforms",
+    "local_paths",
     "secret_source",
+    "transport_of",
     "word_of",
 ]

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from headwater.config.auth import secrets_of
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
-from headwater.config.fields import Options, groups_of, is_structured, word_of
+from headwater.config.fields import Options, groups_of, is_structured, secrets_in, word_of
 from headwater.config.http import HttpOptions
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem, nearest
 from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
+from headwater.config.transport import doubts, wrong_files
 from headwater.core.secret import Masker, Text
 
 ENDINGS = (".yml", ".yaml")
@@ -42,13 +43,15 @@ def load_files(
     secrets: SecretSource | None = None,
     overrides: Mapping[str, str] | None = None,
     texts: MutableMapping[str, str] | None = None,
+    here: bool = True,
 ) -> Loaded:
     """Load every connector of files and of directories of `*.yml` and `*.yaml` files, sorted by name.
 
     `overrides` are options that win over the files' (`interval`, `retry.attempts`, `topic`, `name`). `texts` gets what
-    was read of each file. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
+    was read of each file. Without `here` the connectors run elsewhere, and the files that they name need not be on this
+    machine. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
     """
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {}, here=here)
     for path in map(Path, paths):
         for file in _files_of(path, loading):
             text = _read(file, loading)
@@ -65,9 +68,13 @@ def load_text(
     *,
     secrets: SecretSource | None = None,
     overrides: Mapping[str, str] | None = None,
+    here: bool = True,
 ) -> Loaded:
-    """Load the connectors of a text; `name` is what problems call it. Raises InvalidConfigError."""
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    """Load the connectors of a text; `name` is what problems call it, `here` as for files.
+
+    Raises InvalidConfigError.
+    """
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {}, here=here)
     loading.text(text, name)
     return loading.result()
 
@@ -194,8 +201,9 @@ class _OnDemand(Mapping[str, str]):
 class _Loading:
     """Gathers connectors and problems over all files."""
 
-    def __init__(self, source: SecretSource, overrides: Mapping[str, str]) -> None:
+    def __init__(self, source: SecretSource, overrides: Mapping[str, str], *, here: bool = True) -> None:
         self.problems: list[Problem] = []
+        self._here = here
         self._source = source
         self._overrides = overrides
         self._connectors: list[ConnectorConfig] = []
@@ -266,9 +274,17 @@ class _Loading:
         auth = None if http is None else http.child("auth")
         if auth is not None:
             places["http", "auth"] = (auth.line, auth.column, auth.path)
-        masker = Masker([*masked, *secrets_of(config.http.auth)])
+        masker = Masker([*masked, *secrets_in(config), *secrets_of(config.http.auth)])
         config.located(Place(file, root.line, root.column, places), masker)
+        self._look_at_transport(config, root, file)
         self._take(config, root, file)
+
+    def _look_at_transport(self, config: ConnectorConfig, root: Node, file: str) -> None:
+        for path, message, better in doubts(config):
+            self.problems.append(_find(root, path)[0].problem(file, message, better, warning=True))
+        if self._here:
+            for path, message in wrong_files(config):
+                self.problems.append(_find(root, path)[0].problem(file, message))
 
     def _take(self, config: ConnectorConfig, root: Node, file: str) -> None:
         name = root.child("name") or root

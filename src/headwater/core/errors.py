@@ -11,6 +11,7 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── ConnectError                refused, unreachable, no route                retry
     │   ├── ConnectTimeoutError         no connection in time                         retry
     │   ├── TlsError                    handshake or certificate                      fix, not retried at once
+    │   ├── ProxyError                  the proxy wants a login, or refuses           fix, not retried at once
     │   ├── ResetError                  the peer closed or reset in the middle        retry
     │   ├── TruncatedError              the body ended early                          retry
     │   ├── ProtocolError               not HTTP, a bad chunk, a bad encoding         retry
@@ -136,6 +137,14 @@ class TlsError(FetchError):
     retryable = False
     sent = False
     slug = "tls"
+
+
+class ProxyError(FetchError):
+    """The proxy wants a login, or does not let the request through. No server has seen it."""
+
+    retryable = False
+    sent = False
+    slug = "proxy"
 
 
 class ResetError(FetchError):

@@ -141,7 +141,7 @@ class Sink(Protocol):
     """Whatever takes a body in while it arrives."""
 
     def write(self, chunk: bytes) -> bool:
-        """Take the next bytes of the body, decompressed; return False to have no more until `Exchange.resume`.
+        """Take the next bytes of the body, decompressed; return False to have no more until `Fetching.resume`.
 
         It is called in the event loop, and is not called again after the exchange is cancelled or has been delivered.
         A FetchError that it raises ends the exchange and is what is delivered.
@@ -155,7 +155,7 @@ class Sink(Protocol):
 Opener = Callable[["Response"], "Sink | None"]
 
 
-class Exchange(Cancellable, Protocol):
+class Fetching(Cancellable, Protocol):
     """An exchange under way: it can be cut, and a sink's pause ended."""
 
     def resume(self) -> None:
@@ -169,7 +169,7 @@ class Exchange(Cancellable, Protocol):
 class Fetcher(Protocol):
     """Whatever performs exchanges. The engine knows only this."""
 
-    def begin(self, request: Request, deliver: Deliver) -> Exchange:
+    def begin(self, request: Request, deliver: Deliver) -> Fetching:
         """Begin one exchange, redirects included, and call `deliver` with the outcome: later, never from within.
 
         It calls in the event loop, and must not raise. Cancelling what is returned cuts the connection. Nothing hangs:

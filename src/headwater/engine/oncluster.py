@@ -33,7 +33,7 @@ from headwater.log import Append, TopicInfo
 
 # A topic, and how its records are put together: connectors that agree on both share batches.
 _Way = tuple[str, ProducerOptions | None]
-# What is kept for several connectors - a refresh token - begins so. It needs no permit: theirs are asked when it is used.
+# What is kept for several connectors - a refresh token - begins so. No permit: theirs are asked when it is used.
 SHARED = "@"
 # How long an append is tried before the connector hears of it, says so, and tries again for as long as it takes.
 _PATIENCE = timedelta(seconds=10)

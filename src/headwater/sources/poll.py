@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
-from headwater.config import ConnectorConfig, HttpOptions
+from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
-from headwater.core.http import Headers, Request, Response, ascii_url
+from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.core.secret import Text
+from headwater.core.secret import MASK, Text
 from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
@@ -41,7 +41,7 @@ class Poll:
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
-        self._request = build_request(options)
+        self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
@@ -116,7 +116,7 @@ class Poll:
         return self._said
 
 
-def build_request(options: HttpOptions) -> Request:
+def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
     """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
     headers, secret = _headers(options)
     body = None if options.body is None else options.body.reveal().encode()
@@ -131,6 +131,8 @@ def build_request(options: HttpOptions) -> Request:
         total_timeout=options.timeout.total_seconds(),
         max_body=options.max_body,
         max_redirects=options.max_redirects,
+        transport=transport,
+        secret_params=_secret_params(options),
     )
     return authorized(request, options.auth, os.environ)
 
@@ -169,6 +171,13 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.append(("Accept", "*/*"))
     secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
     return tuple(headers), frozenset(secret)
+
+
+def _secret_params(options: HttpOptions) -> frozenset[str]:
+    """Return the parameters of the URL that hold secrets, wherever they are written."""
+    shown = parse_qsl(urlsplit(str(options.endpoint)).query, keep_blank_values=True)
+    named = {name for name, value in shown if MASK in value}
+    return frozenset(named | {name for name, value in options.params if value.secret})
 
 
 def _url(options: HttpOptions, *, shown: bool) -> str:
