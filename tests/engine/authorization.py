@@ -118,9 +118,11 @@ class Authorization(AuthorizationServer):  # type: ignore[misc]
     # What the library asks for.
 
     def query_client(self, client_id: str) -> _Client | None:
+        """Return the client."""
         return self.client if client_id == CLIENT else None
 
     def save_token(self, token: dict[str, Any], request: _Request) -> None:
+        """Remember a token, and what it came in the place of."""
         self.tokens[token["access_token"]] = token.get("refresh_token", "")
         new = token.get("refresh_token")
         if new:
@@ -130,9 +132,11 @@ class Authorization(AuthorizationServer):  # type: ignore[misc]
                 self._replaces[new] = old
 
     def create_oauth2_request(self, request: Received) -> _Request:
+        """Return a request as the library has it."""
         return _Request(request)
 
     def handle_response(self, status: int, body: dict[str, Any], headers: list[tuple[str, str]]) -> Answer:
+        """Return an answer as the scripted server has it."""
         if status == 200:
             body = {**body, **self.extra}
             body.pop("expires_in", None)

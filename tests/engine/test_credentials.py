@@ -29,7 +29,7 @@ from headwater.engine import Engine
 from headwater.log import Append, LogReader, Receipt
 from headwater.sources.auth.chain import chain_name, seal, unseal
 from headwater.sources.poll import build_request
-from headwater.testing import Answer, Received, ScriptedServer
+from headwater.testing import Answer, Received, ScriptedServer, VirtualClock
 
 SECRETS = SecretSource({"SECRET": SECRET, "FIRST": FIRST, "PASSWORD": PASSWORD}, "a test")
 
@@ -59,9 +59,17 @@ def refreshing(oauth: Authorization, more: str = "") -> str:
 
 async def polled(it: Bench, count: int, name: str = "cats") -> None:
     """Wait until so many polls of a connector are over. A credential sleeps on the clock, too, while it waits."""
-    while it.engine.figures.of(name).polls() < count:
-        await asyncio.sleep(0)
+    await until(lambda: it.engine.figures.of(name).polls() >= count)
     await it.clock.sleeping()
+
+
+async def until(done: Callable[[], bool], clock: VirtualClock | None = None) -> None:
+    """Let the event loop turn until something is so; with a clock its time goes on meanwhile."""
+    while not done():
+        # Real time for the network, in which virtual time may pass.
+        await asyncio.sleep(0 if clock is None else 0.002)
+        if clock is not None:
+            clock.advance(0.5)
 
 
 async def polls(it: Bench, count: int) -> None:
@@ -128,7 +136,7 @@ async def test_a_jwt_is_a_grant(tmp_path: Path) -> None:
 
 
 async def test_a_password_is_asked_once_and_its_refresh_token_then(tmp_path: Path) -> None:
-    """The password grant sends the password once; later the refresh token that came, and the password when that ends."""
+    """The password goes once; later the refresh token that came with it does, and the password when that ends."""
     async with bench(tmp_path) as it:
         oauth = Authorization(it.server, expires_in=30)
         auth = client(oauth, f"grant: password, username: {USER}, password: '${{{{ secrets.PASSWORD }}}}', margin: 1s")
@@ -217,8 +225,7 @@ async def test_a_hundred_connectors_share_one_token(tmp_path: Path) -> None:
         slow[0] = True
         configs = [config(it, client(oauth), name=f"cats-{number}") for number in range(100)]
         async with it.running(*configs):
-            while not it.server.received:
-                await asyncio.sleep(0)
+            await until(lambda: bool(it.server.received))
             gate.set()
             for one in configs:
                 await polled(it, 1, one.name)
@@ -256,7 +263,7 @@ def failing(*answers: Answer) -> Callable[[Received], Answer | None]:
 
 
 REFUSALS = [
-    (Answer.json({"error": "invalid_client", "error_description": "no such client"}, 401), "401 Unauthorized, "
+    (Answer.json({"error": "invalid_client", "error_description": "no such client"}, 401),
      "invalid_client (no such client): the client is unknown, or its secret is wrong"),
     (Answer.json({"error": "invalid_scope"}, 400), "400 Bad Request, invalid_scope: a scope is unknown, or more than"),
     (Answer.json({"error": "unauthorized_client"}, 400), "unauthorized_client: this client may not use this grant"),
@@ -264,7 +271,7 @@ REFUSALS = [
     (Answer.json({"error": "weird", "error_description": "x" * 900}, 400), f"400 Bad Request, weird ({'x' * 200}...)"),
     (Answer.json({"error": "access_denied"}, 200), "200 OK, access_denied: the server denies access"),
     (Answer(404, b"not here"), "404 Not Found"),
-    (Answer(200, b"<html>", (("content-type", "text/html"),)), "200 OK, but the answer has no access_token (text/html)"),
+    (Answer(200, b"<html>", (("content-type", "text/html"),)), "but the answer has no access_token (text/html)"),
     (Answer.json({"access_token": 5}), "200 OK, but its access_token is no text"),
     (Answer.json({"access_token": "a\r\nX: y"}), "200 OK, but its access_token holds characters that no header can"),
     (Answer.json({"access_token": "a" * 70_000}), "its access_token is longer than 65536 characters"),
@@ -303,9 +310,7 @@ async def test_an_endpoint_that_fails_for_a_moment_is_asked_again(tmp_path: Path
         oauth = Authorization(it.server)
         oauth.before = failing(Answer(503, b"busy"), Answer(cut=-1))
         async with it.running(config(it, client(oauth))):
-            while not it.engine.figures.of("cats").polls():
-                await asyncio.sleep(0.01)
-                it.clock.advance(0.1)
+            await until(lambda: it.engine.figures.of("cats").polls() > 0, it.clock)
         assert await it.values() == [b"1"]
     entry = ledger(tmp_path)[0]
     assert entry.decision is Decision.ACCEPTED
@@ -318,9 +323,7 @@ async def test_an_endpoint_that_asks_for_quiet_gets_it(tmp_path: Path) -> None:
         oauth = Authorization(it.server)
         oauth.before = failing(Answer(429, b"", (("retry-after", "100"),)))
         async with it.running(config(it, client(oauth)), config(it, client(oauth), name="dogs")):
-            while min(it.engine.figures.of(name).records for name in ("cats", "dogs")) == 0:
-                await asyncio.sleep(0.001)
-                it.clock.advance(2)
+            await until(lambda: min(it.engine.figures.of(name).records for name in ("cats", "dogs")) > 0, it.clock)
         assert it.clock.monotonic() >= 100
         assert len(oauth.requests) == 2
         assert await it.values()
@@ -345,9 +348,7 @@ async def test_a_slow_endpoint_holds_nobody_longer_than_its_time(tmp_path: Path)
             assert await it.clock.next_wake() == 10
             await polled(it, 1)
             gate.set()
-            while not await it.values():
-                await asyncio.sleep(0.01)
-                it.clock.advance(1)
+            await until(lambda: it.engine.figures.of("cats").records > 0, it.clock)
     reason = ledger(tmp_path)[0].reason
     assert reason.startswith("no token came in time")
     assert len(oauth.requests) == 1
@@ -363,9 +364,7 @@ async def test_a_token_that_still_counts_is_used_while_no_other_comes(tmp_path: 
             await polls(it, 9)
             assert len(await it.values()) == 10
             it.clock.advance(10)
-            while it.engine.figures.of("cats").polls() < 11:
-                await asyncio.sleep(0.01)
-                it.clock.advance(0.5)
+            await until(lambda: it.engine.figures.of("cats").polls() >= 11, it.clock)
     last = ledger(tmp_path)[10]
     assert last.decision is Decision.FAILED
     assert last.reason.startswith(f"POST {oauth.url}: 500 Internal Server Error")
@@ -480,15 +479,11 @@ async def test_nothing_is_used_before_it_is_kept(tmp_path: Path) -> None:
 
         it.log.store = store  # type: ignore[method-assign]
         async with it.running(config(it, refreshing(oauth))):
-            while it.engine.figures.of("cats").polls() < 2:
-                await asyncio.sleep(0.001)
-                it.clock.advance(1)
+            await until(lambda: it.engine.figures.of("cats").polls() >= 2, it.clock)
             assert not oauth.used
             assert len(oauth.requests) == 1
             full[0] = False
-            while not oauth.used:
-                await asyncio.sleep(0.001)
-                it.clock.advance(1)
+            await until(lambda: bool(oauth.used), it.clock)
             assert len(oauth.requests) == 1
     reason = ledger(tmp_path)[0].reason
     assert reason == "no token came in time: the new refresh token cannot be kept yet: no space left on the disk"
@@ -609,9 +604,7 @@ async def test_a_file_without_a_token_is_a_sentence(tmp_path: Path, content: byt
     async with bench(tmp_path) as it:
         more = "  timeout: 1s\n"
         async with it.running(config(it, f"type: bearer, token_file: '{file}'", more=more)):
-            while not it.engine.figures.of("cats").polls():
-                await asyncio.sleep(0.001)
-                it.clock.advance(0.5)
+            await until(lambda: it.engine.figures.of("cats").polls() > 0, it.clock)
         assert not it.server.received
     assert said in ledger(tmp_path)[0].reason
 
