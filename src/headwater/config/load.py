@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
+from headwater.config.expressions import check
 from headwater.config.fields import Options, groups_of
 from headwater.config.http import HttpOptions
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
@@ -254,6 +255,8 @@ class _Loading:
             if len(self.problems) > before or before:
                 return
             raise
+        if not self._fit_together(config, root, file):
+            return
         places: dict[tuple[str, ...], tuple[int, int, str]] = {}
         for key in _PLACED:
             node = root.child(key)
@@ -263,6 +266,14 @@ class _Loading:
                     places[key, str(index)] = (item.line, item.column, item.path)
         config.located(Place(file, root.line, root.column, places), Masker(masked))
         self._take(config, root, file)
+
+    def _fit_together(self, config: ConnectorConfig, root: Node, file: str) -> bool:
+        """Enter what does not fit together; return whether all of it can stay."""
+        found = check(config.http)
+        for it in found:
+            node, _ = _find(root, ("http", *it.path))
+            self.problems.append(node.problem(file, it.message, it.suggestion, warning=it.warning))
+        return all(it.warning for it in found)
 
     def _take(self, config: ConnectorConfig, root: Node, file: str) -> None:
         name = root.child("name") or root
@@ -426,7 +437,8 @@ def _find(root: Node, location: Sequence[str | int]) -> tuple[Node, str]:
     for step in location:
         below: Node | None = None
         if isinstance(step, str):
-            below = node.child(step) or (node.child("with") if step == "with_" else None)
+            # Words of Python's have an underscore behind them in the model.
+            below = node.child(step) or node.child(step.removesuffix("_")) or node.child(step.replace("_", "-"))
         elif isinstance(node.value, list) and step < len(node.value):
             below = node.value[step]
         if below is None:
@@ -450,8 +462,7 @@ def _known_below(location: Sequence[str | int]) -> list[str]:
         models = groups_of(found[0])
         if not models:
             return []
-    names = {"with_": "with"}
-    return [names.get(name, name) for model in models for name in model.model_fields]
+    return [name.removesuffix("_") for model in models for name in model.model_fields]
 
 
 def _kind(model: type[Options]) -> str:
