@@ -28,9 +28,9 @@ from headwater.core.spot import Slot, Spot, parse_slot, parse_spot
 from headwater.core.units import format_duration, parse_duration, parse_size
 
 
-def kebab_and_snake(name: str) -> AliasChoices:
-    """Return both spellings of an option's name."""
-    return AliasChoices(name, name.replace("_", "-"))
+def kebab_and_snake(name: str) -> AliasChoices | str:
+    """Return both spellings of an option's name; a word that tells groups apart may have only one."""
+    return AliasChoices(name, name.replace("_", "-")) if "_" in name else name
 
 
 class Options(BaseModel):
@@ -134,6 +134,48 @@ SpotOption = Annotated[
 SlotOption = Annotated[
     Slot, BeforeValidator(_slot), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
 ]
+
+
+def _hidden(value: object) -> Text:
+    text = as_text(value)
+    return Text(text.reveal(), MASK, (*text.parts, text.reveal()))
+
+
+# A text that is a secret as a whole, wherever it comes from.
+Hidden = Annotated[
+    Text,
+    BeforeValidator(_hidden),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _path(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("expected the path of a file")
+    return value
+
+
+# A path, which is relative to the file that it stands in; `~` is the home directory.
+FilePath = Annotated[str, BeforeValidator(_path)]
+
+
+def _listed(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[\s,]+", value) if part)
+    if isinstance(value, list | tuple):
+        return tuple(plain_text(item) for item in value)
+    return value
+
+
+# Words: a list, or one text with commas between them.
+Listed = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}}),
+]
 _PAIRS_SCHEMA = {
     "anyOf": [
         {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "array"]}},
@@ -220,6 +262,21 @@ class OrText:
         return {"anyOf": [handler(core_schema), {"type": "string"}]}
 
 
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield every secret in the texts of a group of options, and of the groups below it."""
+    if isinstance(value, Text):
+        yield from value.parts
+    elif isinstance(value, Options):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from secrets_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from secrets_in(item)
+
+
 def _types(annotation: Any) -> Iterator[Any]:
     yield annotation
     for inner in getattr(annotation, "__args__", ()):
@@ -229,6 +286,24 @@ def _types(annotation: Any) -> Iterator[Any]:
 def groups_of(field: FieldInfo) -> tuple[type[Options], ...]:
     """Return the groups of options that a field may hold: one, or several that a word tells apart, or none."""
     return tuple(kind for kind in _types(field.annotation) if isinstance(kind, type) and issubclass(kind, Options))
+
+
+def word_of(group: type[Options]) -> str:
+    """Return the word of `type:` that a group is for; empty for one that stands alone."""
+    kind = group.model_fields.get("type")
+    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))
+
+
+def is_structured(group: type[Options], name: str) -> bool:
+    """Return whether an option of a group may be a list or a map."""
+    field = group.model_fields.get(name) or group.model_fields.get(f"{name}_")
+    if field is None:
+        return False
+    structures = {tuple, list, dict}
+    return any(
+        kind in structures or getattr(kind, "__origin__", None) in structures or kind is Any
+        for kind in _types(field.annotation)
+    )
 
 
 def holds_many(field: FieldInfo) -> bool:

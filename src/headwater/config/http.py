@@ -15,10 +15,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from headwater.config.auth import Auth, header_of
 from headwater.config.cursor import Cursors
+from headwater.config.egress import EgressOptions
 from headwater.config.fields import (
     Body,
     Duration,
+    FilePath,
+    Listed,
     Options,
     SecretText,
     Size,
@@ -29,6 +33,8 @@ from headwater.config.fields import (
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
 from headwater.config.window import WindowOptions
+from headwater.config.tls import TlsOptions
+from headwater.config.transport import Proxy, Version, check
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -200,6 +206,51 @@ class HttpOptions(Options):
     max_redirects: int = Field(
         10, ge=0, le=100, description="How many redirects are followed; 0 refuses.", examples=[0]
     )
+    http_version: Version = Field(
+        "auto",
+        description="auto: HTTP/2 where an https server offers it, else 1.1. 1.0 and 1.1: no other. 2: also asked for "
+        "over http. 2-prior-knowledge: HTTP/2 over http from the first byte. 3: HTTP/3, or else what auto is; "
+        "3-only: nothing else.",
+        examples=["3"],
+    )
+    proxy: Proxy | None = Field(
+        None,
+        description="The proxy to go through: http, https, socks4, socks4a, socks5 or socks5h, with `USER:PASSWORD@` "
+        "if it wants a login. Default: the environment's (`https_proxy`, ...); `none` is none in any case.",
+        examples=["http://user:password@proxy.example.com:3128"],
+    )
+    no_proxy: Listed | None = Field(
+        None,
+        description="Hosts that are asked without a proxy: names with all below them, addresses, networks. Default: "
+        "`no_proxy` of the environment.",
+        examples=[["internal.example.com", ".corp", "10.0.0.0/8"]],
+    )
+    unix_socket: FilePath | None = Field(
+        None,
+        description="The path of a unix socket to connect to, whatever the URL's host.",
+        examples=["/run/api.sock"],
+    )
+    cookies: bool = Field(
+        False,
+        description="Keep the cookies that a server sets, in memory, and send them back to the same scheme, host and "
+        "port.",
+        examples=[True],
+    )
+    tls: TlsOptions = Field(
+        TlsOptions(),
+        description="Whom to trust and who we are: the options of the table below.",
+        examples=[{"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}],
+    )
+    egress: EgressOptions | None = Field(
+        None,
+        description="Where requests may go: the options of the table below. Default: anywhere that the process may.",
+        examples=[{"policy": "public", "allow": ["10.1.0.0/16"]}],
+    )
+    auth: Auth | None = Field(
+        None,
+        description="How requests show who sends them: a map with a `type:`, and the options of its table below.",
+        examples=[{"type": "bearer", "token_file": "/run/secrets/token"}],
+    )
     retry: RetryOptions = Field(
         RetryOptions(),
         description="How a failed request is sent again: the options of the table below.",
@@ -266,11 +317,25 @@ class HttpOptions(Options):
         return value
 
     @model_validator(mode="after")
+    def _check_auth(self) -> Any:
+        filled = header_of(self.auth)
+        if self.auth is not None and filled in {name.lower() for name, _ in self.headers}:
+            raise ValueError(f"headers and auth both say what {filled} is; leave one of them out")
+        if filled == "authorization" and "@" in urlsplit(self.endpoint.reveal().strip()).netloc:
+            raise ValueError("endpoint names a user, and auth says who it is; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _check_schedule(self) -> Any:
         if self.cron is not None and self.interval is not None:
             raise ValueError("name either interval or cron")
         if self.body is not None and self.form is not None:
             raise ValueError("name either body or form")
+        return self
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Any:
+        check(self)
         return self
 
     @property

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from headwater.core.expression import Number
+from headwater.core.extract import DocumentError, checked
 from headwater.core.http import Headers
 from headwater.core.link import next_link
 from headwater.core.pointer import MISSING, Pointer, parse_pointer
@@ -143,8 +144,8 @@ def outline(document: bytes | Raw) -> Any:
     A document that is an array itself has no surroundings.
     """
     try:
-        return _outline(document, 0)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _outline(checked(document), 0)
+    except (DocumentError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

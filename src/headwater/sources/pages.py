@@ -20,6 +20,8 @@ from headwater.config.pagination import DEFAULT_PARAMS, PaginationOptions
 from headwater.core.extract import DocumentError, Extractor, extract
 from headwater.core.http import Headers, ascii_url
 from headwater.core.link import next_link
+from headwater.core.origin import Origin
+from headwater.core.origin import origin as origin_of
 from headwater.core.paging import Asked, outline, recognise
 from headwater.core.pointer import Pointer, parse_pointer
 from headwater.core.spot import Slot, Spot, parse_slot, parse_spot
@@ -93,7 +95,7 @@ class Pager:
         self,
         options: PaginationOptions | None,
         asked: Asked,
-        origin: tuple[str, str, int | None],
+        origin: Origin,
         *,
         templated: bool = False,
     ) -> None:
@@ -365,9 +367,7 @@ def _mark(following: dict[str, Any], place: str) -> None:
         following["mark"] = [mark, stretch, steps + 1]
 
 
-def resolve(
-    target: str, base: str, origin: tuple[str, str, int | None], *, foreign: bool, among: str = "the next page"
-) -> str:
+def resolve(target: str, base: str, origin: Origin, *, foreign: bool, among: str = "the next page") -> str:
     """Return the URL that `target` means at `base`, absolute and encoded. `origin` is that of the configuration.
 
     Raises PaginationError for one that is not to be asked: another origin's unless `foreign` ones may be, or that of
@@ -396,13 +396,6 @@ def resolve(
     parts = urlsplit(url)
     # What stands before the host would be sent as credentials, and what stands behind # is not sent.
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))
-
-
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL. Raises ValueError for a port that is no number."""
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    return scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
 def _short(text: str) -> str:

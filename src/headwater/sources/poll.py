@@ -6,19 +6,21 @@ Pure: it never waits, sends or stores. The engine does all three with what this 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
-from headwater.config import ConnectorConfig, HttpOptions
+from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
-from headwater.core.http import Headers, Request, Response, ascii_url
+from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.core.secret import Masker, Text
+from headwater.core.secret import MASK, Masker, Text
+from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.course import Course, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
@@ -58,7 +60,7 @@ class Poll:
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
-        self._request = build_request(options)
+        self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
@@ -218,11 +220,11 @@ def course_of(options: HttpOptions, request: Request, masker: Masker) -> Course:
     )
 
 
-def build_request(options: HttpOptions) -> Request:
+def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
     """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
     headers, secret = _headers(options)
     body = options.body.reveal().encode() if isinstance(options.body, Text) else None
-    return Request(
+    request = Request(
         method=options.method,
         url=_url(options, shown=False),
         shown_url=_url(options, shown=True),
@@ -233,7 +235,10 @@ def build_request(options: HttpOptions) -> Request:
         total_timeout=options.timeout.total_seconds(),
         max_body=options.max_body,
         max_redirects=options.max_redirects,
+        transport=transport,
+        secret_params=_secret_params(options),
     )
+    return authorized(request, options.auth, os.environ)
 
 
 def fingerprint(request: Request, topic: str) -> str:
@@ -256,6 +261,7 @@ def _policy(options: HttpOptions) -> Policy:
         longest=options.retry.max.total_seconds(),
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
+        renewable=renewable(options.auth),
     )
 
 
@@ -269,6 +275,13 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.append(("Accept", "*/*"))
     secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
     return tuple(headers), frozenset(secret)
+
+
+def _secret_params(options: HttpOptions) -> frozenset[str]:
+    """Return the parameters of the URL that hold secrets, wherever they are written."""
+    shown = parse_qsl(urlsplit(str(options.endpoint)).query, keep_blank_values=True)
+    named = {name for name, value in shown if MASK in value}
+    return frozenset(named | {name for name, value in options.params if value.secret})
 
 
 def _url(options: HttpOptions, *, shown: bool) -> str:

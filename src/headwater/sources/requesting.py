@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, quote_plus, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urljoin, urlsplit
 
 import msgspec
 
 from headwater.config.parts import Pairs, Parts, expression_text, tree_of
 from headwater.core.errors import RequestError
 from headwater.core.http import Headers, Request, ascii_url
+from headwater.core.origin import origin, pairs_of, stripped, without_secrets
 from headwater.core.paging import Asked
 from headwater.core.secret import MASK, Masker, Text
 from headwater.core.spot import Slot
 from headwater.core.template import Hole, Scope, Template, body_template, json_template
-from headwater.sources.pages import ONE_PAGE, PaginationError, Plan, State, origin_of, resolve
+from headwater.sources.pages import ONE_PAGE, PaginationError, Plan, State, resolve
 
 # What stays in a URL as it is; what is encoded already stays, too.
 _URL: Final = "!#$%&'()*+,/:;=?@[]~"
@@ -49,6 +50,7 @@ class Requester:
 
     __slots__ = (
         "_base",
+        "_beside",
         "_common",
         "_endpoint",
         "_masker",
@@ -70,7 +72,7 @@ class Requester:
         endpoint = Template.parse(parts.endpoint)
         self._prefix = "" if relative else _AUTHORITY.match(parts.endpoint.reveal())[0]  # type: ignore[index]
         self._endpoint = endpoint.encoded(_encode) if relative else _absolute(endpoint, self._prefix)
-        self.origin = origin_of(base.url)
+        self.origin = origin(base.url)
         plain = parts.endpoint.plain()
         self.asked = Asked(
             base.method,
@@ -81,6 +83,12 @@ class Requester:
         texts = [text for _, text in parts.texts()]
         self.spaces = frozenset(
             expression.space for text in texts if text.spans for expression in Template.parse(text).expressions
+        )
+        # Credentials in the URL that the parts know nothing of.
+        self._beside = tuple(
+            (name, f"{name}={value}")
+            for name, value in pairs_of(urlsplit(base.url).query)
+            if unquote_plus(name) in base.secret_params and value is not None
         )
         self._common = self._headers_beside()
         self._odd = _odd(plain)
@@ -129,17 +137,18 @@ class Requester:
         """Return the request for a page whose URL an answer has named. Another origin gets no credentials."""
         variant = self._variant(plan, {})
         headers, body = self._headers(variant, scope), self._body(variant, scope)
-        secret = self._base.secret_headers
-        if origin_of(url) != self.origin:
-            if self._secret_body and body is not None:
-                raise RequestError(
-                    "the next page is at another origin, and the body of the request holds a secret",
-                    hint="ask for the pages at the endpoint's own origin",
-                )
-            headers = tuple((name, value) for name, value in headers if name.lower() not in secret)
-        return msgspec.structs.replace(
-            self._base, url=url, shown_url=shown_url(url, self._masker), headers=headers, body=body
-        )
+        foreign = origin(url) != self.origin
+        if foreign and self._secret_body and body is not None:
+            raise RequestError(
+                "the next page is at another origin, and the body of the request holds a secret",
+                hint="ask for the pages at the endpoint's own origin",
+            )
+        shown = shown_url(url, self._masker)
+        if not foreign:
+            url, shown = self._with_secrets(url, shown)
+        request = msgspec.structs.replace(self._base, url=url, shown_url=shown, headers=headers, body=body)
+        # `base` still has the secrets that are not to go there.
+        return stripped(request, without_secrets(url, self._base)) if foreign else request
 
     def _url(self, variant: _Variant, scope: Scope, at: str) -> tuple[str, str]:
         rendered = variant.endpoint.render(scope, "url")
@@ -155,6 +164,17 @@ class Requester:
                 sign = "&" if "?" in url else "?"
                 url = f"{url}{sign}{name}={value.reveal()}"
                 shown = f"{shown}{'&' if '?' in shown else '?'}{name}={value}"
+        return self._with_secrets(url, shown)
+
+    def _with_secrets(self, url: str, shown: str) -> tuple[str, str]:
+        """Add the credentials to a URL of the endpoint's origin that it does not have yet."""
+        if not self._beside:
+            return url, shown
+        there = {unquote_plus(name) for name, _ in pairs_of(urlsplit(url).query)}
+        for name, pair in self._beside:
+            if unquote_plus(name) not in there:
+                url = f"{url}{'&' if '?' in url else '?'}{pair}"
+                shown = f"{shown}{'&' if '?' in shown else '?'}{name}={MASK}"
         return url, shown
 
     def _relative(self, url: str, at: str, *, whole: bool, scope: Scope) -> tuple[str, str]:
