@@ -63,7 +63,7 @@ def stepped(
     extractor = Extractor(course.pointers)
     gleaned = course.gleaning(progress)
     gleaned.take(items, [extractor(item) for item in items])
-    step = course.step(progress, moment, gleaned, body, reply.headers, url)
+    step = course.step(progress, moment, gleaned, body, headers=reply.headers, url=url)
     return step, [] if step.failure else [msgspec.json.decode(item) for item in items]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ class Shelf:
 
     @staticmethod
     def item(number: int) -> dict[str, Any]:
+        """Return an item."""
         return {"id": number, "at": f"2024-01-01T00:{number // 60:02}:{number % 60:02}Z"}
 
 
@@ -215,7 +217,12 @@ def test_each_item_is_stored_exactly_once(
 )
 @settings(max_examples=200, deadline=None)
 def test_a_cursor_over_rounds_loses_and_doubles_nothing(
-    batches: list[int], size: int, arrivals: list[int], crashes: list[list[Crash]], newest_first: bool, take: str
+    batches: list[int],
+    size: int,
+    arrivals: list[int],
+    crashes: list[list[Crash]],
+    newest_first: bool,  # noqa: FBT001 - drawn, not given
+    take: str,
 ) -> None:
     """Each round asks for what is beyond the cursor, oldest or newest first; in all each item is there exactly once."""
     shelf = Shelf(0, [] if newest_first else arrivals)
@@ -266,7 +273,13 @@ def test_a_cursor_over_rounds_loses_and_doubles_nothing(
 )
 @settings(max_examples=300, deadline=None)
 def test_every_instant_is_in_exactly_one_window(
-    size: int | None, lag: int, initial: int, whole: bool, most: int, ticks: list[int], crashes: list[Crash]
+    size: int | None,
+    lag: int,
+    initial: int,
+    whole: bool,  # noqa: FBT001 - drawn, not given
+    most: int,
+    ticks: list[int],
+    crashes: list[Crash],
 ) -> None:
     """Windows follow each other without gaps and overlaps, and none reaches into the time that is still to come."""
     begin = 1_700_000_000
@@ -287,10 +300,9 @@ def test_every_instant_is_in_exactly_one_window(
             walk.round(now, crashes)
         except NothingDueError:
             continue
-        for start, end in walk.stored:
-            assert end * 1000 <= now - lag * 1000
+        assert all(end * 1000 <= now - lag * 1000 for _, end in walk.stored)
     spans = [(start, end) for start, end in walk.stored]
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in pairwise(spans):
         assert start == end
     assert all(start < end for start, end in spans)
     if spans:

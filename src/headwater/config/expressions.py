@@ -1,6 +1,6 @@
-"""Owns what can be wrong between the groups of a connector's options that make requests: names that nobody gives a value,
+"""Owns what can be wrong between the groups of options that make requests. What is wrong within one is said there.
 
-values that nobody asks for, and pages without a place in the request. What is wrong within a group is said there.
+That is: names that nobody gives a value, values that nobody asks for, pages without a place in the request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headwater.config.cursor import CursorOptions
-from headwater.config.pagination import DEFAULT_PARAMS, PaginationOptions
+from headwater.config.pagination import PaginationOptions
 from headwater.config.parts import Parts, tree_of
 from headwater.config.problem import nearest
 from headwater.core.expression import Expression
@@ -105,21 +105,27 @@ def _check_pages(
     if pagination.type == "cursor" and pagination.param is None and "token" not in named:
         hint = "name a parameter: param: cursor; or write ${{ page.token }} into the request"
         yield Finding(("pagination",), "nothing says where the token of the next page goes", hint)
-    if pagination.type in DEFAULT_PARAMS and pagination.param is None and not named & {"number", "offset"}:
-        slots: Iterable[tuple[str, Slot | None]] = (("size_param", pagination.size_param),)
-    else:
-        slots = (("param", pagination.param), ("size_param", pagination.size_param))
-    for option, slot in slots:
-        if slot is None or slot.param or slot.header:
-            continue
-        if parts.form is not None:
-            if len(slot.pointer.steps) > 1:
-                yield Finding(("pagination", option), f"{slot} leads into a field of a form, which has no inside")
-            continue
-        try:
-            tree_of(parts.body)
-        except ValueError as error:
-            yield Finding(("pagination", option), str(error))
+    for option in ("param", "size_param"):
+        slot = getattr(pagination, option)
+        if slot is not None and (wrong := _misplaced(slot, parts)):
+            yield Finding(("pagination", option), wrong)
+    yield from _check_stop(pagination, cursors)
+
+
+def _misplaced(slot: Slot, parts: Parts) -> str:
+    """Return why a value of a page cannot go where it is to go, empty when it can."""
+    if slot.param or slot.header:
+        return ""
+    if parts.form is not None:
+        return f"{slot} leads into a field of a form, which has no inside" if len(slot.pointer.steps) > 1 else ""
+    try:
+        tree_of(parts.body)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _check_stop(pagination: PaginationOptions, cursors: Mapping[str, CursorOptions]) -> Iterator[Finding]:
     if pagination.stop_at is not None:
         options = cursors.get(pagination.stop_at)
         if options is None:

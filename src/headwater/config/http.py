@@ -32,9 +32,9 @@ from headwater.config.fields import (
 )
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
-from headwater.config.window import WindowOptions
 from headwater.config.tls import TlsOptions
 from headwater.config.transport import Proxy, Version, check
+from headwater.config.window import WindowOptions
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

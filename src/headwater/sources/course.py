@@ -19,7 +19,8 @@ from headwater.core.instant import Instant
 from headwater.core.moment import Moment
 from headwater.core.pointer import Pointer
 from headwater.sources.cursors import Cursors
-from headwater.sources.pages import ONE_PAGE, Answer, Pager, PaginationError
+from headwater.sources.following import PaginationError
+from headwater.sources.pages import ONE_PAGE, Answer, Pager
 from headwater.sources.requesting import Requester
 from headwater.sources.window import Span, Windows
 
@@ -42,6 +43,20 @@ class Step(msgspec.Struct, frozen=True):
     more: bool = False
     note: str = ""
     failure: str = ""
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    """An answer that was understood: when it came, what it leaves pending, of which window it is, and what is said."""
+
+    progress: Progress
+    moment: Moment
+    pending: dict[str, Any]
+    span: Span | None
+    notes: tuple[str, ...]
+
+    def told(self, *more: str) -> str:
+        """Return what the ledger is told."""
+        return "; ".join(it for it in (*more[:1], *self.notes, *more[1:]) if it)
 
 
 class Gleaning:
@@ -158,10 +173,11 @@ class Course:
         moment: Moment,
         gleaned: Gleaning,
         document: bytes | Raw | None,
+        *,
         headers: Headers,
         url: str,
     ) -> Step:
-        """Return what follows from an accepted answer, of which `document` is the JSON around the items, or all of it."""
+        """Return what follows from an accepted answer, of which `document` is the JSON around the items, or all."""
         progress = progress or NOTHING
         pending = self._cursors.gather_answer(gleaned.pending, document, headers)
         span = None if self._windows is None else self._span(progress, moment)
@@ -173,45 +189,33 @@ class Course:
             kept = msgspec.structs.replace(progress, round=0, page={}, pending={})
             number = progress.page.get("n", 0) + 1
             return Step(kept, failure=f"page {number}: {error}")
-        notes = [*gleaned.missed, *([note] if note else [])]
+        notes = (*gleaned.missed, note)
         if following is not None and not gleaned.beyond:
-            following = None
-            notes.append("it goes back to what was there before")
-        if following is not None:
-            return self._page(progress, moment, following, pending, span, notes)
-        return self._end(progress, moment, pending, span, notes)
+            following, notes = None, (*notes, "it goes back to what was there before")
+        turn = _Turn(progress, moment, pending, span, notes)
+        return self._end(turn) if following is None else self._page(turn, following)
 
-    def _page(
-        self,
-        progress: Progress,
-        moment: Moment,
-        following: dict[str, Any],
-        pending: dict[str, Any],
-        span: Span | None,
-        notes: list[str],
-    ) -> Step:
+    def _page(self, turn: _Turn, following: dict[str, Any]) -> Step:
         """Go on with another page of the same window."""
-        done = following["n"]
-        following["tick"] = 1 if moment.first else progress.page.get("tick", 0) + 1
-        if span is not None:
-            following["window"] = [span.start, span.end]
+        progress, done = turn.progress, following["n"]
+        following["tick"] = 1 if turn.moment.first else progress.page.get("tick", 0) + 1
+        if turn.span is not None:
+            following["window"] = [turn.span.start, turn.span.end]
         if self._beyond and done >= self._most:
-            return self._end(progress, moment, pending, span, [*notes, f"page {done}, the last that is asked for"])
-        notes = [_page_of(done, span), *notes]
-        kept = Progress(progress.cursors, progress.window, moment.scheduled, following, pending)
+            return self._end(turn, f"page {done} is the last that is asked for")
+        where = _page_of(done, turn.span)
+        kept = Progress(progress.cursors, progress.window, turn.moment.scheduled, following, turn.pending)
         if following["tick"] >= self._most:
-            return Step(kept, note="; ".join([*notes, "the next round goes on with it"]))
-        return Step(kept, more=True, note="; ".join([*notes, "more follow"]))
+            return Step(kept, note=turn.told(where, "the next round goes on with it"))
+        return Step(kept, more=True, note=turn.told(where, "more follow"))
 
-    def _end(
-        self, progress: Progress, moment: Moment, pending: dict[str, Any], span: Span | None, notes: list[str]
-    ) -> Step:
+    def _end(self, turn: _Turn, why: str = "") -> Step:
         """End the pages of a round or of one of its windows."""
-        cursors = self._cursors.promote(progress.cursors, pending)
+        progress, moment, span = turn.progress, turn.moment, turn.span
+        cursors = self._cursors.promote(progress.cursors, turn.pending)
         done = progress.page.get("n", 0) + 1
-        if done > 1 or span is not None:
-            notes = [_page_of(done, span) + (", the last" if done > 1 else ""), *notes]
-        note = "; ".join(it for it in notes if it)
+        where = _page_of(done, span) + (", the last" if done > 1 else "") if done > 1 or span is not None else ""
+        note = turn.told(where, why)
         if span is None or self._windows is None:
             return Step(Progress(cursors, progress.window), note=note)
         ended = Progress(cursors, span.end)
@@ -219,8 +223,7 @@ class Course:
         if number >= self._windows.most or self._windows.following(span.end, moment.scheduled) is None:
             return Step(ended, note=note)
         page = {"windows": number, "tick": 1 if moment.first else progress.page.get("tick", 0) + 1}
-        following = msgspec.structs.replace(ended, round=moment.scheduled, page=page)
-        return Step(following, more=True, note=note)
+        return Step(msgspec.structs.replace(ended, round=moment.scheduled, page=page), more=True, note=note)
 
     def forgotten(self, progress: Progress | None, moment: Moment, status: int) -> Step | None:
         """Return what follows when a server refuses a page of a round that was broken off: the round begins anew.

@@ -1,7 +1,7 @@
 """Owns cursors: what they take of the answers of a round, what becomes of it at the end, and what requests see. Pure.
 
-Values are gathered page by page in `pending` and become the cursors' when the round ends: a list whose newest items come
-first, and that is broken off in the middle, is asked for again from where it was.
+Values are gathered page by page in `pending` and become the cursors' when the round ends: a list whose newest items
+come first, and that is broken off in the middle, is asked for again from where it was.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _quickest(values: list[bytes], choose: Callable[..., bytes], *, integers: bo
 
 
 class Cursors:
-    """The cursors of a configuration. `pointers` are taken out of every item, one for each cursor of items, in order."""
+    """The cursors of a configuration. `pointers` are taken out of every item: one for each cursor of items."""
 
     __slots__ = ("_answers", "_items", "by_name", "pointers")
 

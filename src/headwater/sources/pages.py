@@ -1,39 +1,34 @@
 """Owns the way from one page of a round to the next: what an answer says about it, and when it is the last. Pure.
 
-It does not build requests, and does not know cursors or windows. What it remembers is a map of JSON values, which is kept
-with the page's records: `n` pages were asked for, which had `items`; `url`, `token`, `number` or `offset` is where the
-next one is; `found` is what was recognised at the first one.
+It does not build requests, and does not know cursors or windows. What it remembers is a map of JSON values, which is
+kept with the page's records: `n` pages were asked for, which had `items`; `url`, `token`, `number` or `offset` is where
+the next one is; `found` is what was recognised at the first one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Raw
 
 from headwater.config.pagination import DEFAULT_PARAMS, PaginationOptions
 from headwater.core.extract import DocumentError, Extractor, extract
-from headwater.core.http import Headers, ascii_url
+from headwater.core.http import Headers
 from headwater.core.link import next_link
 from headwater.core.origin import Origin
-from headwater.core.origin import origin as origin_of
 from headwater.core.paging import Asked, outline, recognise
 from headwater.core.pointer import Pointer, parse_pointer
 from headwater.core.spot import Slot, Spot, parse_slot, parse_spot
+from headwater.sources.following import LONGEST_URL, PaginationError, resolve
 from headwater.sources.values import alive, stored
 
 State = Mapping[str, Any]
 
-# Longer ones are refused by servers and proxies, and a hostile answer could fill the checkpoint with them.
-LONGEST_URL: Final = 8192
 _NOTHING: Final = frozenset({b"null", b"false", b'""', b"0"})
 _NO: Final = frozenset({b"null", b"false", b'""', b"0", b'"false"', b'"0"', b'"no"', b'"n"'})
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 # By how much the stretch grows in which a place is compared with one before it (Brent's algorithm).
 _STRETCH: Final = 2
 # What an answer may say about the next page, by the names of the options.
@@ -53,10 +48,6 @@ class Answer(msgspec.Struct, frozen=True):
     count: int
     first: bytes | Raw | None = None
     last: bytes | Raw | None = None
-
-
-class PaginationError(Exception):
-    """The pages lead nowhere: in circles, or to a place that is not to be asked."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -365,38 +356,3 @@ def _mark(following: dict[str, Any], place: str) -> None:
         following["mark"] = [digest, stretch * _STRETCH, 0]
     else:
         following["mark"] = [mark, stretch, steps + 1]
-
-
-def resolve(target: str, base: str, origin: Origin, *, foreign: bool, among: str = "the next page") -> str:
-    """Return the URL that `target` means at `base`, absolute and encoded. `origin` is that of the configuration.
-
-    Raises PaginationError for one that is not to be asked: another origin's unless `foreign` ones may be, or that of
-    `base` itself, where a redirect led.
-    """
-    try:
-        if len(target) > LONGEST_URL or _CONTROL.search(target.strip()):
-            raise ValueError(f"it has {len(target)} characters" if len(target) > LONGEST_URL else "it has blanks")
-        url = ascii_url(urljoin(base, target.strip()))
-        parts = urlsplit(url)
-        there = origin_of(url)
-    except ValueError as error:
-        raise PaginationError(f"the URL of {among} cannot be used: {error}") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise PaginationError(f"the URL of {among} is not http or https: {_short(target)}")
-    if there[1] == origin[1] and there[0] == "http" and origin[0] == "https" and parts.port in {None, 80}:
-        # Servers behind a proxy that ends TLS write http into their links; nothing is to be sent in the clear for it.
-        port = "" if origin[2] == 443 else f":{origin[2]}"
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        url = urlunsplit(("https", f"{host}{port}", parts.path, parts.query, ""))
-        there = origin_of(url)
-    if there not in {origin, origin_of(base)} and not foreign:
-        raise PaginationError(
-            f"the URL of {among} is at {there[0]}://{there[1]}, not at {origin[0]}://{origin[1]}; other_origins allows it"
-        )
-    parts = urlsplit(url)
-    # What stands before the host would be sent as credentials, and what stands behind # is not sent.
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:80]}...")

@@ -132,8 +132,8 @@ class Poll:
             moment,
             gleaned,
             None if document is None else response.body,
-            response.headers,
-            response.url,
+            headers=response.headers,
+            url=response.url,
         )
         return self._stepped(step, records, following, checkpoint)
 

@@ -21,7 +21,8 @@ from headwater.core.paging import Asked
 from headwater.core.secret import MASK, Masker, Text
 from headwater.core.spot import Slot
 from headwater.core.template import Hole, Scope, Template, body_template, json_template
-from headwater.sources.pages import ONE_PAGE, PaginationError, Plan, State, resolve
+from headwater.sources.following import PaginationError, resolve
+from headwater.sources.pages import ONE_PAGE, Plan, State
 
 # What stays in a URL as it is; what is encoded already stays, too.
 _URL: Final = "!#$%&'()*+,/:;=?@[]~"
@@ -104,7 +105,7 @@ class Requester:
         return not self.spaces
 
     def _headers_beside(self) -> Headers:
-        """Return the headers that the configuration does not name: the base's own, and what says of which type it is."""
+        """Return the headers that the configuration does not name: the base's own, and the type of the body."""
         given = {name.lower() for name, _ in self._parts.headers}
         beside = [(name, value) for name, value in self._base.headers if name.lower() not in given]
         kind = FORM if self._parts.form is not None else None if _is_text(self._parts.body) else JSON
@@ -350,7 +351,7 @@ def _absolute(endpoint: Template, prefix: str) -> Template:
 
 def _odd(url: str) -> tuple[int, int]:
     """Return how many steps of a URL's path lead upwards or nowhere, and how many are empty."""
-    steps = urlsplit(url).path.split("/")
+    steps = (urlsplit(url).path or "/").split("/")
     return sum(step.lower() in _DOTS for step in steps), sum(not step for step in steps)
 
 

@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.core.pointer import Pointer, parse_pointer
+from headwater.core.pointer import Pointer
 from headwater.sources.split.array import ArraySplitter
 from headwater.sources.split.item import Bad, BrokenBodyError, Item
 
