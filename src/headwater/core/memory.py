@@ -23,6 +23,15 @@ _ROWS, _BYTES = 1024, 1024 * 1024
 Row = tuple[int, bytes, bytes | int, bytes, bytes | None]
 
 
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of an item; see Row."""
+
+    key: bytes
+    mark: bytes | int
+    print: bytes
+    data: bytes | None
+
+
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How much a connector remembers. It is part of the checkpoint, and belongs to the rows that the log has.
 
@@ -87,11 +96,11 @@ class Recall(Protocol):
         """Return for each key its number and its mark, which is a number as well; None when it is not known."""
         ...
 
-    def rows(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes | None]]:
-        """Return key, print and value of those items, by number."""
+    def rows(self, numbers: Sequence[int]) -> dict[int, Kept]:
+        """Return what is kept of those items, by number."""
         ...
 
-    def unseen(self, marks: bytes, most: int) -> list[int]:
+    def unseen(self, marks: bytes | bytearray, most: int) -> list[int]:
         """Return at most so many numbers of items at whose place in `marks` there is a zero byte."""
         ...
 
@@ -123,11 +132,11 @@ class Nothing:
         """Know none of them."""
         return [None] * len(keys)
 
-    def rows(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes | None]]:  # noqa: ARG002 - see Recall
+    def rows(self, numbers: Sequence[int]) -> dict[int, Kept]:  # noqa: ARG002 - see Recall
         """Know none of them."""
         return {}
 
-    def unseen(self, marks: bytes, most: int) -> list[int]:  # noqa: ARG002 - see Recall
+    def unseen(self, marks: bytes | bytearray, most: int) -> list[int]:  # noqa: ARG002 - see Recall
         """Miss none."""
         return []
 

@@ -19,7 +19,7 @@ import apsw
 import msgspec
 
 from headwater.core.errors import LogClosedError, LogCorruptError, LogError
-from headwater.core.memory import MemoryChange, Row, unpack_numbers, unpack_rows
+from headwater.core.memory import Kept, MemoryChange, Row, unpack_numbers, unpack_rows
 from headwater.log.failure import mapped
 from headwater.log.schema import FILE_NAME, fetch, open_reader
 
@@ -218,19 +218,19 @@ class Recollection:
         found: str = rows[0][1]
         return found
 
-    def rows(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes, bytes | None]]:
-        """Return key, print and value of those items, by number."""
-        found: dict[int, tuple[bytes, bytes, bytes | None]] = {}
+    def rows(self, numbers: Sequence[int]) -> dict[int, Kept]:
+        """Return what is kept of those items, by number."""
+        found: dict[int, Kept] = {}
         with self._asked() as (connection, memory):
             base = memory << NUMBER_BITS
             for start in range(0, len(numbers), _ROWS_AT_ONCE):
                 some = [base + number for number in numbers[start : start + _ROWS_AT_ONCE]]
-                sql = f"SELECT id, key, print, data FROM item WHERE id IN ({','.join('?' * len(some))})"  # noqa: S608 - only question marks
-                for id_, key, print_, data in fetch(connection, sql, some):
-                    found[id_ - base] = (key, print_, data)
+                sql = f"SELECT id, key, mark, print, data FROM item WHERE id IN ({','.join('?' * len(some))})"  # noqa: S608 - only question marks
+                for id_, *kept in fetch(connection, sql, some):
+                    found[id_ - base] = Kept(*kept)
         return found
 
-    def unseen(self, marks: bytes, most: int) -> list[int]:
+    def unseen(self, marks: bytes | bytearray, most: int) -> list[int]:
         """Return at most so many numbers of items at whose place in `marks` there is a zero byte."""
         with self._asked() as (connection, memory):
             # From the index alone: the rows have the values in them.
