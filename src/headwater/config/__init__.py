@@ -1,7 +1,7 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
 from headwater.config.definition import Defined, define_files, define_text, load_definition
-from headwater.config.fields import Options, groups_of, holds_many
+from headwater.config.fields import Options, groups_of, holds_many, word_of
 from headwater.config.http import HttpOptions
 from headwater.config.load import ENDINGS, Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
@@ -37,4 +37,5 @@ __all__ = [
     "local_paths",
     "secret_source",
     "transport_of",
+    "word_of",
 ]

@@ -18,6 +18,8 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── ReadTimeoutError            the response was not complete in time         retry
     │   ├── BodyTooLargeError           the body passed its bound and was cut         fix, not retried at once
     │   ├── RedirectError               too many redirects, or one that is refused    fix, not retried at once
+    │   ├── CredentialError             no token could be had now                     retry
+    │   │   └── CredentialRefusedError      there is none to be had: a wrong secret       fix, not retried at once
     │   ├── EgressError                 the policy does not let it connect there      fix, not retried at once
     │   └── RequestError                the request cannot be sent as written         fix, not retried at once
     ├── TopicError                  the log answered no
@@ -197,6 +199,19 @@ class RequestError(FetchError):
     retryable = False
     sent = False
     slug = "request"
+
+
+class CredentialError(FetchError):
+    """What a request needs to be let in could not be had now: the request itself was not sent."""
+
+    sent = False
+    slug = "auth"
+
+
+class CredentialRefusedError(CredentialError):
+    """What a request needs to be let in is not to be had: a secret is wrong, or a refresh token is over."""
+
+    retryable = False
 
 
 class TopicError(HeadwaterError):
