@@ -8,7 +8,7 @@ from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, To
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
-from headwater.config.transport import local_paths, transport_of
+from headwater.config.transport import doubts, local_paths, transport_of
 
 __all__ = [
     "CHAIN_OPTIONS",
@@ -26,6 +26,7 @@ __all__ = [
     "TransformOptions",
     "define_files",
     "define_text",
+    "doubts",
     "from_options",
     "groups_of",
     "holds_many",
