@@ -28,6 +28,7 @@ from headwater.config.problem import Problem
 from headwater.core.clock import Clock
 from headwater.core.errors import FetchError
 from headwater.core.http import Fetcher, Request, Response, Transport
+from headwater.core.origin import origin
 from headwater.core.secret import Masker, Text
 from headwater.engine.chain import Chain
 from headwater.engine.credential import Credential, Issuer
@@ -35,7 +36,6 @@ from headwater.engine.gate import Gate
 from headwater.engine.issuing import FileIssuer, JwtIssuer, LoginIssuer, Network, OAuth2Issuer, key_fault
 from headwater.engine.kerberos import conflict, use_kerberos
 from headwater.engine.target import Target
-from headwater.fetch.redirect import origin
 from headwater.sources.auth.chain import chain_name
 from headwater.sources.auth.login import login_place
 from headwater.sources.auth.standing import found_secrets, missing, renewable
