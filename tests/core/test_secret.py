@@ -39,3 +39,20 @@ def test_short_secrets_are_not_searched_for() -> None:
     """A secret of three letters would mask half of every sentence."""
     assert not Masker(["abc", ""])
     assert Masker(["abc"]).mask("abc") == "abc"
+
+
+def test_a_masker_learns() -> None:
+    """A secret that is learned is masked in all its coats; of very many the oldest are forgotten."""
+    masker = Masker(["known-secret"])
+    masker.learn("token/1+x")
+    masker.learn("token/1+x")
+    assert masker.mask("known-secret token/1+x token%2F1%2Bx") == "*** *** ***"
+    bare = Masker()
+    assert not bare
+    bare.learn("first-token")
+    assert bare
+    for number in range(100):
+        bare.learn(f"token-{number}")
+    assert bare.mask("first-token token-0 token-99") == "first-token *** ***"
+    bare.learn("abc")
+    assert bare.mask("abc") == "abc"

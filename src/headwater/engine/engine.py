@@ -27,6 +27,7 @@ from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.credentials import Credentials
+from headwater.engine.gate import Gate
 from headwater.engine.guard import Guard, GuardedFetcher
 from headwater.engine.round import Surroundings
 from headwater.engine.schedule import spread_offset
@@ -176,10 +177,16 @@ class Engine:
                 codec,
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
-                gates=self.credentials.gates(config, build_request(config.http, transport_of(config)), leave),
+                gates=self._gates(config, leave),
             )
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
+
+    def _gates(self, config: ConnectorConfig, leave: Callable[[], bool] | None) -> tuple[Gate, ...]:
+        """Return what stands between a connector and the network. With a `leave` nothing is sent without it."""
+        if config.http.auth is None:
+            return ()
+        return self.credentials.gates(config, build_request(config.http, transport_of(config)), leave)
 
     async def end(self, names: Iterable[str], grace: float | None = None) -> None:
         """End connectors: those that wait at once, the others after the exchange under way, within the grace."""
