@@ -46,14 +46,15 @@ def spaced(draw: st.DrawFn, value: Any) -> bytes:
             for name, it in value.items()
         ]
         return b"{" + b",".join(pairs) + draw(SPACE) + b"}"
-    return json.dumps(value, ensure_ascii=draw(st.booleans())).encode("utf-8", "replace")
+    escaped: bool = draw(st.booleans())
+    return json.dumps(value, ensure_ascii=escaped).encode("utf-8", "replace")
 
 
 @st.composite
 def documents(draw: st.DrawFn) -> tuple[bytes, Pointer, list[bytes]]:
     """Draw a document with an array somewhere in it, the pointer to it, and its elements as they stand there."""
     elements = [draw(spaced(value)) for value in draw(st.lists(VALUES, max_size=8))]
-    if elements and draw(st.booleans()):
+    if elements and draw(st.booleans()):  # type: ignore[arg-type]  # inference of a recursive strategy
         elements *= draw(st.integers(1, 5))
     text = b"[" + (b",".join(draw(SPACE) + it + draw(SPACE) for it in elements) or draw(SPACE)) + b"]"
     steps: list[str] = []

@@ -60,12 +60,17 @@ LINES = st.sampled_from(
 
 
 @MANY
-@given(st.lists(LINES, max_size=12), st.booleans(), st.booleans(), SIZES, st.integers(1, 40), st.integers(1, 40))
-def test_lines_of_json_in_any_chunks(
-    lines: list[bytes], sequence: bool, crlf: bool, sizes: list[int], window: int, most: int
-) -> None:  # noqa: FBT001
+@given(
+    st.lists(LINES, max_size=12),
+    st.sampled_from(["sequence", "crlf", "lf"]),
+    SIZES,
+    st.integers(1, 40),
+    st.integers(1, 40),
+)
+def test_lines_of_json_in_any_chunks(lines: list[bytes], form: str, sizes: list[int], window: int, most: int) -> None:
     """Each line is an item or bad, whatever the chunks."""
-    body = b"\x1e" + b"\n\x1e".join(lines) if sequence else (b"\r\n" if crlf else b"\n").join(lines)
+    sequence = form == "sequence"
+    body = b"\x1e" + b"\n\x1e".join(lines) if sequence else (b"\r\n" if form == "crlf" else b"\n").join(lines)
     whole = outcome(lambda: JsonLinesSplitter(most, sequence=sequence), body)
     assert outcome(lambda: JsonLinesSplitter(most, sequence=sequence, window=window), body, sizes) == whole
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from os.path import commonprefix
 
 import msgspec
 from msgspec import Raw
@@ -306,7 +305,10 @@ def _lesson(data: bytes) -> tuple[bytes, int] | None:
     if not commas:
         return None
     heads = [data[at : at + 64].lstrip(BLANK) for at in (0, *(comma + 1 for comma in commas))]
-    shared = bytes(commonprefix([head[:24] for head in heads]) or b"")
+    first, last = min(heads)[:24], max(heads)[:24]
+    shared = first[
+        : next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    ]
     gaps = set()
     for comma in commas:
         left = data[:comma].rstrip(BLANK)

@@ -1,10 +1,11 @@
-"""Owns the charset of a body: which one it is, and bringing it to UTF-8 before it is cut. Knows no format's own marks."""
+"""Owns the charset of a body, and bringing it to UTF-8 before it is cut. Knows no format's own ways to say it."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from headwater.core.charset import text_codec
 from headwater.sources.split.item import BrokenBodyError, Item, Splitter
 
 # Marks at the beginning of a body say more than its Content-Type. The one of UTF-32 begins like that of UTF-16.
@@ -15,7 +16,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_ASCII = bytes(range(128))
+_ASCII, _OTHERS = bytes(range(128)), bytes(range(128, 256))
 
 
 def is_utf8(codec: str) -> bool:
@@ -26,11 +27,7 @@ def is_utf8(codec: str) -> bool:
 def keeps_structure(codec: str) -> bool:
     """Return whether each byte of a codec is a character, the first half those of ASCII: JSON can be cut in it."""
     try:
-        return (
-            _ASCII.decode(codec) == _ASCII.decode("ascii")
-            and all(len(bytes([byte]).decode(codec, "replace")) == 1 for byte in range(128, 256))
-            and len(bytes(range(128, 256)).decode(codec, "replace")) == 128
-        )
+        return _ASCII.decode(codec) == _ASCII.decode("ascii") and len(_OTHERS.decode(codec, "replace")) == len(_OTHERS)
     except (LookupError, UnicodeError):
         return False
 
@@ -41,13 +38,18 @@ def marked(head: bytes) -> str:
 
 
 class Transcoding:
-    """A splitter that is given UTF-8, whatever the body is in. Bytes that are no text stay, so that their item is bad."""
+    """A splitter that is given UTF-8, whatever the body is in. What is no text stays, so that its item is bad.
 
-    def __init__(self, splitter: Splitter, codec: str) -> None:
+    A mark at the beginning says what the body is in, else `told` does, by the first `look` bytes.
+    """
+
+    def __init__(self, splitter: Splitter, told: Callable[[bytes], str], look: int = 4) -> None:
         self.what = splitter.what
         self._splitter = splitter
-        self._codec = codec
-        self._head = b""
+        self._told = told
+        self._look = look
+        self._head: bytes | None = b""
+        self._codec = ""
         self._decoder: codecs.IncrementalDecoder | None = None
 
     @property
@@ -55,29 +57,40 @@ class Transcoding:
         """What stands around the items."""
         return self._splitter.rest
 
+    @property
+    def missing(self) -> bool:
+        """Whether what has the items was not there."""
+        return self._splitter.missing
+
     def feed(self, chunk: bytes) -> Sequence[Item]:
         """Take the next bytes of the body; return the items that they complete. Raises BrokenBodyError."""
-        if self._decoder is None:
+        if self._head is not None:
             self._head += chunk
-            if len(self._head) < 4:
+            if len(self._head) < self._look:
                 return []
-            chunk = self._begin()
-        return self._splitter.feed(self._text(chunk))
+            chunk = self._begin(self._head)
+        return self._splitter.feed(chunk if self._decoder is None else self._text(self._decoder, chunk))
 
     def finish(self) -> Sequence[Item]:
         """Take the end of the body; return the items that are left. Raises BrokenBodyError."""
-        head = self._begin() if self._decoder is None else b""
-        return [*self._splitter.feed(self._text(head, final=True)), *self._splitter.finish()]
+        left = b"" if self._head is None else self._begin(self._head)
+        if self._decoder is not None:
+            left = self._text(self._decoder, left, final=True)
+        return [*self._splitter.feed(left), *self._splitter.finish()]
 
-    def _begin(self) -> bytes:
-        codec = marked(self._head) or self._codec or "utf-8"
-        self._codec = "utf-8-sig" if codec == "utf-8" else codec
-        self._decoder = codecs.getincrementaldecoder(self._codec)("surrogateescape")
-        return self._head
+    def _begin(self, head: bytes) -> bytes:
+        self._head = None
+        told = marked(head) or self._told(head)
+        codec = text_codec(told) if told else ""
+        if codec is None:
+            raise BrokenBodyError(f"the body says that it is in {told}, which is not known")
+        self._codec = codec
+        if not is_utf8(codec):
+            self._decoder = codecs.getincrementaldecoder(codec)("surrogateescape")
+        return head
 
-    def _text(self, data: bytes, *, final: bool = False) -> bytes:
-        assert self._decoder is not None
+    def _text(self, decoder: codecs.IncrementalDecoder, data: bytes, *, final: bool = False) -> bytes:
         try:
-            return self._decoder.decode(data, final).encode("utf-8", "surrogateescape")
+            return decoder.decode(data, final).encode("utf-8", "surrogateescape")
         except UnicodeError as error:
             raise BrokenBodyError(f"the body is not in {self._codec}: {error}") from None

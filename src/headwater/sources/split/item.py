@@ -55,12 +55,20 @@ Item: TypeAlias = "bytes | Raw | Formed | Bad"
 class Splitter(Protocol):
     """Whatever cuts a body into items.
 
-    `what` is what an item is called in words. `rest` is what stands around the items, as JSON, once `finish` has
-    returned: None where there is no such thing, or when it is larger than what is kept of it.
+    `what` is what an item is called in words.
     """
 
     what: str
-    rest: bytes | None
+
+    @property
+    def rest(self) -> bytes | None:
+        """What stands around the items, as JSON, once the body has ended; None for no such thing, or too much of it."""
+        ...
+
+    @property
+    def missing(self) -> bool:
+        """Whether what has the items was not there at all, or null."""
+        ...
 
     def feed(self, chunk: bytes) -> Sequence[Item]:
         """Take the next bytes of the body; return the items that they complete. Raises BrokenBodyError."""

@@ -26,10 +26,11 @@ _MARK = b"\xef\xbb\xbf"
 
 
 class DelimitedSplitter:
-    """Cuts a body at a delimiter; parts without a byte are none. A line feed takes a carriage return before it along."""
+    """Cuts a body at a delimiter; parts without a byte are none. A line feed takes carriage returns before it along."""
 
     what = "part"
     rest: bytes | None = None
+    missing = False
 
     def __init__(self, delimiter: bytes, max_item: int, *, window: int = WINDOW) -> None:
         self._delimiter = delimiter

@@ -6,12 +6,12 @@ Entities and external documents are never followed. Namespaces matter only where
 from __future__ import annotations
 
 import re
+from pyexpat import XML_PARAM_ENTITY_PARSING_NEVER, ExpatError, ParserCreate
 from typing import Any
 
 import msgspec
-from pyexpat import XML_PARAM_ENTITY_PARSING_NEVER, ExpatError, ParserCreate
 
-from headwater.sources.split.charset import is_utf8, marked
+from headwater.core.selector import Selector
 from headwater.sources.split.item import WINDOW, BrokenBodyError, Formed, Item, Large, too_large
 
 # What is nested deeper nobody has written by hand or by program.
@@ -20,55 +20,7 @@ _MOST_DEPTH = 256
 _MOST_BETWEEN = 1024 * 1024
 _TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*+>""")
 _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
-_STEP = re.compile(r"/|((?:\{[^}]*\})?[^/{}]+)")
 _JSON = msgspec.json.Encoder()
-
-
-class Selector(msgspec.Struct, frozen=True):
-    """Which elements are meant: names from the outside in, `rooted` when the first is the document's own element."""
-
-    steps: tuple[str, ...]
-    rooted: bool = False
-
-    @property
-    def namespaces(self) -> bool:
-        """Whether a step names a namespace."""
-        return any(step.startswith("{") for step in self.steps)
-
-    def matches(self, path: list[str], spaces: list[str]) -> bool:
-        """Return whether the innermost of open elements is one; `spaces` are their namespaces, where they matter."""
-        if len(path) < len(self.steps) or (self.rooted and len(path) != len(self.steps)):
-            return False
-        return all(
-            _is(step, path[-number], spaces[-number] if spaces else "")
-            for number, step in enumerate(reversed(self.steps), start=1)
-        )
-
-
-def _is(step: str, name: str, space: str) -> bool:
-    if step.startswith("{"):
-        uri, _, local = step[1:].partition("}")
-        return uri == space and name.rpartition(":")[2] == local
-    return step in {"*", name} or (":" not in step and name.rpartition(":")[2] == step)
-
-
-def parse_selector(text: str) -> Selector:
-    """Read which elements are meant: `item`, `channel/item`, `/rss/channel/item`, `dc:date` or `{namespace}item`.
-
-    A name without a prefix means the element whatever its prefix. Raises ValueError.
-    """
-    text = text.strip()
-    steps, position = [], 0
-    while position < len(text):
-        step = _STEP.match(text, position)
-        if step is None:
-            break
-        if step[1]:
-            steps.append(step[1])
-        position = step.end()
-    if not steps or position < len(text) or re.search(r"[\s\[\]()@<>]|//", re.sub(r"\{[^}]*\}", "", text)):
-        raise ValueError(f"{text!r} names no element; write item, channel/item or /rss/channel/item")
-    return Selector(tuple(steps), text.startswith("/"))
 
 
 class _Node:
@@ -101,12 +53,13 @@ class _Node:
 class MarkupSplitter:
     """Cuts the elements that a selector means out of XML; those within one of them are part of it.
 
-    `charset` is the one of the Content-Type, which says more than the document itself (RFC 7303). Items are in UTF-8.
-    With `form` each comes with its form as JSON, and with `as_json` it is that.
+    The document is UTF-8, whatever it says of itself. With `form` each element comes with its form as JSON, and with
+    `as_json` it is that.
     """
 
     what = "element"
     rest: bytes | None = None
+    missing = False
 
     def __init__(
         self,
@@ -247,7 +200,7 @@ class MarkupSplitter:
             return large
         first = _TAG.match(self._data, start)
         assert first is not None
-        # Expat tells of the end of an element without an end tag behind its only tag, and of others before their end tag.
+        # Expat tells of the end before the end tag, but behind the tag of an element that has only one.
         alone = first.end() == at and self._data[at - 2 : at] == b"/>"
         data = self._data[start : at if alone else self._data.index(b">", at) + 1]
         if len(data) > self._most:
@@ -263,10 +216,8 @@ def _refuse_entity(*_: object) -> int:
 
 
 def declared_charset(head: bytes) -> str:
-    """Return the charset that the beginning of an XML document says it is in; an empty text when it says nothing."""
-    if codec := marked(head):
-        return codec
+    """Return the charset that the beginning of an XML document, without a mark, says it is in; empty for none."""
     if head.startswith((b"<\0", b"\0<")):
         return "utf-16-le" if head.startswith(b"<\0") else "utf-16-be"
     declared = _DECLARED.match(head.lstrip())
-    return declared[1].decode() if declared and not is_utf8(declared[1].decode().lower()) else ""
+    return declared[1].decode().lower() if declared else ""

@@ -49,6 +49,7 @@ class TableSplitter:
 
     what = "row"
     rest: bytes | None = None
+    missing = False
 
     def __init__(self, layout: Layout, max_item: int, *, window: int = WINDOW) -> None:
         self._most = max_item

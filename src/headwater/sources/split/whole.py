@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from headwater.core.extract import DocumentError, checked
-from headwater.sources.split.item import BrokenBodyError, Item, Large
+from headwater.sources.split.item import Bad, BrokenBodyError, Item, Large, json_item
 
 
 class WholeSplitter:
-    """Gathers a body as one item, whatever its bytes; with `json` it has to be JSON. A body without a byte is none."""
+    """Gathers a body as one item, whatever its bytes; with `json` it has to be that. A body without a byte is none."""
 
     what = "body"
+    missing = False
 
-    def __init__(self, max_item: int, *, json: bool) -> None:
+    def __init__(self, max_item: int, *, json: bool, legacy: str = "") -> None:
         self.rest: bytes | None = None
         self._most = max_item
         self._json = json
+        self._legacy = legacy
         self._chunks: list[bytes] = []
         self._size = 0
         self._large: Large | None = None
@@ -41,11 +42,10 @@ class WholeSplitter:
         if not body:
             return []
         if self._json:
-            text = body.removeprefix(b"\xef\xbb\xbf")
-            try:
-                checked(text)
-            except DocumentError as error:
-                raise BrokenBodyError(f"the body: {error}") from None
-            self.rest = text
-            return [text]
+            item = json_item(body.removeprefix(b"\xef\xbb\xbf"), self._legacy)
+            if isinstance(item, Bad):
+                raise BrokenBodyError(f"the body: {item.reason}")
+            if isinstance(item, bytes):
+                self.rest = item
+            return [item]
         return [body]
