@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from headwater.core.errors import LogCorruptError
+from headwater.core.memory import Remembered
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,7 +50,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     the keys of their places in the chain.
 
     `progress` is how far a source has got that asks for something else each time; None for one that does not. `body` is
-    how far an answer has got that is stored in several steps; None when none is under way.
+    how far an answer has got that is stored in several steps; None when none is under way. `remembered` is how much is
+    remembered of items; None where nothing is.
     """
 
     exchanges: int = 0
@@ -62,6 +64,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     transforms: dict[str, bytes] = {}
     progress: Progress | None = None
     body: BodyPosition | None = None
+    remembered: Remembered | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
