@@ -14,13 +14,15 @@ class BadItem(msgspec.Struct, frozen=True):
     """An item of a response that is no record, for the dead letters.
 
     `position` says where it stood, in words (`item 17`, `line 3`), `reason` why it is none, `slug` the kind of reason.
-    `data` is the item, or its beginning when it is large.
+    `data` is the item, or its beginning when it is large; then `size` and `digest` (SHA-256) are those of the whole.
     """
 
     position: str
     reason: str
     data: bytes
     slug: str = "bad-item"
+    size: int | None = None
+    digest: str = ""
 
 
 class Reaped(msgspec.Struct, frozen=True, gc=False):
