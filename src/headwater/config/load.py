@@ -18,8 +18,10 @@ from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_docum
 from headwater.config.fields import Options, groups_of
 from headwater.config.http import HttpOptions
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
+from headwater.config.origin import KINDS, Origin, read_origin
 from headwater.config.problem import InvalidConfigError, Problem, nearest
-from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
+from headwater.config.secrets import ENVIRONMENT, NAME, SecretSource, insert, resolve_objects
+from headwater.core.errors import ConfigError
 from headwater.core.secret import Masker, Text
 
 ENDINGS = (".yml", ".yaml")
@@ -47,7 +49,7 @@ def load_files(
     `overrides` are options that win over the files' (`interval`, `retry.attempts`, `topic`, `name`). `texts` gets what
     was read of each file. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
     """
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    loading = _Loading(secrets or SecretSource(os.environ, ENVIRONMENT), overrides or {})
     for path in map(Path, paths):
         for file in _files_of(path, loading):
             text = _read(file, loading)
@@ -66,7 +68,7 @@ def load_text(
     overrides: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Load the connectors of a text; `name` is what problems call it. Raises InvalidConfigError."""
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    loading = _Loading(secrets or SecretSource(os.environ, ENVIRONMENT), overrides or {})
     loading.text(text, name)
     return loading.result()
 
@@ -111,7 +113,7 @@ def from_options(
             "",
         ),
     }
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
+    loading = _Loading(secrets or SecretSource(os.environ, ENVIRONMENT), {})
     if transforms is not None:
         tree["transforms"] = loading.transforms(transforms)
     names = {key: key.replace("-", "_") for key in options}
@@ -129,7 +131,7 @@ def from_options(
 
 def load_transforms(path: Path) -> tuple[TransformOptions, ...]:
     """Load the list `transforms:` of a file, which may hold other things beside it. Raises InvalidConfigError."""
-    loading = _Loading(SecretSource(os.environ, "the environment"), {})
+    loading = _Loading(SecretSource(os.environ, ENVIRONMENT), {})
     tree = Node({"transforms": loading.transforms(path)}, 0, 0, "")
     loading.result()
     try:
@@ -261,7 +263,12 @@ class _Loading:
                 places[key,] = (node.line, node.column, node.path)
                 for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
                     places[key, str(index)] = (item.line, item.column, item.path)
-        config.located(Place(file, root.line, root.column, places), Masker(masked))
+        origins: dict[str, str] = {}
+        for name, node in shaped.secrets.items():
+            places["secrets", name] = (node.line, node.column, node.path)
+            if isinstance(node.value, dict):
+                origins[name] = next((kind for kind in KINDS if kind in node.value), "")
+        config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
         self._take(config, root, file)
 
     def _take(self, config: ConnectorConfig, root: Node, file: str) -> None:
@@ -281,18 +288,9 @@ class _Loading:
                 message = f"{name!r} is no name of a secret; use letters, digits and _"
                 self.problems.append(node.problem(file, message))
                 continue
-            value = node.value if isinstance(node.value, str) and node.value else self._source.get(name)
-            if isinstance(node.value, bool | int | float):
-                value = str(node.value)
-            if value is None:
-                message = f"the secret {name!r} is not in {self._source.place}"
-                hint = f"add a line {name}=..., or name another file with --secrets"
-                if self._source.place == "the environment":
-                    hint = f"set the variable {name}, or name a file with --secrets"
-                self.problems.append(node.problem(file, message, hint))
-                # Known all the same, so that its uses are not reported as well.
-                value = ""
-            given[name] = value
+            value = self._value(name, node, file)
+            # Known all the same where it is not there, so that its uses are not reported as well.
+            given[name] = "" if value is None else value
         known: Mapping[str, str] = _OnDemand(given, self._source) if shaped.page else given
         used: list[str] = list(given.values())
         http = shaped.root.child("http")
@@ -303,6 +301,35 @@ class _Loading:
             if isinstance(scalar.value, Text):
                 used += scalar.value.parts
         return used
+
+    def _value(self, name: str, node: Node, file: str) -> str | None:
+        """Return the value of a declared secret; that there is none becomes a problem."""
+        if isinstance(node.value, bool | int | float):
+            return str(node.value)
+        if isinstance(node.value, str) and node.value:
+            return node.value
+        origin: Origin | None = None
+        if isinstance(node.value, dict):
+            origin, problems = read_origin(node, file)
+            self.problems += problems
+            if origin is None:
+                return None
+            node = node.value[origin.kind]
+        try:
+            value = self._source.find(name, origin)
+        except ConfigError as error:
+            self.problems.append(node.problem(file, error.message, error.hint))
+            return None
+        if value is None:
+            message = f"the secret {name!r} is not in {self._source.place}"
+            hint = f"add a line {name}=..., or name another file with --secrets"
+            if origin is not None:
+                message = f"{origin.sentence()} is not looked for here, and {message}"
+                hint = "it is where a connector is started from a file of one's own; give the value"
+            elif self._source.place == ENVIRONMENT:
+                hint = f"set the variable {name}, or name a file with --secrets"
+            self.problems.append(node.problem(file, message, hint))
+        return value
 
     def structured(self, option: str, node: Node, file: str) -> Node:
         """Read a text that stands for a list or a map, as flags and overrides have them: in YAML's flow style."""

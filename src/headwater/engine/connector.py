@@ -132,7 +132,7 @@ class Connector:
         self.config = config
         self._name = config.name
         self._topic = config.topic.name
-        self._mask = config.masker.mask if config.masker else str
+        self._mask = config.masker.mask
         self._shared = shared
         self._target = shared.target
         self._fetcher = shared.fetcher
@@ -440,7 +440,7 @@ class Connector:
         if self._chain is not None:
             # What the transforms remember of this poll must be forgotten with it.
             await asyncio.to_thread(self._chain.begin, self._checkpoint.transforms)
-        reason = self._told(told(harvest.rejections, whither="refused"))
+        reason = told(harvest.rejections, whither="refused", mask=self._told)
         entry = harvest.exchange
         self._note(msgspec.structs.replace(entry, decision=Decision.FAILED, reason=reason, topic=None, records=0))
         self._bad("transform", reason, "on_error: fail is why the poll failed")
@@ -492,7 +492,7 @@ class Connector:
                 "a transform refuses records",
                 connector=self._name,
                 stage=first.stage,
-                module=first.name,
+                module=self._told(first.name),
                 reason=self._told(first.reason),
                 action=self.config.dead_letters or "left out",
             )

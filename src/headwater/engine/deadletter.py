@@ -39,7 +39,7 @@ def dead_letter(
         "stage": rejection.stage,
         "module": mask(rejection.name),
         "error": rejection.slug.removeprefix("transform-"),
-        "reason": mask(rejection.reason[:_LONGEST_REASON]),
+        "reason": mask(rejection.reason)[:_LONGEST_REASON],
         "record": _readable(original),
     }
     if (original.value, original.key) != (rejection.record.value, rejection.record.key):
@@ -59,9 +59,11 @@ def _text(data: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def told(rejections: Sequence[Rejection], *, whither: str) -> str:
+def told(rejections: Sequence[Rejection], *, whither: str, mask: Callable[[str], str]) -> str:
     """Return the sentence about rejections for the ledger: `2 records to cats-dead-letter: stage 1 (x): why`."""
     first = rejections[0]
     count = f"{len(rejections)} record{'s' if len(rejections) != 1 else ''}"
-    reason = first.reason if len(first.reason) <= _LONGEST_TOLD else f"{first.reason[:_LONGEST_TOLD]}..."
-    return f"{count} {whither}: stage {first.stage} ({first.name}): {reason}"
+    # Masked before it is cut: half a secret is not known as one.
+    reason = mask(first.reason)
+    reason = reason if len(reason) <= _LONGEST_TOLD else f"{reason[:_LONGEST_TOLD]}..."
+    return f"{count} {whither}: stage {first.stage} ({mask(first.name)}): {reason}"

@@ -140,7 +140,7 @@ class Harvester:
         beside: Sequence[Beside] = ()
         if rejections:
             whither = f"to {self._letters}" if self._letters else "left out"
-            reason = f"{reason}; {self._mask(told(rejections, whither=whither))}"
+            reason = f"{reason}; {told(rejections, whither=whither, mask=self._mask)}"
             if self._letters:
                 beside = (Beside(self._letters, self._dead_letters(rejections, given, now)),)
         elif not records:

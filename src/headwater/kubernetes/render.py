@@ -97,6 +97,15 @@ def check(definition: Definition) -> ConnectorConfig:
         if (path := link.transform.uses.partition(":")[0]).endswith((".py", ".wasm"))
         and not PurePath(path).is_absolute()
     ]
+    problems += [
+        config.problem(
+            ("secrets", name),
+            f"the secret {name} comes from a {kind} of this machine, which a pod does not have",
+            f"leave the {kind} out, and give the value with --secrets",
+        )
+        for name, kind in config.secret_origins.items()
+        if kind != "env"
+    ]
     if len(definition.text.encode()) > MOST_CONFIG:
         problems.append(config.problem((), f"it is larger than the {MOST_CONFIG} bytes that a ConfigMap holds"))
     if problems:
