@@ -18,6 +18,7 @@ from headwater.config import ConnectorConfig, load_files, secret_source
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Request, Response
+from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.units import format_size
 from headwater.fetch import CurlFetcher
@@ -72,7 +73,9 @@ async def _try_all(connectors: tuple[ConnectorConfig, ...], chains: dict[str, Ch
 async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None) -> bool:
     poll, nothing = Poll(config), Checkpoint()
     refused = 0
-    request = poll.request(nothing)
+    now = round(time.time() * 1000)
+    moment = Moment(now, now)
+    request = poll.request(nothing, moment)
     outcome: Response | FetchError
     try:
         outcome = await fetcher.fetch(request)
@@ -87,7 +90,7 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
     if isinstance(outcome, FetchError) and outcome.hint:
         lines.append(f"  hint: {outcome.hint}")
     if isinstance(outcome, Response) and verdict.action is Action.STORE:
-        records = poll.records(outcome)
+        records = poll.reap(outcome, nothing, moment).records
         lines += _record_lines(records)
         if chain is not None:
             refused = await asyncio.to_thread(_through, chain, records, lines)

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from headwater.core.errors import LogCorruptError
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a source has got that asks for something else each time.
+
+    `cursors` is what templates see. A round of several exchanges that is under way has its scheduled time in `round`
+    (ms since the Unix epoch; 0 when none is), where it is in `page`, and what its exchanges have gathered for the
+    cursors in `pending`, which becomes theirs at its end: a round that is broken off goes on where it was, and asks for
+    the same.
+    """
+
+    cursors: dict[str, Any] = {}
+    round: int = 0
+    page: dict[str, Any] = {}
+    pending: dict[str, Any] = {}
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -14,6 +31,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ms since the Unix epoch. `request` is the fingerprint of the request that `etag`, `last_modified` and `media_type`
     belong to: those of another request are forgotten. `transforms` is the state of the transforms that have one, by
     the keys of their places in the chain.
+
+    `progress` is how far a source has got that asks for something else each time; None for one that does not.
     """
 
     exchanges: int = 0
@@ -24,6 +43,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     last_modified: str | None = None
     media_type: str = ""
     transforms: dict[str, bytes] = {}
+    progress: Progress | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -24,9 +24,10 @@ from headwater.core.http import Fetcher
 from headwater.core.managed import Phase
 from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
-from headwater.engine.connector import Connector, Surroundings, schedule_of
+from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.guard import Guard, GuardedFetcher
+from headwater.engine.round import Surroundings
 from headwater.engine.schedule import spread_offset
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher

@@ -12,7 +12,6 @@ import msgspec
 from headwater.config import ConnectorConfig
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.exchange import Exchange
-from headwater.core.http import Response
 from headwater.core.record import Record
 from headwater.engine.deadletter import dead_letter, told
 from headwater.engine.identity import identified
@@ -20,14 +19,14 @@ from headwater.fluvio.batch import EncodedBatch, encode_batches
 from headwater.fluvio.compression import Compression
 from headwater.fluvio.partition import grouped
 from headwater.log import Append, Beside
-from headwater.sources.poll import Poll
+from headwater.sources.reaped import Reaped
 from headwater.transforms.chain import Chain, Rejection
 
 
 class Harvest(msgspec.Struct, frozen=True, gc=False):
     """What an accepted response leaves: `append` commits `checkpoint` and `exchange`; transforms refused `rejections`.
 
-    `at` is when it was reaped, ms since the Unix epoch.
+    `at` is when it was reaped, ms since the Unix epoch. With `more` another exchange of the same round follows.
     """
 
     append: Append
@@ -35,6 +34,7 @@ class Harvest(msgspec.Struct, frozen=True, gc=False):
     exchange: Exchange
     at: int
     rejections: Sequence[Rejection] = ()
+    more: bool = False
 
 
 class Harvester:
@@ -49,14 +49,12 @@ class Harvester:
         "_mask",
         "_name",
         "_partitions",
-        "_poll",
         "_topic",
     )
 
     def __init__(
         self,
         config: ConnectorConfig,
-        poll: Poll,
         compression: Compression,
         chain: Chain | None,
         *,
@@ -67,24 +65,22 @@ class Harvester:
         self._topic = config.topic.name
         self._letters = config.dead_letters
         self._linger = config.producer.linger.total_seconds()
-        self._poll = poll
         self._compression = compression
         self._chain = chain
         self._mask = mask
         self._partitions = partitions
         self._identify = config.http.record_id
 
-    def harvest(
-        self, records: Sequence[Record], response: Response, before: Checkpoint, exchange: Exchange, *, now: int
-    ) -> Harvest:
-        """Return what the records of a response leave at `now` (ms since the Unix epoch).
+    def harvest(self, reaped: Reaped, before: Checkpoint, exchange: Exchange, *, now: int) -> Harvest:
+        """Return what is left of a response at `now` (ms since the Unix epoch).
 
-        `before` is the checkpoint of the poll before. `exchange` is the entry as it is without transforms.
+        `before` is the checkpoint of the exchange before. `exchange` is the entry as it is without transforms.
         """
+        if reaped.note:
+            exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {self._mask(reaped.note)}")
         if self._chain is not None:
-            return self._through(self._chain, records, response, before, exchange, now=now)
-        checkpoint = self._poll.advance(before, response, scheduled=exchange.scheduled, records=exchange.records)
-        return self._harvest(records, checkpoint, exchange, now=now)
+            return self._through(self._chain, reaped, before, exchange, now=now)
+        return self._harvest(reaped.records, reaped.checkpoint, exchange, now=now, more=reaped.more)
 
     def _harvest(
         self,
@@ -93,6 +89,7 @@ class Harvester:
         exchange: Exchange,
         *,
         now: int,
+        more: bool,
         rejections: Sequence[Rejection] = (),
         beside: Sequence[Beside] = (),
     ) -> Harvest:
@@ -119,34 +116,36 @@ class Harvester:
             self._linger,
             beside,
         )
-        return Harvest(append, checkpoint, exchange, now, rejections)
+        return Harvest(append, checkpoint, exchange, now, rejections, more)
 
     def _through(
         self,
         chain: Chain,
-        given: Sequence[Record],
-        response: Response,
+        reaped: Reaped,
         before: Checkpoint,
         exchange: Exchange,
         *,
         now: int,
     ) -> Harvest:
         """Return what passes the transforms, and the dead letters of what does not."""
-        passed = chain.run(given, base_timestamp=now)
+        passed = chain.run(reaped.records, base_timestamp=now)
         records, rejections = passed.records, passed.rejections
-        checkpoint = self._poll.advance(before, response, scheduled=exchange.scheduled, records=len(records))
-        checkpoint = msgspec.structs.replace(checkpoint, transforms=chain.state)
+        checkpoint = msgspec.structs.replace(
+            reaped.checkpoint, records=before.records + len(records), transforms=chain.state
+        )
         reason = exchange.reason
         beside: Sequence[Beside] = ()
         if rejections:
             whither = f"to {self._letters}" if self._letters else "left out"
             reason = f"{reason}; {told(rejections, whither=whither, mask=self._mask)}"
             if self._letters:
-                beside = (Beside(self._letters, self._dead_letters(rejections, given, now)),)
+                beside = (Beside(self._letters, self._dead_letters(rejections, reaped.records, now)),)
         elif not records:
             reason = f"{reason}; no record passed the transforms"
         exchange = msgspec.structs.replace(exchange, records=len(records), rejected=len(rejections), reason=reason)
-        return self._harvest(records, checkpoint, exchange, now=now, rejections=rejections, beside=beside)
+        return self._harvest(
+            records, checkpoint, exchange, now=now, more=reaped.more, rejections=rejections, beside=beside
+        )
 
     def _dead_letters(self, rejections: Sequence[Rejection], given: Sequence[Record], now: int) -> list[EncodedBatch]:
         letters = [

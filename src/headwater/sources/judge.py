@@ -32,6 +32,7 @@ class Action(Enum):
     UNCHANGED = auto()
     RETRY = auto()
     FAIL = auto()
+    REAUTHENTICATE = auto()
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """The circumstances of one attempt.
 
     `number` counts from 1. `now` is Unix time in seconds. `left` is seconds until the next scheduled poll. `chance` is
-    a random number in [0, 1). `conditional`: validators were sent.
+    a random number in [0, 1). `conditional`: validators were sent. `renewed`: the credentials are new already.
     """
 
     number: int
@@ -59,12 +60,14 @@ class Attempt(msgspec.Struct, frozen=True):
     left: float
     chance: float
     conditional: bool = False
+    renewed: bool = False
 
 
 class Policy(msgspec.Struct, frozen=True):
     """What the configuration says about judging. `accepted` holds inclusive ranges of statuses; times are seconds.
 
     `content_types` are the media types that are accepted; with none, HTML is refused where something else came before.
+    `renewable`: there are credentials that may be renewed.
     """
 
     method: str = "GET"
@@ -75,6 +78,7 @@ class Policy(msgspec.Struct, frozen=True):
     longest: float = 30.0
     retry_after_longest: float = 3600.0
     body_only: bool = True
+    renewable: bool = False
 
 
 def media_type(response: Response) -> str:
@@ -101,6 +105,8 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
             return Verdict(Action.UNCHANGED, "304 Not Modified: unchanged since the last record")
         return Verdict(Action.FAIL, "304 Not Modified, but no validator was sent", "status")
     reason = f"{status} {phrase(status)}".rstrip()
+    if status == 401 and policy.renewable and not attempt.renewed:
+        return Verdict(Action.REAUTHENTICATE, reason, "status")
     if status in _WITH_RETRY_AFTER:
         asked = retry_after(outcome.header("retry-after"), now=attempt.now)
         if asked is not None:

@@ -14,10 +14,12 @@ from headwater.config import ConnectorConfig, HttpOptions
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Request, Response, ascii_url
+from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import Text
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
+from headwater.sources.reaped import Reaped
 from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
@@ -45,7 +47,12 @@ class Poll:
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
 
-    def request(self, checkpoint: Checkpoint) -> Request:
+    @property
+    def plain(self) -> bool:
+        """Whether each round is one exchange that needs nothing but the checkpoint."""
+        return True
+
+    def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:  # noqa: ARG002 - requests without templates
         """Return the request of the next attempt: the configured one, with the validators of its last answer."""
         if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
             return self._request
@@ -74,21 +81,21 @@ class Poll:
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
 
-    def records(self, response: Response) -> tuple[Record, ...]:
-        """Return the records of an accepted response: one, with a null key, stamped at the append."""
-        return (Record(render(response, json=self._json, full=self._full)),)
-
-    def advance(self, checkpoint: Checkpoint, response: Response, *, scheduled: int, records: int) -> Checkpoint:
-        """Return the checkpoint that commits with the records of an accepted response."""
+    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
+        """Return what an accepted response comes to: one record, with a null key, stamped at the append."""
+        records = (Record(render(response, json=self._json, full=self._full)),)
         etag, last_modified, kind = self._heard(response)
-        return Checkpoint(
-            checkpoint.exchanges + 1,
-            checkpoint.records + records,
-            scheduled,
-            self._fingerprint,
-            etag,
-            last_modified,
-            kind[:100],
+        return Reaped(
+            records,
+            Checkpoint(
+                checkpoint.exchanges + 1,
+                checkpoint.records + len(records),
+                moment.scheduled,
+                self._fingerprint,
+                etag,
+                last_modified,
+                kind[:100],
+            ),
         )
 
     def _heard(self, response: Response) -> tuple[str | None, str | None, str]:

@@ -1,0 +1,429 @@
+"""Owns one connector's round: the exchanges of one scheduled time, each judged, stored, and entered into the ledger.
+
+When a round begins is the connector's. What to send and what an answer means is the source's, what may be sent now the
+gates', what an answer leaves the harvester's. The methods that do not wait are what callbacks of a plain poll need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from headwater.config import ConnectorConfig
+from headwater.core.callback import settle
+from headwater.core.checkpoint import Checkpoint
+from headwater.core.clock import Clock
+from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
+from headwater.core.exchange import Decision, Exchange
+from headwater.core.http import Fetcher, Request, Response
+from headwater.core.moment import Moment
+from headwater.engine.counters import Counters, Figures
+from headwater.engine.deadletter import told
+from headwater.engine.gate import Gate, HeldError
+from headwater.engine.harvest import Harvest, Harvester
+from headwater.engine.schedule import Schedule, Tick
+from headwater.engine.standing import Standing
+from headwater.engine.target import Target
+from headwater.fluvio.compression import Compression
+from headwater.log import Append, Receipt
+from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.poll import Poll
+from headwater.sources.retry import back_off
+from headwater.transforms.chain import Chain
+
+# Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
+LARGE = 256 * 1024
+_APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
+
+# Members of an enum by name cost as much as five function calls in Python 3.11.
+_STORE, _RETRY, _FAIL, _RENEW = Action.STORE, Action.RETRY, Action.FAIL, Action.REAUTHENTICATE
+_ACCEPTED = Decision.ACCEPTED
+_DECISIONS = {
+    Action.EMPTY: Decision.EMPTY,
+    Action.UNCHANGED: Decision.UNCHANGED,
+    Action.RETRY: Decision.FAILED,
+    Action.FAIL: Decision.FAILED,
+    Action.REAUTHENTICATE: Decision.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every connector of an engine shares. `chance` returns a random number in [0, 1)."""
+
+    target: Target
+    fetcher: Fetcher
+    clock: Clock
+    chance: Callable[[], float]
+    figures: Figures
+
+
+# Waits until a monotonic time, unless the connector is asked to stop: then it raises CancelledError.
+Nap = Callable[[float], Awaitable[None]]
+
+
+class Round:
+    """The round of a connector that is under way, and between rounds what the next one begins with.
+
+    `tick` is its scheduled time. `checkpoint` is what was stored last. `stopping`: no further exchange is to begin.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_begun",
+        "_chain",
+        "_clock",
+        "_config",
+        "_counters",
+        "_duration",
+        "_fetcher",
+        "_gates",
+        "_harvester",
+        "_lag",
+        "_name",
+        "_nap",
+        "_poll",
+        "_renewed",
+        "_requests",
+        "_schedule",
+        "_scheduled",
+        "_shared",
+        "_skipped",
+        "_standing",
+        "_started",
+        "_target",
+        "_topic",
+        "_why",
+        "checkpoint",
+        "stopping",
+        "tick",
+    )
+
+    def __init__(
+        self,
+        config: ConnectorConfig,
+        shared: Surroundings,
+        schedule: Schedule,
+        compression: Compression,
+        *,
+        chain: Chain | None,
+        partitions: int,
+        gates: Sequence[Gate],
+        nap: Nap,
+    ) -> None:
+        self._config = config
+        self._name = config.name
+        self._topic = config.topic.name
+        self._shared = shared
+        self._target = shared.target
+        self._fetcher = shared.fetcher
+        self._clock = shared.clock
+        self._requests = shared.figures.requests
+        self._lag = shared.figures.lag
+        self._schedule = schedule
+        self._gates = gates
+        self._nap = nap
+        self._chain = chain
+        self._poll = Poll(config)
+        self._counters: Counters = shared.figures.of(config.name)
+        self._standing = Standing(config, shared.clock, self._counters)
+        self._harvester = Harvester(config, compression, chain, mask=self._standing.told, partitions=partitions)
+        self.checkpoint = Checkpoint()
+        self.stopping = False
+        self.tick = Tick(0.0)
+        self._skipped = 0
+        self._why = ""
+        # The exchange under way: when it began (on three scales), how long it took to be decided, and its attempts.
+        self._begun = 0.0
+        self._started = self._scheduled = self._duration = self._attempts = 0
+        self._renewed = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether callbacks can do what goes well: one exchange, which no gate holds."""
+        return self._poll.plain and not self._gates
+
+    @property
+    def quick(self) -> bool:
+        """Whether what an accepted answer leaves is made at once, without a transform."""
+        return self._chain is None
+
+    # What does not wait.
+
+    def now(self) -> float:
+        """Return the time on the schedule's scale, in seconds."""
+        return self._clock.time_ms() / 1000 if self._schedule.wall else self._clock.monotonic()
+
+    def open(self) -> None:
+        """Begin the round that is due."""
+        self._enter()
+        late = (self._started / 1000 if self._schedule.wall else self._begun) - self.tick.at
+        self._scheduled = self._started - round(late * 1000)
+        self._lag.observe(max(0.0, late))
+
+    def _enter(self) -> None:
+        """Begin an exchange."""
+        self._begun = self._clock.monotonic()
+        self._started = self._clock.time_ms()
+        self._attempts = 0
+        self._renewed = False
+
+    def request(self) -> Request:
+        """Return the request of the next attempt, and count it."""
+        self._attempts += 1
+        self._counters.attempts += 1
+        return self._poll.request(self.checkpoint, self._moment())
+
+    def _moment(self) -> Moment:
+        progress = self.checkpoint.progress
+        # A round that was broken off is still the one it was.
+        return Moment(self._scheduled if progress is None else progress.round or self._scheduled, self._started)
+
+    def judge(self, outcome: Response | FetchError) -> Verdict:
+        """Decide what came of an attempt, and count it."""
+        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+        if isinstance(outcome, Response):
+            self._counters.bytes += outcome.received
+            self._requests.observe(outcome.elapsed)
+            verdict = self._poll.accept(outcome, self.checkpoint)
+            if verdict is not None:
+                return verdict
+        circumstances = Attempt(
+            number=self._attempts,
+            now=self._clock.time_ms() / 1000,
+            left=self._left(),
+            chance=self._shared.chance(),
+            conditional=self._poll.conditional(self.checkpoint),
+            renewed=self._renewed,
+        )
+        return self._poll.judge(outcome, circumstances, self.checkpoint)
+
+    def _left(self) -> float:
+        """Return for how many seconds the exchange under way may be tried: until the next tick, or as long as a period.
+
+        The first exchange of a round is over when the next round is due; the others would never have any time.
+        """
+        following = self._schedule.after(self.tick.at, self.tick.at).at
+        left = following - self.now()
+        if self._poll.plain:
+            return left
+        return max(left, following - self.tick.at - (self._clock.monotonic() - self._begun))
+
+    def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
+        """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
+        reaped = self._poll.reap(response, self.checkpoint, self._moment())
+        exchange = self._entry(response, verdict, len(reaped.records))
+        return self._harvester.harvest(reaped, self.checkpoint, exchange, now=now)
+
+    def reap_at_once(self, response: Response, verdict: Verdict) -> Harvest:
+        """Return what an accepted response leaves that has just come."""
+        return self.reap(response, verdict, self._started + self._duration // 1000)
+
+    def stored(self, harvest: Harvest) -> None:
+        """Count what is in the log now."""
+        self._skipped = 0
+        self.checkpoint = harvest.checkpoint
+        counters, exchange = self._counters, harvest.exchange
+        counters.decisions[_ACCEPTED] += 1
+        counters.records += exchange.records
+        counters.rejected += exchange.rejected
+        counters.last_record = harvest.at
+        if counters.trouble is not None:
+            self._standing.good()
+
+    def conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
+        """Enter an exchange that leaves no record into the ledger; return how long the server wants quiet (seconds)."""
+        self._note(self._entry(outcome, verdict))
+        if verdict.action in {_RETRY, _FAIL, _RENEW}:
+            hint = outcome.hint if isinstance(outcome, FetchError) else ""
+            self._standing.bad(verdict.slug, self._standing.told(verdict.reason), hint)
+            return verdict.wait if verdict.action is _FAIL else 0.0
+        self._standing.good()
+        return 0.0
+
+    def _entry(self, outcome: Response | FetchError | None, verdict: Verdict, records: int = 0) -> Exchange:
+        """Return the ledger entry of the exchange under way."""
+        status = received = None
+        if isinstance(outcome, Response):
+            status, received = outcome.status, outcome.received
+        accepted = verdict.action is _STORE
+        reason = self._standing.told(verdict.reason)
+        if self._skipped:
+            reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
+        return Exchange(
+            self._name,
+            self._scheduled,
+            self._started,
+            self._duration,
+            _ACCEPTED if accepted else _DECISIONS[verdict.action],
+            reason,
+            status,
+            received or 0,
+            self._attempts,
+            records,
+            self._topic if accepted else None,
+            skipped=self._skipped,
+        )
+
+    def _note(self, exchange: Exchange) -> None:
+        self._skipped = 0
+        self._target.note(exchange)
+        self._counters.decisions[exchange.decision] += 1
+
+    def close(self, hold: float = 0.0) -> None:
+        """Go to the next tick, after `hold` seconds at the earliest. What is left out is counted, with the reason."""
+        tick = self.tick
+        now = self.now()
+        self.tick = following = self._schedule.after(tick.at, max(now + hold, tick.at))
+        if following.missed:
+            self._counters.decisions[Decision.SKIPPED] += following.missed
+            self._skipped = following.missed
+            if hold:
+                self._why = f"the server asked to be left alone for {hold:g} s"
+            else:
+                self._why = f"the one before took {now - tick.at:.3g} s, longer than its interval"
+
+    # What waits.
+
+    async def run(self) -> None:
+        """Do the whole round that is due, and close it."""
+        self.open()
+        self.close(await self._go_on())
+
+    async def finish(self, outcome: Response | FetchError, verdict: Verdict) -> None:
+        """Do the rest of a round whose first attempt is judged, and close it."""
+        self.close(await self._go_on((outcome, verdict)))
+
+    async def finish_append(self, harvest: Harvest, refusal: HeadwaterError) -> None:
+        """Do the rest of a round whose first append was refused, and close it."""
+        await self._append(harvest, refusal)
+        hold = 0.0
+        if self._continues(harvest):
+            self._enter()
+            hold = await self._go_on()
+        self.close(hold)
+
+    async def _go_on(self, judged: tuple[Response | FetchError, Verdict] | None = None) -> float:
+        """Do one exchange after the other; return for how many seconds the server is to be left alone."""
+        while True:
+            try:
+                outcome, verdict = await self._settle(judged)
+            except HeldError as held:
+                return self._held(held)
+            judged = None
+            if verdict.action is not _STORE or not isinstance(outcome, Response):
+                return self.conclude(outcome, verdict)
+            if not await self._store(outcome, verdict):
+                return 0.0
+            self._enter()
+
+    async def _settle(
+        self, judged: tuple[Response | FetchError, Verdict] | None
+    ) -> tuple[Response | FetchError, Verdict]:
+        """Try the exchange under way until it is worth no other attempt."""
+        outcome, verdict = judged or await self._attempt()
+        while not self.stopping:
+            if verdict.action is _RETRY:
+                await self._nap(self._clock.monotonic() + verdict.wait)
+            elif verdict.action is not _RENEW or not await self._renew():
+                break
+            outcome, verdict = await self._attempt()
+        return outcome, verdict
+
+    async def _attempt(self) -> tuple[Response | FetchError, Verdict]:
+        """Send the request once, when the gates let it, and judge what came of it."""
+        request = self.request()
+        try:
+            for gate in self._gates:
+                request = await gate.admit(request, max(0.0, self._left()))
+        except FetchError as error:
+            return error, self.judge(error)
+        outcome = await self._exchange(request)
+        for gate in self._gates:
+            gate.heard(request, outcome)
+        return outcome, self.judge(outcome)
+
+    async def _exchange(self, request: Request) -> Response | FetchError:
+        answered: asyncio.Future[Response | FetchError] = asyncio.get_running_loop().create_future()
+        exchange = self._fetcher.begin(request, partial(settle, answered))
+        try:
+            return await answered
+        finally:
+            exchange.cancel()
+
+    async def _renew(self) -> bool:
+        """Have the credentials renewed; return whether that was any use."""
+        self._renewed = True
+        request = self._poll.request(self.checkpoint, self._moment())
+        renewed = [await gate.renew(request, max(0.0, self._left())) for gate in self._gates]
+        return any(renewed)
+
+    def _held(self, held: HeldError) -> float:
+        """Enter an exchange that was not sent; return for how long none will be."""
+        verdict = Verdict(_FAIL, held.reason, held.slug, held.wait)
+        entry = self._entry(None, verdict)
+        decision = Decision.FAILED if held.failing else Decision.SKIPPED
+        self._note(msgspec.structs.replace(entry, decision=decision, attempts=max(0, self._attempts - 1)))
+        if held.failing:
+            self._standing.bad(held.slug, self._standing.told(held.reason), "")
+        return held.wait
+
+    async def _store(self, response: Response, verdict: Verdict) -> bool:
+        """Store what an accepted response leaves; return whether another exchange follows."""
+        now = self._clock.time_ms()
+        if self.quick and len(response.body) < LARGE:
+            harvest = self.reap(response, verdict, now)
+        else:
+            harvest = await asyncio.to_thread(self.reap, response, verdict, now)
+        if harvest.rejections and self._config.on_error == "fail":
+            await self._refuse(harvest)
+            return False
+        await self._append(harvest)
+        if self._chain is not None:
+            self._standing.passed(harvest.rejections)
+        return self._continues(harvest)
+
+    def _continues(self, harvest: Harvest) -> bool:
+        return harvest.more and not self.stopping
+
+    async def _refuse(self, harvest: Harvest) -> None:
+        """Let a round fail because a transform refused some of its records: nothing of the exchange is stored."""
+        if self._chain is not None:
+            # What the transforms remember of this exchange must be forgotten with it.
+            await asyncio.to_thread(self._chain.begin, self.checkpoint.transforms)
+        reason = told(harvest.rejections, whither="refused", mask=self._standing.told)
+        entry = harvest.exchange
+        self._note(msgspec.structs.replace(entry, decision=Decision.FAILED, reason=reason, topic=None, records=0))
+        self._standing.bad("transform", reason, "on_error: fail is why the poll failed")
+
+    async def _append(self, harvest: Harvest, refusal: HeadwaterError | None = None) -> None:
+        """Append, waiting as long as the log's trouble may pass: the records stay in memory and nothing is polled.
+
+        `refusal` is what the first try ended with. Cancelling is safe at any moment: records and checkpoint commit
+        together or not at all.
+        """
+        failures = 0
+        while True:
+            outcome = refusal or await self._receipt(harvest.append)
+            if isinstance(outcome, Receipt):
+                break
+            if not isinstance(outcome, LogError | ClusterError) or not outcome.retryable:
+                raise outcome
+            refusal = None
+            failures += 1
+            slug = "log" if isinstance(outcome, LogError) else "cluster"
+            self._standing.bad(slug, outcome.message, outcome.hint)
+            pause = back_off(
+                failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
+            )
+            await self._nap(self._clock.monotonic() + pause)
+        self.stored(harvest)
+
+    async def _receipt(self, append: Append) -> Receipt | HeadwaterError:
+        decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
+        self._target.store(append, partial(settle, decided))
+        return await decided

@@ -1,0 +1,37 @@
+"""Owns what a source makes of an accepted response. Making it is `poll`'s, storing it the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headwater.core.checkpoint import Checkpoint
+from headwater.core.record import Record
+
+
+class BadItem(msgspec.Struct, frozen=True):
+    """An item of a response that is no record, for the dead letters.
+
+    `position` says where it stood, in words (`item 17`, `line 3`), `reason` why it is none, `slug` the kind of reason.
+    `data` is the item, or its beginning when it is large.
+    """
+
+    position: str
+    reason: str
+    data: bytes
+    slug: str = "bad-item"
+
+
+class Reaped(msgspec.Struct, frozen=True, gc=False):
+    """What an accepted response comes to.
+
+    `checkpoint` commits with `records`; it counts them as they are here. With `more` another exchange of the same round
+    follows at once, from that checkpoint. `note` is added to the reason in the ledger.
+    """
+
+    records: Sequence[Record]
+    checkpoint: Checkpoint
+    more: bool = False
+    bad: Sequence[BadItem] = ()
+    note: str = ""
