@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
 from headwater.config.fields import Options, groups_of
-from headwater.config.http import HttpOptions
+from headwater.config.http import HttpOptions, credentials
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
 from headwater.config.origin import KINDS, Origin, read_origin
 from headwater.config.problem import InvalidConfigError, Problem, nearest
@@ -268,7 +268,9 @@ class _Loading:
             places["secrets", name] = (node.line, node.column, node.path)
             if isinstance(node.value, dict):
                 origins[name] = next((kind for kind in KINDS if kind in node.value), "")
-        config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
+        config.located(
+            Place(file, root.line, root.column, places), Masker([*masked, *credentials(config.http)]), origins
+        )
         self._take(config, root, file)
 
     def _take(self, config: ConnectorConfig, root: Node, file: str) -> None:
