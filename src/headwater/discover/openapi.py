@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from headwater.core.http import Response
-from headwater.discover.asking import Ask, Auth, clean, from_url
+from headwater.discover.asking import Ask, Auth, Scheme, clean, from_url
 from headwater.discover.finding import Certainty, Finding
 from headwater.discover.schema import Schemas, sample_of
 from headwater.discover.since import Parameter
@@ -318,7 +318,7 @@ def _secured(ask: Ask, name: str, scheme: dict[str, Any]) -> Ask | None:
     if kind == "basic" or (kind == "http" and str(scheme.get("scheme", "")).lower() in {"basic", "digest"}):
         ask, user = ask.keeping("USERNAME", None, "the user")
         ask, password = ask.keeping("PASSWORD", None, "the password")
-        word = "digest" if str(scheme.get("scheme", "")).lower() == "digest" else "basic"
+        word: Scheme = "digest" if str(scheme.get("scheme", "")).lower() == "digest" else "basic"
         return ask.replace(auth=Auth(word, {"username": user, "password": password}, why))
     if kind == "http" or kind in {"oauth2", "openidconnect"}:
         ask, token = ask.keeping("API_TOKEN", None, "the token")
