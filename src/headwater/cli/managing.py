@@ -84,8 +84,9 @@ class Management:
         return self._engine is not None and bool(self._engine.runs())
 
     def runs(self, connector: str) -> bool:
-        """Return whether a connector runs here."""
-        return self._engine is not None and connector in self._engine.runs()
+        """Return whether a connector runs here, or what is kept for several is used here."""
+        engine = self._engine
+        return engine is not None and (connector in engine.runs() or engine.credentials.holds(connector))
 
     async def until(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set. Raises what ended the managing meanwhile: a log that is beyond repair, a defect."""
@@ -112,6 +113,7 @@ class Management:
         told, log, cleanup = self._told, self._log, self._cleanup
         fetcher = await cleanup.enter_async_context(CurlFetcher())
         engine = self._engine = Engine(log, fetcher, grace=told.grace)
+        engine.credentials.elsewhere = self._elsewhere
         engine.fatal.add_done_callback(lambda fatal: settle(self._failed, fatal.result()))
         fleet = Fleet(log, engine, told.journal, elsewhere=self._elsewhere)
         cleanup.push_async_callback(fleet.close)

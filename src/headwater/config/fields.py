@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     AliasGenerator,
     BaseModel,
@@ -25,9 +26,9 @@ from headwater.core.secret import MASK, Text
 from headwater.core.units import format_duration, parse_duration, parse_size
 
 
-def kebab_and_snake(name: str) -> AliasChoices:
-    """Return both spellings of an option's name."""
-    return AliasChoices(name, name.replace("_", "-"))
+def kebab_and_snake(name: str) -> AliasChoices | str:
+    """Return both spellings of an option's name; a word that tells groups apart may have only one."""
+    return AliasChoices(name, name.replace("_", "-")) if "_" in name else name
 
 
 class Options(BaseModel):
@@ -45,7 +46,15 @@ class Options(BaseModel):
 
 def plain_text(value: object) -> object:
     """Open a Text where an option is not shown with its secret: numbers, names and durations may come from one."""
-    return value.reveal() if isinstance(value, Text) else value
+    return without_expressions(value).reveal() if isinstance(value, Text) else value
+
+
+def without_expressions(value: Text) -> Text:
+    """Return a text that is the same for every request. Raises ValueError for one with expressions."""
+    if value.spans:
+        start, end = value.spans[0]
+        raise ValueError(f"{value.reveal()[start:end]} cannot stand here, for this is the same for every request")
+    return value
 
 
 def _duration(value: object) -> timedelta:
@@ -84,9 +93,59 @@ Size = Annotated[
 ]
 SecretText = Annotated[
     Text,
+    AfterValidator(without_expressions),
     BeforeValidator(as_text),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+# A text that may hold expressions, which get their values when the request is made.
+TemplateText = Annotated[
+    Text,
+    BeforeValidator(as_text),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _hidden(value: object) -> Text:
+    text = as_text(value)
+    return Text(text.reveal(), MASK, (*text.parts, text.reveal()))
+
+
+# A text that is a secret as a whole, wherever it comes from.
+Hidden = Annotated[
+    Text,
+    BeforeValidator(_hidden),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _path(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("expected the path of a file")
+    return value
+
+
+# A path, which is relative to the file that it stands in; `~` is the home directory.
+FilePath = Annotated[str, BeforeValidator(_path)]
+
+
+def _listed(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[\s,]+", value) if part)
+    if isinstance(value, list | tuple):
+        return tuple(plain_text(item) for item in value)
+    return value
+
+
+# Words: a list, or one text with commas between them.
+Listed = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}}),
 ]
 _PAIRS_SCHEMA = {
     "anyOf": [
@@ -115,20 +174,39 @@ def _pair(item: object) -> tuple[str, Text]:
     if isinstance(item, list | tuple) and len(item) == 2:
         return str(item[0]), as_text(item[1])
     text = as_text(item)
-    name, rest = _split(text.reveal())
-    _, shown = _split(str(text)) if MASK not in str(text).split(":")[0].split("=")[0] else (name, MASK)
-    return name, Text(rest, shown)
+    name, start = _split(text.reveal())
+    said = str(text)
+    if MASK not in said.split(":", maxsplit=1)[0].split("=", maxsplit=1)[0]:
+        return name, text.behind(start, said[_split(said)[1] :].strip())
+    return name, without_expressions(text).behind(start, MASK)
 
 
-def _split(text: str) -> tuple[str, str]:
+def _split(text: str) -> tuple[str, int]:
+    """Return the name in a pair, and where its value begins."""
     # Fluvio's code wants `Name: value`, its own documentation says `Name=value`; no header name holds either sign.
     found = re.search(r"[:=]", text)
     if not found or not text[: found.start()].strip():
         raise ValueError("expected 'Name: value' or 'Name=value'")
-    return text[: found.start()].strip(), text[found.end() :].strip()
+    return text[: found.start()].strip(), found.end()
 
 
 Pairs = Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
+TemplatePairs = Annotated[tuple[tuple[str, TemplateText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield every secret in the texts of a group of options, and of the groups below it."""
+    if isinstance(value, Text):
+        yield from value.parts
+    elif isinstance(value, Options):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from secrets_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from secrets_in(item)
 
 
 def _types(annotation: Any) -> Iterator[Any]:
@@ -140,6 +218,24 @@ def _types(annotation: Any) -> Iterator[Any]:
 def groups_of(field: FieldInfo) -> tuple[type[Options], ...]:
     """Return the groups of options that a field may hold: one, or several that a word tells apart, or none."""
     return tuple(kind for kind in _types(field.annotation) if isinstance(kind, type) and issubclass(kind, Options))
+
+
+def word_of(group: type[Options]) -> str:
+    """Return the word of `type:` that a group is for; empty for one that stands alone."""
+    kind = group.model_fields.get("type")
+    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))
+
+
+def is_structured(group: type[Options], name: str) -> bool:
+    """Return whether an option of a group may be a list or a map."""
+    field = group.model_fields.get(name) or group.model_fields.get(f"{name}_")
+    if field is None:
+        return False
+    structures = {tuple, list, dict}
+    return any(
+        kind in structures or getattr(kind, "__origin__", None) in structures or kind is Any
+        for kind in _types(field.annotation)
+    )
 
 
 def holds_many(field: FieldInfo) -> bool:

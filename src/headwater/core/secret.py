@@ -34,15 +34,24 @@ _MOST_REMEMBERED: Final = 128
 class Text:
     """Text from a configuration whose secrets are known: `reveal()` is for the wire, `str()` for people.
 
-    `parts` are the secrets in it, for a Masker. Two texts are equal when what they reveal is. Immutable.
+    `parts` are the secrets in it, for a Masker. `spans` are the ranges of what it reveals in which an expression stands
+    that is for the time of the request; only what reads a configuration finds any, so that neither a secret nor what
+    comes from the network is ever taken for one. Two texts are equal when what they reveal is. Immutable.
     """
 
-    __slots__ = ("_shown", "_value", "parts")
+    __slots__ = ("_shown", "_value", "parts", "spans")
 
-    def __init__(self, value: str, shown: str | None = None, parts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        value: str,
+        shown: str | None = None,
+        parts: tuple[str, ...] = (),
+        spans: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         self._value = value
         self._shown = value if shown is None else shown
         self.parts = parts
+        self.spans = spans
 
     def reveal(self) -> str:
         """Return the real text. Only what builds a request may call this."""
@@ -52,6 +61,27 @@ class Text:
     def secret(self) -> bool:
         """Whether any part of the text is masked."""
         return self._shown != self._value
+
+    def behind(self, start: int, shown: str) -> Text:
+        """Return the text from `start` on, which `shown` is of what people see, without blanks around it.
+
+        Raises ValueError when an expression stands across the start.
+        """
+        value = self._value[start:]
+        start += len(value) - len(value.lstrip())
+        if any(begin < start for begin, _ in self.spans):
+            raise ValueError("an expression cannot stand in the name")
+        spans = tuple((begin - start, end - start) for begin, end in self.spans)
+        return Text(value.strip(), shown, self.parts, spans)
+
+    def plain(self) -> str:
+        """Return the real text with an `x` in the place of each expression: for checks of what stands around them."""
+        pieces: list[str] = []
+        position = 0
+        for start, end in self.spans:
+            pieces += (self._value[position:start], "x")
+            position = end
+        return "".join((*pieces, self._value[position:]))
 
     def __str__(self) -> str:
         return self._shown

@@ -91,6 +91,7 @@ class Round:
         "_requests",
         "_schedule",
         "_scheduled",
+        "_sent",
         "_shared",
         "_skipped",
         "_standing",
@@ -141,6 +142,8 @@ class Round:
         self._begun = 0.0
         self._started = self._scheduled = self._duration = self._attempts = 0
         self._renewed = False
+        # The last request as the gates let it pass.
+        self._sent: Request | None = None
 
     @property
     def plain(self) -> bool:
@@ -329,8 +332,15 @@ class Round:
         while not self.stopping:
             if verdict.action is _RETRY:
                 await self._nap(self._clock.monotonic() + verdict.wait)
-            elif verdict.action is not _RENEW or not await self._renew():
+            elif verdict.action is not _RENEW:
                 break
+            else:
+                try:
+                    if not await self._renew():
+                        break
+                except FetchError as error:
+                    outcome, verdict = error, self.judge(error)
+                    continue
             outcome, verdict = await self._attempt()
         return outcome, verdict
 
@@ -342,6 +352,7 @@ class Round:
                 request = await gate.admit(request, max(0.0, self._left()))
         except FetchError as error:
             return error, self.judge(error)
+        self._sent = request
         outcome = await self._exchange(request)
         for gate in self._gates:
             gate.heard(request, outcome)
@@ -358,8 +369,11 @@ class Round:
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
         self._renewed = True
-        request = self._poll.request(self.checkpoint, self._moment())
-        renewed = [await gate.renew(request, max(0.0, self._left())) for gate in self._gates]
+        sent = self._sent
+        if sent is None:
+            # The request of a plain poll: there are no gates.
+            return False
+        renewed = [await gate.renew(sent, max(0.0, self._left())) for gate in self._gates]
         return any(renewed)
 
     def _held(self, held: HeldError) -> float:

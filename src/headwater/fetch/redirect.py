@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from collections.abc import Iterator
+from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
 from headwater.core.errors import RedirectError
-from headwater.core.http import Request, Response, ascii_url
+from headwater.core.http import USUAL, Request, Response, Transport, ascii_url
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
@@ -25,10 +26,12 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def follow(request: Request, response: Response, *, followed: int) -> Request | None:
     """Return the request that a redirect asks for, or None when the response is none (RFC 9110, section 15.4).
 
-    `followed` counts the redirects before. Across origins, credentials and secret headers stay behind. Raises
-    RedirectError for too many, or for one to a place that is not http or https.
+    With a `max_redirects` below zero none is: the redirect itself is what was asked for. `followed` counts those
+    before. Across origins all credentials stay behind: logins, client certificates, cookies, secret headers, and secret
+    parameters that the server repeats. Raises RedirectError for too many, or for one to a place that is not http or
+    https.
     """
-    if response.status not in REDIRECTS:
+    if response.status not in REDIRECTS or request.max_redirects < 0:
         return None
     location = response.header("location")
     if location is None:
@@ -54,12 +57,52 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
     if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
         method, body = "GET", None
         dropped |= _OF_THE_BODY
+    transport = request.transport
     if not stays:
         dropped |= _CREDENTIALS | request.secret_headers
+        target = _without_secrets(target, request)
+        transport = anonymous(transport)
     headers = tuple((name, value) for name, value in request.headers if name.lower() not in dropped)
     return msgspec.structs.replace(
-        request, method=method, body=body, headers=headers, url=_without_fragment(target), shown_url=_shown(target)
+        request,
+        method=method,
+        body=body,
+        headers=headers,
+        url=_without_fragment(target),
+        shown_url=_shown(target),
+        transport=transport,
     )
+
+
+def anonymous(transport: Transport) -> Transport:
+    """Return a transport that shows nobody who asks: without a login, and without what is meant for one server."""
+    if transport is USUAL:
+        return transport
+    return msgspec.structs.replace(transport, login=None, cert_file="", key_file="", key_password="", server_name="")
+
+
+def _without_secrets(target: str, request: Request) -> str:
+    """Return a place without the secret parameters of a request, under whichever name their values come back."""
+    if not request.secret_params:
+        return target
+    values = {
+        unquote_plus(value)
+        for name, value in _pairs(urlsplit(request.url).query)
+        if unquote_plus(name) in request.secret_params and value
+    }
+    parts = urlsplit(target)
+    kept = [
+        f"{name}={value}" if value is not None else name
+        for name, value in _pairs(parts.query)
+        if unquote_plus(name) not in request.secret_params and (value is None or unquote_plus(value) not in values)
+    ]
+    return urlunsplit(parts._replace(query="&".join(kept)))
+
+
+def _pairs(query: str) -> Iterator[tuple[str, str | None]]:
+    for part in query.split("&") if query else ():
+        name, equals, value = part.partition("=")
+        yield name, value if equals else None
 
 
 def _without_fragment(url: str) -> str:

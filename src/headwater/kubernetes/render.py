@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
+from headwater.config import ConnectorConfig, InvalidConfigError, load_definition, local_paths
 from headwater.core.managed import Definition
 from headwater.kubernetes import names
 from headwater.kubernetes.options import PROFILE_KEY, Settings, encode_settings
@@ -86,7 +86,7 @@ def render(
 
 def check(definition: Definition) -> ConnectorConfig:
     """Return what a definition means. Raises InvalidConfigError, also for what works only where its file is."""
-    config = load_definition(definition)
+    config = load_definition(definition, here=False)
     problems = [
         config.problem(
             link.key_path,
@@ -105,6 +105,15 @@ def check(definition: Definition) -> ConnectorConfig:
         )
         for name, kind in config.secret_origins.items()
         if kind != "env"
+    ]
+    problems += [
+        config.problem(
+            key_path,
+            f"{path!r} is a path beside this file, which a pod does not have",
+            "mount it into the pod, or put it into the image, and write its absolute path",
+        )
+        for key_path, path in local_paths(config)
+        if not PurePath(path).is_absolute()
     ]
     if len(definition.text.encode()) > MOST_CONFIG:
         problems.append(config.problem((), f"it is larger than the {MOST_CONFIG} bytes that a ConfigMap holds"))

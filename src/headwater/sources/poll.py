@@ -6,18 +6,20 @@ Pure: it never waits, sends or stores. The engine does all three with what this 
 from __future__ import annotations
 
 import hashlib
-from urllib.parse import quote, urlsplit, urlunsplit
+import os
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
-from headwater.config import ConnectorConfig, HttpOptions
+from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.config.http import CREDENTIALS
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
-from headwater.core.http import Headers, Request, Response, ascii_url
+from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.core.secret import Text
+from headwater.core.secret import MASK, Text
+from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
 from headwater.sources.reaped import Reaped
@@ -38,7 +40,7 @@ class Poll:
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
-        self._request = build_request(options)
+        self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
@@ -113,11 +115,11 @@ class Poll:
         return self._said
 
 
-def build_request(options: HttpOptions) -> Request:
+def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
     """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
     headers, secret = _headers(options)
     body = None if options.body is None else options.body.reveal().encode()
-    return Request(
+    request = Request(
         method=options.method,
         url=_url(options, shown=False),
         shown_url=_url(options, shown=True),
@@ -128,7 +130,10 @@ def build_request(options: HttpOptions) -> Request:
         total_timeout=options.timeout.total_seconds(),
         max_body=options.max_body,
         max_redirects=options.max_redirects,
+        transport=transport,
+        secret_params=_secret_params(options),
     )
+    return authorized(request, options.auth, os.environ)
 
 
 def fingerprint(request: Request, topic: str) -> str:
@@ -151,6 +156,7 @@ def _policy(options: HttpOptions) -> Policy:
         longest=options.retry.max.total_seconds(),
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
+        renewable=renewable(options.auth),
     )
 
 
@@ -164,6 +170,13 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.append(("Accept", "*/*"))
     secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIALS}
     return tuple(headers), frozenset(secret)
+
+
+def _secret_params(options: HttpOptions) -> frozenset[str]:
+    """Return the parameters of the URL that hold secrets, wherever they are written."""
+    shown = parse_qsl(urlsplit(str(options.endpoint)).query, keep_blank_values=True)
+    named = {name for name, value in shown if MASK in value}
+    return frozenset(named | {name for name, value in options.params if value.secret})
 
 
 def _url(options: HttpOptions, *, shown: bool) -> str:
