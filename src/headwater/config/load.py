@@ -265,22 +265,7 @@ class _Loading:
             if len(self.problems) > before or before:
                 return
             raise
-        places: dict[tuple[str, ...], tuple[int, int, str]] = {}
-        for key in _PLACED:
-            node = root.child(key)
-            if node is not None:
-                places[key,] = (node.line, node.column, node.path)
-                for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
-                    places[key, str(index)] = (item.line, item.column, item.path)
-        http = root.child("http")
-        auth = None if http is None else http.child("auth")
-        if auth is not None:
-            places["http", "auth"] = (auth.line, auth.column, auth.path)
-        origins: dict[str, str] = {}
-        for name, node in shaped.secrets.items():
-            places["secrets", name] = (node.line, node.column, node.path)
-            if isinstance(node.value, dict):
-                origins[name] = next((kind for kind in KINDS if kind in node.value), "")
+        places, origins = _places(root, shaped.secrets)
         masked += [*secrets_in(config), *secrets_of(config.http.auth), *credentials(config.http)]
         config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
         self._look_at_transport(config, root, file)
@@ -401,6 +386,29 @@ class _Loading:
                 if path[0] in {"interval", "cron"}:
                     options.pop("cron" if path[0] == "interval" else "interval", None)
                 tree["http"] = Node(options, root.line, root.column, "" if http is None else http.path)
+
+
+def _places(
+    root: Node, secrets: Mapping[str, Node]
+) -> tuple[dict[tuple[str, ...], tuple[int, int, str]], dict[str, str]]:
+    """Return where the parts stand that are looked at later, and how secrets come that say so themselves."""
+    places: dict[tuple[str, ...], tuple[int, int, str]] = {}
+    for key in _PLACED:
+        node = root.child(key)
+        if node is not None:
+            places[key,] = (node.line, node.column, node.path)
+            for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
+                places[key, str(index)] = (item.line, item.column, item.path)
+    http = root.child("http")
+    auth = None if http is None else http.child("auth")
+    if auth is not None:
+        places["http", "auth"] = (auth.line, auth.column, auth.path)
+    origins: dict[str, str] = {}
+    for name, node in secrets.items():
+        places["secrets", name] = (node.line, node.column, node.path)
+        if isinstance(node.value, dict):
+            origins[name] = next((kind for kind in KINDS if kind in node.value), "")
+    return places, origins
 
 
 def _placed(read: Node, place: Node) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,20 +17,21 @@ from headwater.discover.vocabulary import pieces, words
 
 # Words in the names of headers, parameters and members that hold credentials.
 _WORDS = words(
-    "token secret secrets password passwd passphrase passwort pwd pass apikey authorization auth credential credentials "
-    "signature sig hmac jwt session sessionid sid cookie cookies bearer csrf xsrf pat appid accesstoken authtoken "
-    "privatekey secretkey accesskey clientsecret apitoken otp pin"
+    "token secret secrets password passwd passphrase passwort pwd pass apikey authorization auth credential "
+    "credentials signature sig hmac jwt session sessionid sid cookie cookies bearer csrf xsrf pat appid "
+    "accesstoken authtoken privatekey secretkey accesskey clientsecret apitoken otp pin"
 )
 # What stands before `key` in them.
 _BEFORE_KEY = words(
-    "api access secret subscription auth account app private license licence functions function master service rest "
-    "client admin application consumer server shared storage developer dev partner user site project team signing"
+    "api access secret subscription auth account app private license licence functions function master service "
+    "rest client admin application consumer server shared storage developer dev partner user site project team "
+    "signing"
 )
 # What stands beside `token` or `key` when it says where a listing is, not who asks for it.
 _POSITIONS = words(
-    "page next previous prev continuation continue skip skiptoken sync cursor delta scroll pagination start end resume "
-    "sort order group partition primary foreign cache object route max min total count expires expiry type uri url "
-    "endpoint ttl lifetime idempotency tokens limit"
+    "page next previous prev continuation continue skip skiptoken sync cursor delta scroll pagination start end "
+    "resume sort order group partition primary foreign cache object route max min total count expires expiry type "
+    "uri url endpoint ttl lifetime idempotency tokens limit"
 )
 # Values that tell by themselves what they are.
 _VALUES = re.compile(
@@ -55,7 +57,7 @@ def names_credential(name: str, *, alone: bool = True) -> bool:
         return False
     if any(piece in _WORDS for piece in said):
         return True
-    pairs = zip(said, said[1:], strict=False)
+    pairs = pairwise(said)
     return any(last == "key" and first in _BEFORE_KEY for first, last in pairs) or (
         said in {("key",), ("app", "id")} and alone
     )
@@ -121,44 +123,54 @@ def hide(ask: Ask) -> Ask:
 def _headers(ask: Ask) -> Ask:
     kept: list[tuple[str, str]] = []
     for name, value in ask.headers:
-        lower = name.lower()
-        where = f"the header {name} of {ask.source}"
-        scheme, _, rest = value.partition(" ")
-        rest = rest.strip()
-        if lower == "authorization" and ask.auth is None and scheme.lower() == "bearer" and rest:
-            ask = bearer(ask, rest, where)
-        elif lower == "authorization" and ask.auth is None and scheme.lower() == "basic" and (user := _decoded(rest)):
-            ask = basic(ask, user, where)
-        elif lower == "authorization" and scheme.upper() == "AWS4-HMAC-SHA256" and ask.auth is None:
-            ask = _signed(ask, value)
-        elif lower in {"x-amz-date", "x-amz-content-sha256"}:
+        ask, held = _authorization(ask, name, value) if name.lower() == "authorization" else (ask, value)
+        if held is None:
+            continue
+        if name.lower() in {"x-amz-date", "x-amz-content-sha256"}:
             ask = ask.noting(f"left out: {name}, which belongs to a signature of the moment")
-        elif lower == "authorization" and scheme.lower() == "digest":
-            ask = ask.noting("left out: the answer of a digest login, which is good once; use auth: type: digest")
-        elif names_credential(name) or holds_credential(value):
-            if marks(value):
-                ask = unknown_marks(ask, value, where)
-                kept.append((name, value))
-            elif lower in {"authorization", "proxy-authorization"} and rest and len(scheme) < 24:
-                ask, held = ask.keeping("API_TOKEN", rest, where)
-                kept.append((name, f"{scheme} {held}"))
-            elif lower == "cookie":
-                ask, held = ask.keeping("COOKIE", value, where)
-                kept.append((name, held))
-            elif len(value) >= _SHORTEST and lower not in {"cookie"} and ask.auth is None and _is_key(value):
-                ask, held = ask.keeping(secret_name(name), value, where)
-                reason = f"{where} carries a key"
-                ask = ask.replace(auth=Auth("api-key", {"in": "header", "name": name, "key": held}, reason))
-            elif value:
-                ask, held = ask.keeping(secret_name(name), value, where)
-                kept.append((name, held))
-        else:
-            kept.append((name, value))
+            continue
+        if held == value and (names_credential(name) or holds_credential(value)):
+            ask, held = _credential(ask, name, value)
+        if held is not None:
+            kept.append((name, held))
     return ask.replace(headers=tuple(kept))
 
 
+def _authorization(ask: Ask, name: str, value: str) -> tuple[Ask, str | None]:
+    """Return what is asked for with the header Authorization as `auth:`; where that cannot be, what the header says."""
+    where = f"the header {name} of {ask.source}"
+    scheme, _, rest = value.partition(" ")
+    kind, rest = scheme.lower(), rest.strip()
+    if kind == "digest":
+        return ask.noting("left out: the answer of a digest login, which is good once; see auth: type: digest"), None
+    if ask.auth is None:
+        if kind == "bearer" and rest:
+            return bearer(ask, rest, where), None
+        if kind == "basic" and (user := _decoded(rest)):
+            return basic(ask, user, where), None
+        if kind == "aws4-hmac-sha256":
+            return _signed(ask, value), None
+    if rest and len(scheme) < 24 and not marks(value):
+        ask, held = ask.keeping("API_TOKEN", rest, where)
+        return ask, f"{scheme} {held}"
+    return ask, value
+
+
+def _credential(ask: Ask, name: str, value: str) -> tuple[Ask, str | None]:
+    """Return what is asked for with a header as a secret, and what the header says; None where `auth:` says it."""
+    where = f"the header {name} of {ask.source}"
+    lower = name.lower()
+    if marks(value) or not value:
+        return unknown_marks(ask, value, where), value
+    if lower in {"cookie", "authorization", "proxy-authorization"} or ask.auth is not None or not _is_key(value):
+        return ask.keeping("COOKIE" if lower == "cookie" else secret_name(name), value, where)
+    ask, held = ask.keeping(secret_name(name), value, where)
+    options = {"in": "header", "name": name, "key": held}
+    return ask.replace(auth=Auth("api-key", options, f"{where} carries a key")), None
+
+
 def _is_key(value: str) -> bool:
-    return bool(re.fullmatch(r"[!-~]+", value))
+    return len(value) >= _SHORTEST and bool(re.fullmatch(r"[!-~]+", value))
 
 
 def _decoded(text: str) -> str:

@@ -23,34 +23,36 @@ _LETTERS = {
     "A": "user-agent", "b": "cookie", "c": "cookie-jar", "d": "data", "e": "referer", "E": "cert", "F": "form",
     "G": "get", "H": "header", "I": "head", "k": "insecure", "K": "config", "L": "location", "m": "max-time",
     "o": "output", "r": "range", "T": "upload-file", "u": "user", "U": "proxy-user", "x": "proxy", "X": "request",
-    "0": "http1.0", "1": "tlsv1", "2": "sslv2", "3": "sslv3", "4": "ipv4", "6": "ipv6", "n": "netrc", "z": "time-cond",
-    "C": "continue-at", "w": "write-out", "y": "speed-time", "Y": "speed-limit", "t": "telnet-option", "P": "ftp-port",
-    "Q": "quote", "D": "dump-header", "h": "help",
+    "0": "http1.0", "1": "tlsv1", "2": "sslv2", "3": "sslv3", "4": "ipv4", "6": "ipv6", "n": "netrc",
+    "z": "time-cond", "C": "continue-at", "w": "write-out", "y": "speed-time", "Y": "speed-limit",
+    "t": "telnet-option", "P": "ftp-port", "Q": "quote", "D": "dump-header", "h": "help",
 }  # fmt: skip
 _WITH_ARGUMENT = words(
-    "abstract-unix-socket alt-svc aws-sigv4 cacert capath cert cert-type ciphers config connect-timeout connect-to "
-    "continue-at cookie cookie-jar create-file-mode crlfile curves data data-ascii data-binary data-raw data-urlencode "
-    "delegation dns-interface dns-ipv4-addr dns-ipv6-addr dns-servers doh-url dump-header ech egd-file engine "
-    "etag-compare etag-save expect100-timeout form form-string ftp-account ftp-method ftp-port ftp-ssl-ccc-mode "
-    "happy-eyeballs-timeout-ms haproxy-clientip header help hostpubmd5 hostpubsha256 hsts interface ipfs-gateway json "
-    "keepalive-cnt keepalive-time key key-type krb libcurl limit-rate local-port login-options mail-auth mail-from "
-    "mail-rcpt max-filesize max-redirs max-time netrc-file noproxy oauth2-bearer output output-dir parallel-max pass "
-    "pinnedpubkey postquote preproxy proto proto-default proto-redir proxy proxy-cacert proxy-capath proxy-cert "
-    "proxy-cert-type proxy-ciphers proxy-crlfile proxy-header proxy-key proxy-key-type proxy-pass proxy-pinnedpubkey "
-    "proxy-service-name proxy-tls13-ciphers proxy-tlsauthtype proxy-tlspassword proxy-tlsuser proxy-user proxy1.0 pubkey "
-    "quote random-file range rate referer request request-target resolve retry retry-delay retry-max-time sasl-authzid "
-    "service-name socks4 socks4a socks5 socks5-gssapi-service socks5-hostname speed-limit speed-time stderr "
-    "telnet-option tftp-blksize time-cond tls-max tls13-ciphers tlsauthtype tlspassword tlsuser trace trace-ascii "
-    "trace-config unix-socket upload-file url url-query user user-agent variable vlan-priority write-out"
+    "abstract-unix-socket alt-svc aws-sigv4 cacert capath cert cert-type ciphers config connect-timeout "
+    "connect-to continue-at cookie cookie-jar create-file-mode crlfile curves data data-ascii data-binary "
+    "data-raw data-urlencode delegation dns-interface dns-ipv4-addr dns-ipv6-addr dns-servers doh-url dump-header "
+    "ech egd-file engine etag-compare etag-save expect100-timeout form form-string ftp-account ftp-method "
+    "ftp-port ftp-ssl-ccc-mode happy-eyeballs-timeout-ms haproxy-clientip header help hostpubmd5 hostpubsha256 "
+    "hsts interface ipfs-gateway json keepalive-cnt keepalive-time key key-type krb libcurl limit-rate local-port "
+    "login-options mail-auth mail-from mail-rcpt max-filesize max-redirs max-time netrc-file noproxy "
+    "oauth2-bearer output output-dir parallel-max pass pinnedpubkey postquote preproxy proto proto-default "
+    "proto-redir proxy proxy-cacert proxy-capath proxy-cert proxy-cert-type proxy-ciphers proxy-crlfile "
+    "proxy-header proxy-key proxy-key-type proxy-pass proxy-pinnedpubkey proxy-service-name proxy-tls13-ciphers "
+    "proxy-tlsauthtype proxy-tlspassword proxy-tlsuser proxy-user proxy1.0 pubkey quote random-file range rate "
+    "referer request request-target resolve retry retry-delay retry-max-time sasl-authzid service-name socks4 "
+    "socks4a socks5 socks5-gssapi-service socks5-hostname speed-limit speed-time stderr telnet-option "
+    "tftp-blksize time-cond tls-max tls13-ciphers tlsauthtype tlspassword tlsuser trace trace-ascii trace-config "
+    "unix-socket upload-file url url-query user user-agent variable vlan-priority write-out"
 )
 # What only says how curl is to show things, or what is done here anyway.
 _QUIET = words(
-    "silent show-error verbose include output remote-name remote-name-all progress-bar no-progress-meter fail fail-early "
-    "fail-with-body write-out trace trace-ascii trace-time trace-ids trace-config dump-header stderr no-buffer location "
-    "compressed globoff path-as-is styled-output create-dirs output-dir remote-time remote-header-name parallel disable "
-    "keepalive no-keepalive tcp-nodelay anyauth proto-default basic http1.1 get head next retry-connrefused retry-all-errors "
-    "compressed-ssh alpn no-alpn npn no-npn sessionid no-sessionid ssl-no-revoke ssl-revoke-best-effort suppress-connect-headers "
-    "url silent-errors retry-delay retry-max-time limit-rate cookie-jar junk-session-cookies location-trusted netrc-optional"
+    "silent show-error verbose include output remote-name remote-name-all progress-bar no-progress-meter fail "
+    "fail-early fail-with-body write-out trace trace-ascii trace-time trace-ids trace-config dump-header stderr "
+    "no-buffer location compressed globoff path-as-is styled-output create-dirs output-dir remote-time "
+    "remote-header-name parallel disable keepalive no-keepalive tcp-nodelay anyauth proto-default basic http1.1 "
+    "get head next retry-connrefused retry-all-errors compressed-ssh alpn no-alpn npn no-npn sessionid "
+    "no-sessionid ssl-no-revoke ssl-revoke-best-effort suppress-connect-headers url silent-errors retry-delay "
+    "retry-max-time limit-rate cookie-jar junk-session-cookies location-trusted netrc-optional"
 )
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"})
 _BEFORE_CURL = frozenset({"sudo", "time", "$", "%", "#", ">", "command", "exec", "env", "nohup", "watch"})
@@ -145,11 +147,7 @@ class _Reading:
     def _option(self, name: str, value: str) -> None:
         if name in _HANDLERS:
             _HANDLERS[name](self, value)
-        elif name.startswith("no-") and name[3:] in _QUIET:
-            pass
-        elif name in _QUIET or len(name) == 1:
-            pass
-        else:
+        elif name.removeprefix("no-") not in _QUIET and len(name) > 1:
             self._ignored.append(f"--{name}")
 
     # What the options say.
@@ -270,52 +268,47 @@ class _Reading:
     # What all that comes to.
 
     def ask(self) -> Ask:
+        """Return what the line asks for. Raises CurlError."""
         if not self._urls:
             raise CurlError("the line has no URL")
         if len(self._urls) > 1:
             self._notes.append(f"only the first of {len(self._urls)} addresses was read")
         url, params, user = _address(self._urls[0])
         params = (*params, *self._query)
-        headers = list(self._headers)
-        named = {name.lower() for name, _ in headers}
-        body: Any = None
-        if self._data:
-            text = "&".join(self._data)
-            if self._get or self._head:
-                params = (*params, *query_pairs(text))
-            else:
-                body = text
-        if body is not None and "content-type" not in named:
-            kind = "application/json" if self._json else "application/x-www-form-urlencoded"
-            headers.append(("Content-Type", kind))
-        if self._json and "accept" not in named:
-            headers.append(("Accept", "application/json"))
-        if self._cookie:
-            headers.append(("Cookie", self._cookie))
-        if self._referer:
-            headers.append(("Referer", self._referer))
-        if self._agent:
-            headers.append(("User-Agent", self._agent))
+        body: str | None = "&".join(self._data) if self._data else None
+        if body is not None and (self._get or self._head):
+            params, body = (*params, *query_pairs(body)), None
         method = self._method or ("HEAD" if self._head else "GET" if body is None else "POST")
         if method not in _METHODS:
             self._notes.append(f"the method {method} cannot be sent by a connector; GET is written")
             method = "GET"
         if self._ignored:
             self._notes.append(f"not taken over: {', '.join(dict.fromkeys(self._ignored))}")
-        options = tuple((name, value, why) for name, (value, why) in self._options.items())
         ask = Ask(
             url,
             method,
             params,
-            tuple(headers),
+            self._all_headers(body),
             body,
-            options=options,
+            options=tuple((name, value, why) for name, (value, why) in self._options.items()),
             notes=tuple(self._notes),
             source="the curl line",
         )
-        ask = without_browser(as_value(ask))
-        ask = self._authorized(ask, user)
-        return credentials.hide(ask)
+        return credentials.hide(self._authorized(without_browser(as_value(ask)), user))
+
+    def _all_headers(self, body: str | None) -> tuple[tuple[str, str], ...]:
+        """Return the headers of the line, and those that other options mean."""
+        headers = list(self._headers)
+        named = {name.lower() for name, _ in headers}
+        if body is not None and "content-type" not in named:
+            kind = "application/json" if self._json else "application/x-www-form-urlencoded"
+            headers.append(("Content-Type", kind))
+        if self._json and "accept" not in named:
+            headers.append(("Accept", "application/json"))
+        for name, value in (("Cookie", self._cookie), ("Referer", self._referer), ("User-Agent", self._agent)):
+            if value:
+                headers.append((name, value))
+        return tuple(headers)
 
     def _authorized(self, ask: Ask, user: str) -> Ask:
         given = self._user or user
@@ -373,9 +366,9 @@ def as_value(ask: Ask) -> Ask:
     if not isinstance(ask.body, str) or not ask.body.strip():
         return ask.replace(body=ask.body or None)
     kind = (ask.header("content-type") or "").lower()
-    if "json" not in kind and not (ask.body.lstrip()[:1] in {"{", "["} and "x-www-form-urlencoded" not in kind):
-        if "x-www-form-urlencoded" not in kind or ask.body.lstrip()[:1] not in {"{", "["}:
-            return ask
+    # Whoever gives JSON to -d and says nothing more means JSON, whatever curl says then.
+    if "json" not in kind and ask.body.lstrip()[:1] not in {"{", "["}:
+        return ask
     try:
         value = msgspec.json.decode(ask.body)
     except (msgspec.DecodeError, RecursionError, UnicodeError):

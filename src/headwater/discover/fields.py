@@ -20,9 +20,10 @@ _DEEPEST: Final = 4
 _MOST_FIELDS: Final = 400
 _IDS: Final = {
     "id": 10.0, "_id": 10.0, "@id": 9.5, "uuid": 9.5, "guid": 9.5, "gid": 8.0, "uid": 9.0, "key": 7.0, "rid": 7.0,
-    "identifier": 9.0, "objectid": 9.0, "unique_key": 9.0, "sku": 6.0, "slug": 5.0, "number": 5.0, "no": 4.0, "nr": 4.0,
-    "isbn": 6.0, "symbol": 5.0, "ticker": 5.0, "code": 5.0, "ts": 3.5, "name": 3.0, "username": 5.0, "login": 4.5,
-    "email": 4.0, "fullurl": 5.0, "self": 4.0, "url": 3.5, "href": 3.0, "link": 3.0, "title": 1.0, "hash": 5.0, "sha": 7.0,
+    "identifier": 9.0, "objectid": 9.0, "unique_key": 9.0, "sku": 6.0, "slug": 5.0, "number": 5.0, "no": 4.0,
+    "nr": 4.0, "isbn": 6.0, "symbol": 5.0, "ticker": 5.0, "code": 5.0, "ts": 3.5, "name": 3.0, "username": 5.0,
+    "login": 4.5, "email": 4.0, "fullurl": 5.0, "self": 4.0, "url": 3.5, "href": 3.0, "link": 3.0, "title": 1.0,
+    "hash": 5.0, "sha": 7.0,
 }  # fmt: skip
 _SCALARS = str | int | float
 # From 2000 to 2100, in seconds.
@@ -223,27 +224,34 @@ def time_of(value: Any, name: str = "") -> str | None:
     if not isinstance(value, str) or not 6 <= len(value) <= 60:
         return None
     text = value.strip()
-    found = _ISO.fullmatch(text)
-    if found is not None:
-        if "-" not in text[:8] and not found[4] and not set(pieces(name)) & (UPDATED | CREATED | MOMENTS):
-            return None  # eight digits may be any number
-        try:
-            datetime(int(found[1]), int(found[2]), int(found[3]), int(found[4] or 0), int(found[5] or 0), tzinfo=UTC)
-        except ValueError:
-            return None
-        return "iso" if found[4] else "date"
+    if (found := _ISO.fullmatch(text)) is not None:
+        return _iso(found, name)
     if re.fullmatch(r"\d{9,19}(\.\d{1,9})?", text):
         return _epoch(float(text))
     for pattern, form in _LOCAL_DATES:
         if pattern.fullmatch(text):
             return form
-    if re.match(r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{2,4} \d\d:\d\d", text):
-        try:
-            parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError):
-            return None
-        return "rfc2822"
-    return None
+    return "rfc2822" if _is_rfc2822(text) else None
+
+
+def _iso(found: re.Match[str], name: str) -> str | None:
+    if "-" not in found[0][:8] and not found[4] and not set(pieces(name)) & (UPDATED | CREATED | MOMENTS):
+        return None  # eight digits may be any number
+    try:
+        datetime(int(found[1]), int(found[2]), int(found[3]), int(found[4] or 0), int(found[5] or 0), tzinfo=UTC)
+    except ValueError:
+        return None
+    return "iso" if found[4] else "date"
+
+
+def _is_rfc2822(text: str) -> bool:
+    if not re.match(r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{2,4} \d\d:\d\d", text):
+        return False
+    try:
+        parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return False
+    return True
 
 
 def _epoch(number: float) -> str | None:

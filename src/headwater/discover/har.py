@@ -1,4 +1,4 @@
-"""Owns the reading of HAR files (HTTP Archive 1.2), as browsers save them: which exchange was meant, and what came back.
+"""Owns the reading of HAR files (HTTP Archive 1.2), as browsers save them: which exchange was meant, what came back.
 
 Nothing is sent; what was recorded is there to be looked at.
 """
@@ -24,20 +24,8 @@ from headwater.discover.items import find_items
 # More than a long session in a browser leaves (bytes), and so many of its exchanges are looked at.
 LONGEST: Final = 256 * 1024 * 1024
 _MOST_ENTRIES: Final = 20_000
-_ASSETS: Final = (
-    ".js",
-    ".css",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".svg",
-    ".woff",
-    ".woff2",
-    ".ico",
-    ".map",
-    ".webp",
-    ".mp4",
+_ASSETS: Final = tuple(
+    f".{it}" for it in ("js", "css", "png", "jpg", "jpeg", "gif", "svg", "woff", "woff2", "ico", "map", "webp", "mp4")
 )
 
 

@@ -13,7 +13,7 @@ from headwater.core.http import Response
 from headwater.core.units import format_duration, parse_duration
 from headwater.discover.asking import Ask, Auth
 from headwater.discover.finding import Certainty, Finding, remark
-from headwater.discover.vocabulary import pieces
+from headwater.discover.vocabulary import pieces, words
 
 # The usual lengths of a quota's window (seconds), and what of it one connector is to use by itself.
 _WINDOWS: Final = (1, 10, 60, 900, 3600, 86_400)
@@ -26,6 +26,10 @@ _CHALLENGE: Final = re.compile(
     r"""(?=\s+\w+\s*=|\s*(?:,|$))""",
     re.IGNORECASE,
 )
+
+
+# What headers about a quota say besides.
+_BESIDE: Final = words("daily day secondly type resource interval policy used retry after")
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -47,27 +51,16 @@ def find_quota(response: Response, now: float) -> Quota | None:
     """Return what the headers say of a quota. `now` is Unix time."""
     found: dict[str, tuple[str, str]] = {}
     for name, value in response.headers:
-        said = pieces(name)
+        said = set(pieces(name))
         lower = name.lower()
-        if lower in {"ratelimit", "ratelimit-policy"}:
-            if (quota := _structured(response)) is not None:
-                return quota
-        if not (
-            ("rate" in said and "limit" in said)
-            or {"ratelimit", "quota", "calls", "throttle", "usage"} & set(said)
-            or _used_of(lower, value)
-        ):
-            continue
+        if lower in {"ratelimit", "ratelimit-policy"} and (quota := _structured(response)) is not None:
+            return quota
         if (used := _used_of(lower, value)) is not None:
             return Quota(used[1], max(0, used[1] - used[0]), None, (lower,))
-        if {"daily", "day", "secondly", "type", "resource", "interval", "policy"} & set(said):
-            continue
-        kind = (
-            "remaining" if {"remaining", "left", "available"} & set(said) else "reset" if "reset" in said else "limit"
-        )
-        if {"used", "retry", "after"} & set(said):
-            continue
-        found.setdefault(kind, (lower, value.strip()))
+        about = {"rate", "limit"} <= said or said & {"ratelimit", "quota", "calls", "throttle", "usage"}
+        if about and not said & _BESIDE:
+            kind = "remaining" if said & {"remaining", "left", "available"} else "reset" if "reset" in said else "limit"
+            found.setdefault(kind, (lower, value.strip()))
     limit, remaining = _count(found.get("limit")), _count(found.get("remaining"))
     if limit is None:
         return None
@@ -154,7 +147,7 @@ def _spoken(seconds: float) -> str:
     return known.get(round(seconds), f"{seconds:g} s")
 
 
-def find_interval(response: Response, quota: Quota | None, pages: int, now: float) -> Finding:
+def find_interval(response: Response, quota: Quota | None, pages: int) -> Finding:
     """Return how often to ask: as headers say, or so that a tenth of the quota is enough for `pages` requests each."""
     least, why = 0.0, ""
     for name, value in response.headers:

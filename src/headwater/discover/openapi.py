@@ -110,10 +110,8 @@ class Document:
                 value = _example(given)
                 if value is not None:
                     url = url.replace("{" + given["name"] + "}", str(value))
-                notes.append(
-                    f"the path has {given['name']}: {'its example ' + str(value) if value is not None else 'nothing'} is written"
-                    " there; put in what you want"
-                )
+                said = "its example " + str(value) if value is not None else "nothing"
+                notes.append(f"the path has {given['name']}: {said} is written there; put in what you want")
         try:
             ask = from_url(url.replace("{", "%7B").replace("}", "%7D"), "the OpenAPI document")
         except ValueError:
@@ -345,7 +343,7 @@ def _token_url(scheme: dict[str, Any]) -> str:
 
 
 def _paging(parameters: Sequence[dict[str, Any]]) -> tuple[Finding, ...]:
-    """Return what parameters tell of pages: which one takes the number, the offset or the cursor, which one the size."""
+    """Return what parameters tell of pages: which one takes the number or the offset, and which one the size."""
     names = [clean(it["name"]) for it in parameters if it["in"] == "query"]
     size = next((name for name in SIZES if name in names), None)
     most = next((_most(it) for it in parameters if it["name"] == size), None)

@@ -38,12 +38,9 @@ _GRAPHQL_AFTER = re.compile(r"after\s*:\s*\$(\w+)")
 # Which parameter takes what is called so in the answer; what is not here is tried by its own name.
 _TAKERS: Final = {
     "next_cursor": ("cursor", "start_cursor"),
-    "nextcursor": ("cursor",),
     "next_page_token": ("page_token",),
-    "nextpagetoken": ("pageToken",),
     "next_page_id": ("page_id",),
     "end_cursor": ("after",),
-    "endcursor": ("after",),
     "after_cursor": ("cursor", "after"),
     "continuation_token": ("continuation_token",),
     "next_page_key": ("page_key",),
@@ -60,7 +57,8 @@ _BESIDE_SIZE: Final = {
     "page_size": ("page", "page"), "pageSize": ("page", "page"), "pagesize": ("page", "page"),
     "page[size]": ("page", "page[number]"), "page[limit]": ("offset", "page[offset]"), "rows": ("offset", "start"),
     "maxResults": ("offset", "startAt"), "max_results": ("offset", "start"), "size": ("page", "page"),
-    "sysparm_limit": ("offset", "sysparm_offset"), "hitsPerPage": ("page", "page"), "pagelen": ("page", "page"),
+    "_limit": ("page", "_page"), "sysparm_limit": ("offset", "sysparm_offset"), "hitsPerPage": ("page", "page"),
+    "pagelen": ("page", "page"),
 }  # fmt: skip
 
 
@@ -110,7 +108,7 @@ class _Looking:
         self._response = response
         self._items = items
         self._places = list(_places(document, items.split)) if isinstance(document, dict) else []
-        self._named = {name: value for name, value in ask.params}
+        self._named = dict(ask.params)
 
     # The four kinds.
 
@@ -185,7 +183,8 @@ class _Looking:
                 Finding("pagination.last", "/sort", "the sort values of the last hit", Certainty.SURE),
                 Finding("pagination.param", "body:/search_after", "where a search goes on", Certainty.SURE),
             ]
-            following = self._ask.replace(body={**body, "search_after": items[-1]["sort"]})
+            full = len(items) >= self._size()[1]
+            following = self._ask.replace(body={**body, "search_after": items[-1]["sort"]}) if full else None
             more += self._total()[1]
             yield self._proposal("cursor", "a search goes on after its last hit", Certainty.SURE, following, more)
             return
@@ -260,7 +259,7 @@ class _Looking:
         following = self._setting({param: str(start + (1 if kind == "page" else size))})
         return self._proposal(kind, why, Certainty.GUESS, following, more, {param})
 
-    def _proposal(
+    def _proposal(  # noqa: PLR0917 - the parts of a proposal
         self,
         kind: str,
         why: str,
@@ -315,21 +314,26 @@ class _Looking:
             if found := _GRAPHQL_AFTER.search(body["query"]):
                 yield f"body:/variables/{found[1]}", f"the query has after: ${found[1]}", Certainty.SURE
             return
+        yield from self._seen_in_links(place)
+        takers = _TAKERS.get("_".join(pieces(place.name)), _TAKERS.get(place.name.lower(), ()))
+        # Bodies prefer the longer names that say what begins there.
+        styled = [_styled(it, place.name) for it in (takers if body is None else takers[::-1])]
+        names = list(dict.fromkeys([*styled, place.name]))
+        known = [name for name in names if name in self._named or (body is not None and name in body)]
+        prefix = "" if body is None else "body:/"
+        for name in known:
+            yield f"{'' if name in self._named else prefix}{name}", "the request has it already", Certainty.SURE
+        for name in names:
+            if name not in known and re.fullmatch(r"[\w.$\[\]-]{1,60}", name):
+                yield f"{prefix}{name}", f"by the name {place.name}", Certainty.LIKELY
+
+    def _seen_in_links(self, place: _Place) -> Iterator[tuple[str, str, Certainty]]:
+        """Yield the parameter that has the cursor in a URL of the answer."""
         for other in self._places:
             if isinstance(other.value, str) and "://" in other.value and place.value:
                 for name, value in query_pairs(urlsplit(clean(other.value)).query):
                     if value == str(place.value):
                         yield name, f"{other.pointer} has it so", Certainty.SURE
-        prefix = "" if body is None else "body:/"
-        names = [place.name, *_TAKERS.get("_".join(pieces(place.name)), _TAKERS.get(place.name.lower(), ()))]
-        known = [name for name in names if name in self._named or (body is not None and name in body)]
-        for name in known:
-            yield f"{prefix if name not in self._named else ''}{name}", "the request has it already", Certainty.SURE
-        if body is not None:
-            names = [names[0], *reversed(names[1:])]
-        for name in [*names[1:], names[0]]:
-            if name not in known and re.fullmatch(r"[\w.$\[\]-]{1,60}", name):
-                yield f"{prefix}{name}", f"by the name {place.name}", Certainty.LIKELY
 
     def _ends(self, near: _Place) -> list[Finding]:
         """Return what says whether there are more pages, the nearest first."""
@@ -417,17 +421,20 @@ def _places(document: dict[str, Any], items: Pointer | None) -> Iterator[_Place]
             place = (*steps, key)
             if items is not None and place == items.steps:
                 continue
-            if isinstance(below, dict):
-                if len(place) < _DEEPEST:
-                    waiting.append((place, below))
-            elif isinstance(below, list):
-                for index, link in enumerate(below[:20]):
-                    if isinstance(link, dict) and str(link.get("rel", link.get("relation"))).lower() == "next":
-                        for name in ("href", "url", "uri"):
-                            if isinstance(link.get(name), str):
-                                yield _Place(Pointer((*place, str(index), name)), link[name], {"rel": "next"})
-            else:
+            if isinstance(below, list):
+                yield from _links(place, below)
+            elif not isinstance(below, dict):
                 yield _Place(Pointer(place), below, value)
+            elif len(place) < _DEEPEST:
+                waiting.append((place, below))
+
+
+def _links(steps: tuple[str, ...], listed: list[Any]) -> Iterator[_Place]:
+    for index, link in enumerate(listed[:20]):
+        if isinstance(link, dict) and str(link.get("rel", link.get("relation"))).lower() == "next":
+            for name in ("href", "url", "uri"):
+                if isinstance(link.get(name), str):
+                    yield _Place(Pointer((*steps, str(index), name)), link[name], {"rel": "next"})
 
 
 def _means_next(pointer: Pointer) -> bool:
@@ -492,6 +499,15 @@ def _is_token(place: _Place) -> bool:
         return True
     # A number is the number of a page, unless it is called a cursor.
     return isinstance(value, str) or bool(said & CURSORS) or (bool(said & NEXT) and "page" not in said)
+
+
+def _styled(name: str, like: str) -> str:
+    """Return a name in snake case as another one is written: in camel case, or with a capital, if that one is."""
+    if "_" in like or like.lower() == like:
+        return name
+    first, *others = name.split("_")
+    first = first.capitalize() if like[:1].isupper() else first
+    return "".join([first, *(it.capitalize() for it in others)])
 
 
 def _put(value: Any, steps: tuple[str, ...], new: Any) -> Any:

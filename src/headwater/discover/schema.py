@@ -87,7 +87,7 @@ class _Making:
                 members[str(key)] = value
         return members
 
-    def _whole(self, schema: dict[str, Any]) -> dict[str, Any]:
+    def _whole(self, schema: dict[str, Any], depth: int = 0) -> dict[str, Any]:
         """Return a schema with what it is made of put together: all of allOf, the first of the others."""
         parts = [schema.get("allOf"), [next(iter(schema.get(it) or ()), None) for it in ("oneOf", "anyOf")]]
         whole = dict(schema)
@@ -96,8 +96,8 @@ class _Making:
             if not isinstance(found, dict) or self._left < 0:
                 continue
             self._left -= 1
-            if "allOf" in found:
-                found = self._whole({key: value for key, value in found.items() if key not in {"oneOf", "anyOf"}})
+            if "allOf" in found and depth < _DEEPEST:
+                found = self._whole({key: it for key, it in found.items() if key not in {"oneOf", "anyOf"}}, depth + 1)
             properties = {**(whole.get("properties") or {}), **(found.get("properties") or {})}
             whole = {**found, **whole}
             if properties:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Generator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -54,47 +54,79 @@ class Known(msgspec.Struct, frozen=True):
 
 def survey(ask: Ask, known: Known, now: float) -> Survey:
     """Find out how an endpoint works. `now` is Unix time."""
-    sent = 0
-    outcome: Outcome = yield Probe(ask, "what it answers")
-    sent += outcome is not None
-    draft = Draft(ask, known.findings)
-    response = outcome if isinstance(outcome, Response) else None
-    if isinstance(outcome, FetchError):
-        draft = draft.adding([remark(f"{ask.host} was asked in vain: {outcome}")])
-    if response is not None and not 200 <= response.status < 300:
-        draft = _refused(draft, response)
-        response = None
+    draft, response = yield from _first(Draft(ask, known.findings))
     real = response is not None or known.recorded
     response = response or known.answer
     if response is None:
-        return msgspec.structs.replace(draft, requests=sent)
+        return draft
     draft = _moved(draft, response)
     seen = _Seen(draft.ask, response, now)
     draft = draft.adding([*seen.items.findings, *seen.rules()])
-    if real and sent and validators(response) and draft.ask.method in {"GET", "HEAD"}:
+    if real:
+        draft = yield from _again(draft, response)
+    draft = yield from _next(draft, seen)
+    return msgspec.structs.replace(_finished(draft, seen, known, now), about=seen.about)
+
+
+def _first(draft: Draft) -> Generator[Probe, Outcome, tuple[Draft, Response | None]]:
+    """Ask for what is wanted; return what came of it, when that is what a connector would get."""
+    ask = draft.ask
+    outcome = yield Probe(ask, "what it answers")
+    if outcome is None:
+        return draft, None
+    draft = _counted_in(draft)
+    if isinstance(outcome, FetchError):
+        return draft.adding([remark(f"{ask.host} was asked in vain: {outcome}")]), None
+    if _good(outcome):
+        return draft, outcome
+    draft = _refused(draft, outcome)
+    if draft.ask.auth is None or draft.ask.auth == ask.auth:
+        return draft, None
+    # What the way in needs may be known already.
+    outcome = yield Probe(draft.ask, "with credentials")
+    if outcome is None:
+        return draft.adding([remark("put the credentials in and run init again to see more")]), None
+    draft = _counted_in(draft)
+    if isinstance(outcome, Response) and _good(outcome):
+        return draft, outcome
+    return draft.adding([remark("the credentials that are known were refused")]), None
+
+
+def _again(draft: Draft, response: Response) -> Generator[Probe, Outcome, Draft]:
+    """Ask whether the answer has changed, where it can be asked so."""
+    again: Outcome = None
+    if draft.requests and validators(response) and draft.ask.method in {"GET", "HEAD"}:
         again = yield Probe(draft.ask, "whether 304 comes", tuple(validators(response).items()))
-        sent += again is not None
-        draft = draft.adding(_some(on_validators(response, again if isinstance(again, Response) else None)))
-    elif real:
-        draft = draft.adding(_some(on_validators(response, None)))
-    proposals = find_paging(draft.ask, response, seen.sample.document, seen.items)
+        draft = _counted_in(draft) if again is not None else draft
+    finding = on_validators(response, again if isinstance(again, Response) else None)
+    return draft if finding is None else draft.adding([finding])
+
+
+def _next(draft: Draft, seen: _Seen) -> Generator[Probe, Outcome, Draft]:
+    """Ask for the next page, in the likeliest ways."""
+    proposals = find_paging(draft.ask, seen.response, seen.sample.document, seen.items)
     chosen: Proposal | None = None
     tried = 0
     for proposal in proposals:
-        if proposal.following is None or not sent or tried >= _MOST_TRIED:
+        if proposal.following is None or not draft.requests or tried >= _MOST_TRIED:
             continue
         outcome = yield Probe(proposal.following, f"the next page ({proposal.kind})")
         if outcome is None:
             break
-        sent += 1
+        draft = _counted_in(draft)
         tried += 1
-        said = _confirmed(seen, proposal, outcome)
-        if said is not None:
-            chosen = said
+        chosen = _confirmed(seen, proposal, outcome)
+        if chosen is not None:
             break
-    draft = _paged(draft, proposals, chosen, tried=tried)
-    draft = _finished(draft, seen, known, now)
-    return msgspec.structs.replace(draft, requests=sent, about=seen.about)
+    return _paged(draft, proposals, chosen, tried=tried)
+
+
+def _counted_in(draft: Draft) -> Draft:
+    return msgspec.structs.replace(draft, requests=draft.requests + 1)
+
+
+def _good(response: Response) -> bool:
+    return 200 <= response.status < 300
 
 
 class _Seen:
@@ -133,16 +165,12 @@ class _Seen:
 
 def subject(ask: Ask) -> str:
     """Return what an address is about: the last word of its path."""
-    steps = [step for step in urlsplit(ask.url).path.split("/") if step]
+    steps = [step for step in unquote(urlsplit(ask.url).path).split("/") if step]
     for step in reversed(steps):
         bare = _ENDINGS.sub("", step).strip("_")
         if bare and not bare.isdigit() and bare.lower() not in {"search", "query", "list", "all", "index", "cursor"}:
             return clean(bare)
     return ""
-
-
-def _some(finding: Finding | None) -> list[Finding]:
-    return [] if finding is None else [finding]
 
 
 def _refused(draft: Draft, response: Response) -> Draft:
@@ -151,18 +179,14 @@ def _refused(draft: Draft, response: Response) -> Draft:
     if finding is not None:
         return draft.adding([finding])
     if ask.auth is not None and response.status in {401, 403, 407}:
-        return draft.adding([remark(f"{ask.auth.reason}: put the credentials in and run init again to see more")])
+        return draft
     return draft.adding([remark(f"the answer was {response.status}: nothing could be seen of what it would be")])
 
 
 def _moved(draft: Draft, response: Response) -> Draft:
     """Write the address that a redirect led to, when that is the same place by another scheme or path."""
     there, asked = urlsplit(response.url), urlsplit(draft.ask.url)
-    if (
-        not response.redirects
-        or (there.netloc, there.path) == (asked.netloc, asked.path)
-        and there.scheme == asked.scheme
-    ):
+    if not response.redirects or there[:3] == asked[:3]:
         return draft
     if there.hostname != asked.hostname:
         return draft.adding([remark(f"it redirects to another host, {there.hostname}; credentials stay behind there")])
@@ -174,7 +198,7 @@ def _moved(draft: Draft, response: Response) -> Draft:
 
 def _confirmed(seen: _Seen, proposal: Proposal, outcome: Response | FetchError) -> Proposal | None:
     """Return a proposal that an answer has confirmed, None when it has not."""
-    if isinstance(outcome, FetchError) or not 200 <= outcome.status < 300:
+    if isinstance(outcome, FetchError) or not _good(outcome):
         return None
     sample = look(outcome.body, outcome.header("content-type") or "")
     items: list[Any] = []
@@ -248,7 +272,7 @@ def _finished(draft: Draft, seen: _Seen, known: Known, now: float) -> Draft:
     quota = seen.quota
     if quota is not None:
         draft = draft.adding([remark(f"the server's quota: {quota.sentence()}; `limits: {{quota: auto}}` minds it")])
-    return draft.adding([find_interval(seen.response, quota, _pages(chosen, seen), now)])
+    return draft.adding([find_interval(seen.response, quota, _pages(chosen, seen))])
 
 
 def _pages(chosen: dict[str, Finding], seen: _Seen) -> int:

@@ -22,16 +22,17 @@ def words(text: str) -> frozenset[str]:
 
 # Lists.
 ITEMS: Final = words(
-    "items data results records value values entries entry rows hits nodes edges list elements objects content contents "
-    "docs documents resources members collection response result payload events messages posts articles products orders "
-    "customers users issues tickets contacts people transactions charges invoices payments tweets observations features "
-    "files jobs tasks projects repositories commits comments accounts devices readings measurements"
+    "items data results records value values entries entry rows hits nodes edges list elements objects content "
+    "contents docs documents resources members collection response result payload events messages posts articles "
+    "products orders customers users issues tickets contacts people transactions charges invoices payments tweets "
+    "observations features files jobs tasks projects repositories commits comments accounts devices readings "
+    "measurements"
 )
 # Arrays that stand beside what was asked for.
 BESIDE: Final = words(
-    "links link errors warnings meta metadata included facets aggregations columns fields schema tags labels breadcrumbs "
-    "parameters params paging pagination sort order filters options categories highlights suggestions messages_meta "
-    "permissions scopes includes expansions headers notes"
+    "links link errors warnings meta metadata included facets aggregations columns fields schema tags labels "
+    "breadcrumbs parameters params paging pagination sort order filters options categories highlights suggestions "
+    "messages_meta permissions scopes includes expansions headers notes"
 )
 # What an item is wrapped into.
 WRAPPERS: Final = words("node resource attributes fields source data properties object item document content")
@@ -47,29 +48,32 @@ MOMENTS: Final = words("timestamp time date datetime ts dt at day moment when st
 NEXT: Final = words("next following older forward")
 CURSORS: Final = words("cursor token continuation bookmark after skiptoken marker scroll offset")
 SIZES: Final = (
-    "per_page", "perPage", "per-page", "page_size", "pageSize", "page-size", "pagesize", "limit", "$limit", "$top", "top",
-    "maxResults", "max_results", "max-results", "maxresults", "page[size]", "page[limit]", "count", "size", "rows", "num",
-    "results_per_page", "items_per_page", "hitsPerPage", "first", "take", "n", "number", "_count", "pagelen", "max",
+    "per_page", "perPage", "per-page", "page_size", "pageSize", "page-size", "pagesize", "limit", "$limit", "$top",
+    "top", "maxResults", "max_results", "max-results", "maxresults", "page[size]", "page[limit]", "count", "size",
+    "rows", "num", "results_per_page", "items_per_page", "hitsPerPage", "first", "take", "n", "number", "_count",
+    "pagelen", "max", "_limit",
 )  # fmt: skip
 PAGES: Final = (
-    "page", "p", "pageNumber", "page_number", "pageno", "page_no", "pageNo", "page[number]", "paged", "pg", "pageIndex",
-    "page_index", "currentPage", "current_page", "pn",
+    "page", "p", "pageNumber", "page_number", "pageno", "page_no", "pageNo", "page[number]", "paged", "pg",
+    "pageIndex", "page_index", "currentPage", "current_page", "pn", "_page",
 )  # fmt: skip
 OFFSETS: Final = (
     "offset", "$offset", "skip", "$skip", "start", "startAt", "start_at", "startIndex", "start_index", "from",
-    "page[offset]", "first_result", "firstResult", "sysparm_offset", "resultOffset", "_offset",
+    "page[offset]", "first_result", "firstResult", "sysparm_offset", "resultOffset", "_offset", "_start",
 )  # fmt: skip
 TOTALS: Final = (
     "total", "total_count", "totalCount", "total_results", "totalResults", "totalItems", "total_items", "totalSize",
-    "totalHits", "count", "numFound", "recordsTotal", "total_records", "totalRecords", "totalElements", "@odata.count",
-    "odata.count", "resultCount", "nbHits", "full_count",
+    "totalHits", "count", "numFound", "recordsTotal", "total_records", "totalRecords", "totalElements",
+    "@odata.count", "odata.count", "resultCount", "nbHits", "full_count",
 )  # fmt: skip
 TOTAL_PAGES: Final = (
-    "total_pages", "totalPages", "pages", "page_count", "pageCount", "last_page", "lastPage", "num_pages", "nbPages",
+    "total_pages", "totalPages", "pages", "page_count", "pageCount", "last_page", "lastPage", "num_pages",
+    "nbPages",
 )  # fmt: skip
 MORE: Final = (
     "has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage", "more", "moreResults", "isMore",
-    "more_items_in_collection", "moreAvailable", "has_more_items", "hasMoreItems", "has_additional_results", "more_results",
+    "more_items_in_collection", "moreAvailable", "has_more_items", "hasMoreItems", "has_additional_results",
+    "more_results",
 )  # fmt: skip
 END: Final = (
     "end_of_stream",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -13,7 +14,7 @@ from headwater.config import InvalidConfigError, load_text
 from headwater.config.secrets import SecretSource
 from headwater.core.names import is_name
 from headwater.discover.asking import Ask, mapped, shown, written
-from headwater.discover.finding import Certainty, Draft, Finding
+from headwater.discover.finding import Certainty, Draft
 from headwater.discover.survey import subject
 from headwater.discover.vocabulary import pieces, words
 
@@ -61,7 +62,7 @@ class _Line:
 
 
 def write(draft: Draft, *, name: str = "", topic: str = "") -> Written:
-    """Return the draft as a connect.yml that loads. `name` and `topic` are chosen from what it is about without them."""
+    """Return the draft as a connect.yml that loads. Without them, `name` and `topic` say what it is about."""
     chosen = name or name_of(draft.ask, draft.about)
     text = ""
     for _ in range(_ATTEMPTS):
@@ -75,7 +76,7 @@ def write(draft: Draft, *, name: str = "", topic: str = "") -> Written:
 
 def name_of(ask: Ask, items: str = "") -> str:
     """Return a name for a connector: the operation's, or what the address is about, or its `items`."""
-    steps = [step for step in urlsplit(ask.url).path.split("/") if step]
+    steps = [step for step in unquote(urlsplit(ask.url).path).split("/") if step]
     about = subject(ask)
     said = list(pieces(ask.name)) or list(pieces(items if about.lower() in _GENERAL and items else about))
     place = next((at for at, step in enumerate(steps) if about and step.startswith(about)), 0)
@@ -141,12 +142,12 @@ def _below(option: str, prefix: str) -> bool:
 def _text(draft: Draft, name: str, topic: str) -> str:
     ask = draft.ask
     lines = [f"# Written by `headwater init` from {_one_line(ask.source or 'an address')}, {_asked(draft)}."]
-    lines += [
-        "# Each line has the reason beside it. Lines that begin with #? are guesses: look at them, then take the sign away."
-    ]
+    lines.append(
+        "# The reason stands beside each line. What begins with #? is a guess: look at it, then take the sign away."
+    )
     if ask.secrets:
         lines.append(
-            "# The secrets are looked up in the environment, or in a file that --secrets names, with lines such as"
+            "# Secrets are looked up in the environment, or in the file that --secrets names, a line for each:"
         )
         lines += [f"#   {secret.name}=...   {_one_line(secret.origin)}" for secret in ask.secrets]
     lines += ["apiVersion: 0.1.0", "meta:", f"  name: {name}", "  type: http-source"]
@@ -173,34 +174,39 @@ def _asked(draft: Draft) -> str:
 
 def _tree(draft: Draft) -> _Line:
     root = _Line()
-    ask = draft.ask
+    for option, value, reason in _of_request(draft.ask):
+        _put(root, option, value, reason, active=True)
+    for finding in draft.chosen().values():
+        if not (finding.option.startswith("params.") and finding.certainty is Certainty.GUESS):
+            _put(root, finding.option, finding.value, finding.reason, active=finding.certainty > Certainty.GUESS)
+    return root
 
-    def put(option: str, value: Any, reason: str = "", *, active: bool = True) -> None:
-        line = root
-        # The name of a parameter or of a cursor is a step of its own, whatever is in it.
-        for step in option.split(".", 1 if option.startswith(("params.", "headers.")) else 3):
-            line = line.child(step)
-        line.value, line.reason, line.active = value, reason, active
 
-    put("endpoint", written(ask.url))
+def _put(root: _Line, option: str, value: Any, reason: str, *, active: bool) -> None:
+    line = root
+    # The name of a parameter is a step of its own, whatever is in it.
+    for step in option.split(".", 1 if option.startswith(("params.", "headers.")) else 3):
+        line = line.child(step)
+    line.value, line.reason, line.active = value, reason, active
+
+
+def _of_request(ask: Ask) -> Iterator[tuple[str, Any, str]]:
+    """Yield the options that say what is asked for, each with the reason, if there is one."""
+    yield "endpoint", written(ask.url), ""
     if ask.method != "GET":
-        put("method", ask.method)
+        yield "method", ask.method, ""
     for pairs, group in ((ask.params, "params"), (ask.headers, "headers")):
         for name in dict.fromkeys(key for key, _ in pairs):
             values = [written(value) for key, value in pairs if key == name]
-            put(f"{group}.{name}", values[0] if len(values) == 1 else values)
+            yield f"{group}.{name}", values[0] if len(values) == 1 else values, ""
     if ask.body is not None:
-        put("body", _body(ask.body))
+        yield "body", _body(ask.body), ""
     if ask.auth is not None:
-        put("auth.type", ask.auth.type, ask.auth.reason)
+        yield "auth.type", ask.auth.type, ask.auth.reason
         for name, value in ask.auth.options.items():
-            put(f"auth.{name}", written(value))
+            yield f"auth.{name}", written(value), ""
     for option, value, reason in ask.options:
-        put(option, mapped(value, written), reason)
-    for finding in draft.chosen().values():
-        if not (finding.option.startswith("params.") and finding.certainty is Certainty.GUESS):
-            put(finding.option, finding.value, finding.reason, active=finding.certainty > Certainty.GUESS)
-    return root
+        yield option, mapped(value, written), reason
 
 
 def _body(body: Any) -> Any:
@@ -209,7 +215,7 @@ def _body(body: Any) -> Any:
         return written(body)
     if _holds(body):
         return mapped(body, written)
-    return written(msgspec.json.encode(body).decode())
+    return written(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace").decode())
 
 
 def _holds(body: Any) -> bool:
