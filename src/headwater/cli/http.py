@@ -13,6 +13,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from headwater.cli.beside import Serving
+from headwater.cli.egress import environment_policy
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, run_options
 from headwater.cli.place import find_place, place_options
@@ -161,7 +162,14 @@ def command(
     )
     serving = Serving(metrics, health)
     place = find_place(profile, data_dir)
-    return run_foreground((config,), place, serving, checkpoints=checkpoints, grace=read_grace(grace))
+    return run_foreground(
+        (config,),
+        place,
+        serving,
+        checkpoints=checkpoints,
+        grace=read_grace(grace),
+        egress=environment_policy(),
+    )
 
 
 command.params[:0] = flags()

@@ -22,7 +22,9 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from headwater.core.pointer import Pointer, parse_pointer
 from headwater.core.secret import MASK, Text
+from headwater.core.spot import Slot, Spot, parse_slot, parse_spot
 from headwater.core.units import format_duration, parse_duration, parse_size
 
 
@@ -104,6 +106,33 @@ TemplateText = Annotated[
     BeforeValidator(as_text),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _pointer(value: object) -> object:
+    value = plain_text(value)
+    return parse_pointer(value) if isinstance(value, str) else value
+
+
+def _spot(value: object) -> object:
+    value = plain_text(value)
+    return parse_spot(value) if isinstance(value, str) else value
+
+
+def _slot(value: object) -> object:
+    value = plain_text(value)
+    return parse_slot(value) if isinstance(value, str) else value
+
+
+# A pointer into JSON; a place in an answer, of its body or of its headers; a place in a request.
+PointerOption = Annotated[
+    Pointer, BeforeValidator(_pointer), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+SpotOption = Annotated[
+    Spot, BeforeValidator(_spot), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+SlotOption = Annotated[
+    Slot, BeforeValidator(_slot), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
 ]
 
 
@@ -192,6 +221,45 @@ def _split(text: str) -> tuple[str, int]:
 
 Pairs = Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
 TemplatePairs = Annotated[tuple[tuple[str, TemplateText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
+
+
+def _body(value: object) -> object:
+    """Read a body: a text, or a map or list whose texts may hold expressions."""
+    return _tree(value) if isinstance(value, dict | list) else as_text(value)
+
+
+def _tree(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _tree(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tree(inner) for inner in value]
+    return value
+
+
+def _shown_body(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _shown_body(inner) for name, inner in value.items()}
+    return [_shown_body(inner) for inner in value] if isinstance(value, list) else _shown(value)
+
+
+def _shown(value: object) -> object:
+    return str(value) if isinstance(value, Text) else value
+
+
+Body = Annotated[
+    Any,
+    BeforeValidator(_body),
+    PlainSerializer(_shown_body),
+    WithJsonSchema({"type": ["string", "number", "boolean", "object", "array"]}),
+]
+
+
+class OrText:
+    """Says in the schema that a text may stand for a group."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the schema of either."""
+        return {"anyOf": [handler(core_schema), {"type": "string"}]}
 
 
 def secrets_in(value: object) -> Iterator[str]:

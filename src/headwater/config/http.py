@@ -17,8 +17,10 @@ from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from headwater.config.auth import Auth, header_of
+from headwater.config.cursor import Cursors
 from headwater.config.egress import EgressOptions
 from headwater.config.fields import (
+    Body,
     Duration,
     FilePath,
     Listed,
@@ -29,8 +31,11 @@ from headwater.config.fields import (
     TemplateText,
     plain_text,
 )
+from headwater.config.pagination import Pagination
+from headwater.config.parts import Parts
 from headwater.config.tls import TlsOptions
 from headwater.config.transport import Proxy, Version, check
+from headwater.config.window import WindowOptions
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -122,7 +127,14 @@ class HttpOptions(Options):
     method: Annotated[Literal["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"], BeforeValidator(_upper)] = Field(
         "GET", description="The HTTP method.", examples=["POST"]
     )
-    body: TemplateText | None = Field(None, description="The body of the request.", examples=['{"query":"cats"}'])
+    body: Body | None = Field(
+        None,
+        description="The body of the request: a text, or a map or list that is sent as JSON.",
+        examples=['{"query":"cats"}'],
+    )
+    form: TemplatePairs | None = Field(
+        None, description="A body of fields, sent as a form instead of `body`.", examples=[{"grant": "all"}]
+    )
     interval: Duration | None = Field(
         None,
         description="The time between polls; a bare number is seconds. Default 300 s in the page's dialect, else 10 s.",
@@ -253,6 +265,22 @@ class HttpOptions(Options):
         examples=[{"attempts": 5}],
     )
 
+    cursor: Cursors = Field(
+        {},
+        description="What is remembered of the answers, by names: the options of the table below, or a pointer.",
+        examples=[{"updated": {"from": "/updated_at"}}],
+    )
+    window: WindowOptions | None = Field(
+        None,
+        description="The span of time that a request asks for: the options of the table below.",
+        examples=[{"size": "1h"}],
+    )
+    pagination: Pagination = Field(
+        None,
+        description="How the pages of an answer follow each other: the options of the table below, or a type.",
+        examples=["auto"],
+    )
+
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, value: Text) -> Text:
@@ -304,12 +332,19 @@ class HttpOptions(Options):
     def _check_schedule(self) -> Any:
         if self.cron is not None and self.interval is not None:
             raise ValueError("name either interval or cron")
+        if self.body is not None and self.form is not None:
+            raise ValueError("name either body or form")
         return self
 
     @model_validator(mode="after")
     def _check_transport(self) -> Any:
         check(self)
         return self
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the request that may have expressions."""
+        return Parts(self.endpoint, self.params, self.headers, self.body, self.form)
 
 
 def credentials(options: HttpOptions) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from headwater.config.auth import secrets_of
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
+from headwater.config.expressions import check
 from headwater.config.fields import Options, groups_of, is_structured, secrets_in, word_of
 from headwater.config.http import HttpOptions, credentials
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
@@ -265,11 +266,21 @@ class _Loading:
             if len(self.problems) > before or before:
                 return
             raise
+        if not self._fit_together(config, root, file):
+            return
         places, origins = _places(root, shaped.secrets)
         masked += [*secrets_in(config), *secrets_of(config.http.auth), *credentials(config.http)]
         config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
         self._look_at_transport(config, root, file)
         self._take(config, root, file)
+
+    def _fit_together(self, config: ConnectorConfig, root: Node, file: str) -> bool:
+        """Enter what does not fit together; return whether all of it can stay."""
+        found = check(config.http)
+        for it in found:
+            node, _ = _find(root, ("http", *it.path))
+            self.problems.append(node.problem(file, it.message, it.suggestion, warning=it.warning))
+        return all(it.warning for it in found)
 
     def _look_at_transport(self, config: ConnectorConfig, root: Node, file: str) -> None:
         for path, message, better in doubts(config):
@@ -495,7 +506,8 @@ def _find(root: Node, location: Sequence[str | int]) -> tuple[Node, str]:
     for step in location:
         below: Node | None = None
         if isinstance(step, str):
-            below = node.child(step) or (node.child("with") if step == "with_" else None)
+            # Words of Python's have an underscore behind them in the model.
+            below = node.child(step) or node.child(step.removesuffix("_")) or node.child(step.replace("_", "-"))
         elif isinstance(node.value, list) and step < len(node.value):
             below = node.value[step]
         if below is None:

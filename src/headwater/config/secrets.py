@@ -176,6 +176,8 @@ def _unknown(scalar: Node, found: re.Match[str], error: ExpressionError, file: s
     space = re.match(r"\s*(\w*)", found[1])
     if space is None or space[1] not in _SPACES:
         near = nearest(space[1], list(_SPACES)) if space else ""
+        if space and space[1] in {"now", "today"}:
+            near = "use ${{ scheduled }}, which is the same for all requests of a round, whatever comes between"
         message = f"{found[0]} is not an expression that is known here"
         return scalar.problem(file, message, near or "use ${{ secrets.NAME }}")
     return scalar.problem(file, f"{found[0]}: {error}", error.suggestion)

@@ -63,7 +63,7 @@ def check(options: HttpOptions) -> None:
     if options.unix_socket is not None and options.egress is not None:
         refusal = refused_socket(options.egress.made(), options.unix_socket)
         if refusal is not None:
-            raise ValueError(f"the egress policy refuses the unix socket; {refusal.hint}")
+            raise ValueError(f"the egress policy refuses the unix socket; {refusal.remedy}")
 
 
 def transport_of(config: ConnectorConfig) -> Transport:

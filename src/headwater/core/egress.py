@@ -163,11 +163,11 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a connection may not be made: to `what`, which is `why`. `hint` says which option would allow it."""
+    """Why a connection may not be made: to `what`, which is `why`. `remedy` says which option would allow it."""
 
     what: str
     why: str
-    hint: str
+    remedy: str
 
 
 def place(text: str) -> Place:
@@ -319,8 +319,8 @@ def forms(address: Address) -> tuple[Address, ...]:
 
 
 def _allow(policy: Policy, entry: str) -> str:
-    return f"if that is meant, add {entry} to `{policy.option}`"
+    return f"`{policy.option}` with {entry} would allow it"
 
 
 def _undeny(policy: Policy) -> str:
-    return f"if that is meant, take it out of `{policy.option.replace('allow', 'deny')}`"
+    return f"`{policy.option.replace('allow', 'deny')}` says so"

@@ -9,6 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -18,6 +19,8 @@ import msgspec
 
 from headwater.core.errors import RequestError
 from headwater.core.instant import NS, Instant, read_instant, read_unix
+from headwater.core.pointer import MISSING, Pointer, parse_pointer
+from headwater.core.units import parse_duration
 
 # What stands before the first dot, and what may stand behind it; None for names that the configuration gives.
 SPACES: Final[dict[str, tuple[str, ...] | None]] = {
@@ -37,6 +40,8 @@ _ARGUMENT = re.compile(
 )
 _DIRECTIVES = frozenset("aAbBdefFGHIjmMpSTuUVwWyYzZ%-")
 _LONGEST_SHOWN: Final = 60
+# Numbers have at most so many digits: more are no number that anybody counts with.
+_EXACT: Final = Context(prec=1000)
 
 
 class Number:
@@ -90,14 +95,14 @@ class Call(NamedTuple):
 class Expression(msgspec.Struct, frozen=True):
     """One expression. `space` and `name` say what is asked for, `filters` what is done with it, one after the other.
 
-    `name` is as it was written: that of a cursor, `start` of a window, a pointer into an item. `steps` are the keys
-    that lead to the value within its space.
+    `name` is as it was written: that of a cursor, `start` of a window, a pointer into an item. `pointer` leads to the
+    value within its space.
     """
 
     source: str
     space: str
     name: str
-    steps: tuple[str, ...]
+    pointer: Pointer
     filters: tuple[Call, ...] = ()
 
     @property
@@ -124,14 +129,17 @@ def parse_expression(source: str, spaces: Mapping[str, tuple[str, ...] | None] =
         listed = f"; it has {' and '.join(known)}" if known else "; it is a value by itself"
         raise ExpressionError(f"there is no {name!r} in {space}{listed}", near(name, known))
     filters = tuple(_filters(source, match.end())) if more else ()
-    return Expression(source.strip(), space, name, steps_of(name) if space == "item" else (name,) * bool(name), filters)
+    return Expression(source.strip(), space, name, _pointer(name, space), filters)
 
 
-def steps_of(pointer: str) -> tuple[str, ...]:
-    """Return the keys of a pointer: RFC 6901's `/a/b`, or `a.b`."""
-    if pointer.startswith("/"):
-        return tuple(step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/"))
-    return tuple(pointer.split(".")) if pointer else ()
+def _pointer(name: str, space: str) -> Pointer:
+    """Return the way to a value within its space. Only items have more than names."""
+    if space != "item":
+        return Pointer((name,) if name else ())
+    try:
+        return parse_pointer(name)
+    except ValueError as error:
+        raise ExpressionError(str(error)) from None
 
 
 def near(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
@@ -192,18 +200,9 @@ def _checked(name: str, arguments: tuple[Any, ...]) -> Call:
 
 def evaluate(expression: Expression, scope: Mapping[str, Any]) -> Any:
     """Return the value of an expression, None where there is none. Raises RequestError for one a filter cannot take."""
-    value = scope.get(expression.space)
-    for step in expression.steps:
-        if isinstance(value, Mapping):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isascii() and step.isdigit() and len(step) < 10:
-            value = value[int(step)] if int(step) < len(value) else None
-        else:
-            return _through(expression, None)
-    return _through(expression, value)
-
-
-def _through(expression: Expression, value: Any) -> Any:
+    value = expression.pointer.find(scope.get(expression.space))
+    if value is MISSING:
+        value = None
     for name, arguments in expression.filters:
         if value is None:
             if name == "default":
@@ -278,6 +277,39 @@ def _check_date(form: Any, zone: Any = "UTC") -> None:
         raise ExpressionError(f"{zone!r} is no time zone", "write a name such as Europe/Berlin") from None
 
 
+def _moved(value: Any, by: Any, sign: int) -> Any:
+    """Return a time or a number that is so much later or larger; a duration of a number is one of a Unix time."""
+    if isinstance(by, str):
+        return instant_of(value).moved(sign * duration_ns(by))
+    if isinstance(value, int) and isinstance(by, int):
+        return value + sign * by
+    return moved_number(value, text_of(by) if sign > 0 else f"-{text_of(by)}")
+
+
+def moved_number(value: Any, by: str) -> Number:
+    """Return a number that is larger by another one, with every digit. Raises ValueError for what is no number."""
+    try:
+        moved = _EXACT.add(Decimal(text_of(value)), Decimal(by))
+    except ArithmeticError:
+        raise ValueError(f"{text_of(value)[:_LONGEST_SHOWN]!r} is no number") from None
+    return Number(format(moved, "f"))
+
+
+def duration_ns(text: str) -> int:
+    """Return the nanoseconds of a duration as people write it. Raises ValueError."""
+    return round(parse_duration(text) / timedelta(microseconds=1)) * 1000
+
+
+def _check_moved(by: Any) -> None:
+    if isinstance(by, str):
+        try:
+            duration_ns(by)
+        except ValueError as error:
+            raise ExpressionError(str(error), "write minus('1s')") from None
+    elif isinstance(by, bool) or not isinstance(by, int | Number):
+        raise ExpressionError("only a duration or a number can be added", "write minus('1s') or minus(1)")
+
+
 def _base64(value: Any) -> str:
     return base64.b64encode(text_of(value).encode("utf-8", "surrogatepass")).decode()
 
@@ -297,6 +329,8 @@ FILTERS: Final[dict[str, Filter]] = {
     "unix": Filter(lambda value: instant_of(value).ns // NS, "unix"),
     "unix_ms": Filter(lambda value: instant_of(value).ns // 1_000_000, "unix_ms"),
     "date": Filter(_date, "date('%Y-%m-%d')", 1, 2, _check_date),
+    "plus": Filter(lambda value, by: _moved(value, by, 1), "plus('1s')", 1, 1, _check_moved),
+    "minus": Filter(lambda value, by: _moved(value, by, -1), "minus('1s')", 1, 1, _check_moved),
     "default": Filter(lambda value, _: value, "default('x')", 1, 1),
     "json": Filter(lambda value: Json(json_of(value)), "json"),
     "url": Filter(lambda value: Encoded(quote(text_of(value), safe="")), "url"),

@@ -440,6 +440,8 @@ def _links(steps: tuple[str, ...], listed: list[Any]) -> Iterator[_Place]:
 def _means_next(pointer: Pointer) -> bool:
     """Return whether the last steps of a pointer speak of what is next."""
     steps = [step for step in pointer.steps if not step.isdigit()]
+    if not steps:
+        return False
     said = set(pieces(steps[-1]))
     above = set(pieces(steps[-2])) if len(steps) > 1 else set()
     if said & {"previous", "prev", "first", "self"}:

@@ -87,7 +87,8 @@ class Credential:
             if now < self._not_before:
                 if usable is not None and not self._refused:
                     return usable
-                if self._not_before > deadline:
+                # What somebody has to mend will be no other in a moment.
+                if self._not_before > deadline or (self._failure is not None and not self._failure.passing):
                     raise self._error(f"; it is asked again in {self._not_before - now:.3g} s")
                 await self._clock.sleep_until(self._not_before)
                 continue
@@ -96,7 +97,7 @@ class Credential:
                     return usable
                 trouble = self._issuer.trouble
                 said = f"no token came in time: {trouble}" if trouble else "no token came in time"
-                raise CredentialError(said, hint="" if trouble else "see whether the token endpoint is slow")
+                raise CredentialRefusedError(said, hint="" if trouble else "see whether the token endpoint is slow")
             if self._failure is not None and (usable is None or self._refused):
                 raise self._error("")
 

@@ -7,17 +7,28 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel
 
 from headwater.config import ConnectorConfig
-from headwater.config.auth import ApiKeyAuth, AuthOptions, BearerAuth, JwtAuth, LoginAuth, NegotiateAuth, OAuth2Auth
+from headwater.config.auth import (
+    ApiKeyAuth,
+    AuthOptions,
+    BearerAuth,
+    JwtAuth,
+    LoginAuth,
+    NegotiateAuth,
+    OAuth2Auth,
+    located,
+)
 from headwater.config.problem import Problem
 from headwater.core.clock import Clock
 from headwater.core.errors import FetchError
 from headwater.core.http import Fetcher, Request, Response, Transport
+from headwater.core.origin import origin
 from headwater.core.secret import Masker, Text
 from headwater.engine.chain import Chain
 from headwater.engine.credential import Credential, Issuer
@@ -25,7 +36,6 @@ from headwater.engine.gate import Gate
 from headwater.engine.issuing import FileIssuer, JwtIssuer, LoginIssuer, Network, OAuth2Issuer, key_fault
 from headwater.engine.kerberos import conflict, use_kerberos
 from headwater.engine.target import Target
-from headwater.fetch.redirect import origin
 from headwater.sources.auth.chain import chain_name
 from headwater.sources.auth.login import login_place
 from headwater.sources.auth.standing import found_secrets, missing, renewable
@@ -124,7 +134,7 @@ class Credentials:
 
         With a `leave`, nothing is sent for the connector without it.
         """
-        auth = config.http.auth
+        auth = _auth(config)
         for secret in found_secrets(auth, os.environ):
             config.masker.learn(secret)
         if isinstance(auth, NegotiateAuth):
@@ -198,7 +208,7 @@ def _problems(configs: Sequence[ConnectorConfig]) -> list[Problem]:
     problems = []
     kerberos: list[NegotiateAuth] = []
     for config in configs:
-        auth = config.http.auth
+        auth = _auth(config)
         fault = missing(auth, os.environ)
         if isinstance(auth, NegotiateAuth):
             if name := conflict(auth, kerberos):
@@ -209,6 +219,10 @@ def _problems(configs: Sequence[ConnectorConfig]) -> list[Problem]:
         if fault:
             problems.append(config.problem(_PATH, fault))
     return problems
+
+
+def _auth(config: ConnectorConfig) -> AuthOptions | None:
+    return located(config.http.auth, Path(config.place.file).parent)
 
 
 def place_of(auth: AuthOptions) -> Place:

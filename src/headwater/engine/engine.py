@@ -16,7 +16,7 @@ from traceback import format_exception
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions
+from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions, transport_of
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
@@ -176,7 +176,7 @@ class Engine:
                 codec,
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
-                gates=self.credentials.gates(config, build_request(config.http), leave),
+                gates=self.credentials.gates(config, build_request(config.http, transport_of(config)), leave),
             )
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))

@@ -23,6 +23,7 @@ from headwater.config import ConnectorConfig
 from headwater.config.model import ProducerOptions
 from headwater.core.errors import ClusterUnreachableError, ConnectorError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
+from headwater.core.memory import Recall
 from headwater.core.record import Record, StoredRecord, newest
 from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.engine.checkpoints import Checkpoints
@@ -170,7 +171,7 @@ class OnCluster:
                 self._keeper.note(entry)
             self._heard(connector, receive, receipts[0] if receipts else Receipt(0, 0, 0))
             return
-        kept = Append(None, (), None, append.checkpoint, entry, append.linger)
+        kept = Append(None, (), None, append.checkpoint, entry, append.linger, memory=append.memory)
         self._keeper.store(kept, partial(self._heard, connector, receive))
 
     def _heard(
@@ -252,6 +253,15 @@ class OnCluster:
         if permit is None or not permit.holds():
             raise ConnectorError(f"Connector {connector} is not this process's to work on any more")
         return await keeper.load(connector, permit.fence)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what connectors remember of items is kept: where the checkpoints are, unless that is the cluster."""
+        return self._checkpoints is None and self._keeper.remembers
+
+    def recall(self, connector: str) -> Recall:
+        """Return what a connector remembers of items, as of its last append that was stored. Asked in a thread."""
+        return self._keeper.recall(connector)
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""

@@ -148,8 +148,10 @@ class CurlFetcher:
         self._start_waiting()
 
     def go_on(self, transfer: _Transfer) -> None:
-        """Let the body of an exchange go on, soon."""
-        self._loop.call_soon(self._unpause, transfer)
+        """Let the body of an exchange go on, soon, if its sink holds it back."""
+        handle = transfer.handle
+        if handle is not None and handle.intake is not None and handle.intake.wants_more():
+            self._loop.call_soon(self._unpause, transfer)
 
     def _unpause(self, transfer: _Transfer) -> None:
         handle = transfer.handle

@@ -28,8 +28,9 @@ def check_host(policies: Iterable[Policy], request: Request, host: str, port: in
 def refused(request: Request, refusal: Refusal) -> EgressError:
     """Return the error for a connection that a policy does not let be made."""
     return EgressError(
-        f"{request.method} {request.shown_url}: the egress policy refuses {refusal.what}: {refusal.why}",
-        hint=refusal.hint,
+        f"{request.method} {request.shown_url}: the egress policy refuses {refusal.what}: {refusal.why}; "
+        f"{refusal.remedy}",
+        hint="allow it only where whoever writes configurations, or answers requests, may reach it",
     )
 
 
@@ -73,7 +74,7 @@ class Guard:
         try:
             found = ip_address(address.addr[0])
         except ValueError:
-            return Refusal(str(address.addr), "it is no address", "")
+            return Refusal(str(address.addr), "it is no address", "nothing allows it")
         return refused_address(policy, "" if _same(self._host, found) else self._host, found, address.addr[1])
 
 

@@ -35,7 +35,9 @@ class Intake:
         "_lines",
         "_opening",
         "_request",
+        "_resuming",
         "_sink",
+        "_writing",
         "error",
         "heard",
         "opened",
@@ -53,6 +55,8 @@ class Intake:
         self._gathering = True
         self.opened = False
         self.paused = False
+        self._writing = False
+        self._resuming = False
         self.heard = monotonic()
         self.size = 0
         self.error: FetchError | None = None
@@ -112,16 +116,26 @@ class Intake:
             self._body.append(chunk)
             return len(chunk)
         assert self._sink is not None
+        self._writing = True
         try:
             self.paused = not self._sink.write(chunk)
         except FetchError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - the same
             self.error = self._defect(error)
+        self._writing = False
         return len(chunk) if self.error is None else -1
+
+    def wants_more(self) -> bool:
+        """Note that the sink wants more. Return whether there is a pause to be ended, or is about to be."""
+        if self._resuming or not (self.paused or self._writing):
+            return False
+        self._resuming = True
+        return True
 
     def go_on(self, curl: pycurl.Curl) -> None:
         """End a pause. Raises pycurl.error when that ends the transfer."""
+        self._resuming = False
         if self.paused:
             self.paused = False
             self.heard = monotonic()

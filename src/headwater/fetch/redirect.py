@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import msgspec
 
 from headwater.core.errors import RedirectError
-from headwater.core.http import USUAL, Request, Response, Transport, ascii_url
+from headwater.core.http import Request, Response, ascii_url
+from headwater.core.origin import CREDENTIALS, PORTS, anonymous, origin, without_secrets
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _OF_THE_BODY = frozenset({"content-type", "content-length", "content-encoding", "content-language", "content-location"})
-_PORTS = {"http": 80, "https": 443}
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL. Raises ValueError for a port that is no number."""
-    parts = urlsplit(url)
-    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower())
 
 
 def follow(request: Request, response: Response, *, followed: int) -> Request | None:
@@ -47,7 +39,7 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
         stays = (scheme, host, port) == origin(request.url)
     except ValueError:
         target, scheme, host, stays = "", "", "", False
-    if scheme not in _PORTS or not host:
+    if scheme not in PORTS or not host:
         raise RedirectError(
             f"{request.method} {request.shown_url} was redirected to a place that is not http or https",
             hint="check the endpoint in a browser or with curl -v",
@@ -59,8 +51,8 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
         dropped |= _OF_THE_BODY
     transport = request.transport
     if not stays:
-        dropped |= _CREDENTIALS | request.secret_headers
-        target = _without_secrets(target, request)
+        dropped |= CREDENTIALS | request.secret_headers
+        target = without_secrets(target, request)
         transport = anonymous(transport)
     headers = tuple((name, value) for name, value in request.headers if name.lower() not in dropped)
     return msgspec.structs.replace(
@@ -72,37 +64,6 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
         shown_url=_shown(target),
         transport=transport,
     )
-
-
-def anonymous(transport: Transport) -> Transport:
-    """Return a transport that shows nobody who asks: without a login, and without what is meant for one server."""
-    if transport is USUAL:
-        return transport
-    return msgspec.structs.replace(transport, login=None, cert_file="", key_file="", key_password="", server_name="")
-
-
-def _without_secrets(target: str, request: Request) -> str:
-    """Return a place without the secret parameters of a request, under whichever name their values come back."""
-    if not request.secret_params:
-        return target
-    values = {
-        unquote_plus(value)
-        for name, value in _pairs(urlsplit(request.url).query)
-        if unquote_plus(name) in request.secret_params and value
-    }
-    parts = urlsplit(target)
-    kept = [
-        f"{name}={value}" if value is not None else name
-        for name, value in _pairs(parts.query)
-        if unquote_plus(name) not in request.secret_params and (value is None or unquote_plus(value) not in values)
-    ]
-    return urlunsplit(parts._replace(query="&".join(kept)))
-
-
-def _pairs(query: str) -> Iterator[tuple[str, str | None]]:
-    for part in query.split("&") if query else ():
-        name, equals, value = part.partition("=")
-        yield name, value if equals else None
 
 
 def _without_fragment(url: str) -> str:

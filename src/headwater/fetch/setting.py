@@ -241,8 +241,9 @@ def _log_in(curl: pycurl.Curl, login: Login, headers: list[str]) -> None:
     if login.kind == "bearer":
         setopt(pycurl.XOAUTH2_BEARER, login.password)
     else:
-        setopt(pycurl.USERNAME, login.user)
-        setopt(pycurl.PASSWORD, login.password)
+        # As bytes: pycurl takes ASCII alone as a text.
+        setopt(pycurl.USERNAME, login.user.encode())
+        setopt(pycurl.PASSWORD, login.password.encode())
     if login.kind == "sigv4":
         setopt(pycurl.AWS_SIGV4, login.scope)
         if login.session_token:

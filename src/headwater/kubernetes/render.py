@@ -233,9 +233,16 @@ def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> 
         arguments += ["--checkpoints", "local" if settings.storage else "cluster"]
     else:
         arguments += ["--profile", "local"]
-    arguments += ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    arguments += work_arguments(settings)
     # Probes come to the address of the pod, of whichever family that is.
     return container(settings, arguments, environment, {"POD_IP": "status.podIP"}, mounts)
+
+
+def work_arguments(settings: Settings) -> list[str]:
+    """Return what every process of ours is told that runs connectors in a pod."""
+    allowed = [f"--egress-allow={entry}" for entry in settings.egress_allow]
+    work = ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    return [*work, "--egress", settings.egress, *allowed]
 
 
 def container(

@@ -5,6 +5,7 @@ The word of `type:` tells the kinds apart. Client certificates are of `tls:`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from pydantic import Field
@@ -22,6 +23,8 @@ AuthOptions: TypeAlias = (
     BasicAuth | DigestAuth | BearerAuth | ApiKeyAuth | OAuth2Auth | JwtAuth | SigV4Auth | NegotiateAuth | LoginAuth
 )
 Auth = Annotated[AuthOptions, Field(discriminator="type")]
+# Options that are paths.
+_FILES = frozenset({"token_file", "value_file", "key_file", "assertion_file", "config_file", "keytab"})
 
 
 def reads_this_machine(auth: AuthOptions | None) -> str:
@@ -35,8 +38,7 @@ def reads_this_machine(auth: AuthOptions | None) -> str:
         return "type: negotiate"
     if isinstance(auth, SigV4Auth) and auth.environment:
         return "environment"
-    files = (name for name in type(auth).model_fields if name.endswith("_file") and getattr(auth, name) is not None)
-    return next(files, "")
+    return next((name for name in type(auth).model_fields if name in _FILES and getattr(auth, name) is not None), "")
 
 
 # Options whose text is a secret also where it is written into the file as it is.
@@ -63,6 +65,14 @@ def secrets_of(auth: AuthOptions | None) -> tuple[str, ...]:
     return tuple(value.reveal() for value in values if isinstance(value, Text))
 
 
+def located(auth: AuthOptions | None, directory: Path) -> AuthOptions | None:
+    """Return a group with the paths of files as they are from a directory: that of the file that it stands in."""
+    if auth is None:
+        return None
+    found = {name: path for name in type(auth).model_fields if name in _FILES and (path := getattr(auth, name))}
+    return auth.model_copy(update={name: str(directory / Path(path).expanduser()) for name, path in found.items()})
+
+
 def header_of(auth: AuthOptions | None) -> str:
     """Return the header that a group fills, in lower case; empty when it fills none that is known here."""
     if isinstance(auth, BearerAuth | JwtAuth | OAuth2Auth):
@@ -85,6 +95,7 @@ __all__ = [
     "OAuth2Auth",
     "SigV4Auth",
     "header_of",
+    "located",
     "reads_this_machine",
     "secrets_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -115,7 +115,7 @@ def _client(auth: OAuth2Auth, headers: list[tuple[str, str]], assertion: str | N
     if auth.client_auth == "body":
         return [("client_id", name), ("client_secret", secret)]
     # Both are form-encoded first (RFC 6749, section 2.3.1), which a colon in one of them needs.
-    pair = f"{quote_plus(name)}:{quote_plus(secret)}"
+    pair = ":".join(quote(text, safe="") for text in (name, secret))
     headers.append(("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"))
     return []
 
