@@ -6,7 +6,8 @@ import pytest
 
 from headwater.core.egress import Policy
 from headwater.core.http import USUAL, Login, Request, Response, Transport
-from headwater.fetch.redirect import anonymous, follow
+from headwater.core.origin import anonymous
+from headwater.fetch.redirect import follow
 
 OWN = Transport(
     http_version="2",
