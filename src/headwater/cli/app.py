@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("profile", "List, switch, add and delete profiles: which log or cluster commands talk to."),
     "smartmodule": ("smartmodule", "Load, list, describe, delete and try SmartModules."),
     "init": ("init", "Write a commented connect.yml for an endpoint, and say why."),
+    "plan": ("plan", "Show what connectors would do, and send nothing."),
     "test": ("trial", "Do one exchange and show it; append nothing."),
     "lint": ("lint", "Check connect.yml files without running them."),
     "ledger": ("ledger", "Show what became of the last polls, and why."),

@@ -13,16 +13,15 @@ import msgspec
 from headwater.config import InvalidConfigError, load_text
 from headwater.config.secrets import SecretSource
 from headwater.core.names import is_name
+from headwater.core.yamltext import key_text, value_lines
 from headwater.discover.asking import Ask, mapped, shown, written
 from headwater.discover.finding import Certainty, Draft
 from headwater.discover.survey import subject
-from headwater.discover.vocabulary import pieces, words
+from headwater.discover.vocabulary import pieces
 
 _WIDTH: Final = 110
 _DEEPEST: Final = 20
 _MOST_NODES: Final = 20_000
-_PLAIN: Final = re.compile(r"[A-Za-z/][A-Za-z0-9_./@%?=&+~-]*(?::[A-Za-z0-9_./@%?=&+~-]+)*")
-_WORDS: Final = words("null true false yes no on off y n")
 # The order of what stands below `http:`.
 _ORDER: Final = (
     "endpoint", "method", "params", "headers", "body", "user_agent", "http_version", "proxy", "no_proxy", "unix_socket",
@@ -244,12 +243,12 @@ def _rendered(key: str, line: _Line, depth: int, *, alive: bool) -> Iterator[str
     here = alive and line.alive()
     sign = "" if here else "#? "
     if line.children:
-        yield f"{indent}{sign}{_key(key)}:"
+        yield f"{indent}{sign}{key_text(key)}:"
         for name, child in line.children.items():
             yield from _rendered(name, child, depth + 1, alive=here)
         return
-    value = list(_value(line.value, depth))
-    head = f"{indent}{sign}{_key(key)}:{value[0]}"
+    value = list(value_lines(line.value, depth))
+    head = f"{indent}{sign}{key_text(key)}:{value[0]}"
     beside = f"{head}  # {_one_line(line.reason)}"
     if not line.reason:
         yield head
@@ -270,84 +269,6 @@ def _comment(text: str, first: str, other: str) -> Iterator[str]:
             line = other
         line += f"{word} "
     yield line.rstrip()
-
-
-def _value(value: Any, depth: int) -> Iterator[str]:
-    """Yield what stands behind the colon of a key at `depth`, and the lines below."""
-    indent = "  " * (depth + 1)
-    if isinstance(value, dict) and value:
-        yield ""
-        for key, item in value.items():
-            below = list(_value(item, depth + 1))
-            yield f"{indent}{_key(key)}:{below[0]}"
-            yield from below[1:]
-    elif isinstance(value, list) and value:
-        yield ""
-        for item in value:
-            if isinstance(item, dict) and item:
-                entries = [line for line in _value(item, depth + 1) if line]
-                yield f"{indent}- {entries[0].lstrip()}"
-                yield from entries[1:]
-            else:
-                below = list(_value(item, depth + 1))
-                yield f"{indent}-{below[0]}"
-                yield from below[1:]
-    elif isinstance(value, str) and _is_block(value):
-        yield " |-"
-        yield from (f"{indent}{it}" if it else "" for it in value.split("\n"))
-    else:
-        yield f" {_scalar(value)}"
-
-
-def _is_block(text: str) -> bool:
-    lines = text.split("\n")
-    return (
-        1 < len(lines) < 200
-        and lines[0][:1] not in {"", " "}
-        and lines[-1] != ""
-        and all(it.isprintable() and not it.endswith(" ") and "\ufeff" not in it for it in lines)
-    )
-
-
-def _key(name: str) -> str:
-    return _scalar(name)
-
-
-def _scalar(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, list):
-        return "[]"
-    if isinstance(value, dict):
-        return "{}"
-    text = str(value)
-    if re.fullmatch(r"\d{1,9}(?:ms|s|m|h|d)", text) or (_PLAIN.fullmatch(text) and text.lower() not in _WORDS):
-        return text
-    return _quoted(text)
-
-
-def _quoted(text: str) -> str:
-    """Return a text in double quotes: what YAML does not allow as it is, escaped."""
-    pieces_of = []
-    for sign in text:
-        code = ord(sign)
-        if sign in {'"', "\\"}:
-            pieces_of.append(f"\\{sign}")
-        elif sign == "\n":
-            pieces_of.append("\\n")
-        elif sign == "\t":
-            pieces_of.append("\\t")
-        elif 0xD800 <= code < 0xE000:
-            pieces_of.append("\ufffd")
-        elif sign.isprintable() and code != 0xFEFF:
-            pieces_of.append(sign)
-        else:
-            pieces_of.append(f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
-    return f'"{"".join(pieces_of)}"'
 
 
 def _one_line(text: str) -> str:
