@@ -7,6 +7,7 @@ A field's type, default, description and example drive parsing, the JSON Schema,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -41,6 +42,8 @@ from headwater.core.secret import MASK, Text
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _RANGE = re.compile(r"([1-9])xx|(\d{3})(?:\s*-\s*(\d{3}))?")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+*-]+")
+# These headers carry a credential whatever their value looks like (lower case).
+CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 _FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
 
 
@@ -358,6 +361,15 @@ class HttpOptions(Options):
     def parts(self) -> Parts:
         """The parts of the request that may have expressions."""
         return Parts(self.endpoint, self.params, self.headers, self.body, self.form)
+
+
+def credentials(options: HttpOptions) -> Iterator[str]:
+    """Yield the secrets that stand in the options themselves: of the URL, and of headers that carry credentials."""
+    yield from options.endpoint.parts
+    for name, value in options.headers:
+        if name.lower() in CREDENTIALS:
+            # Without the scheme too: a server echoes the token alone.
+            yield from (value.reveal(), value.reveal().partition(" ")[2])
 
 
 def check_cron(expression: str) -> None:

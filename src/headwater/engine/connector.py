@@ -107,6 +107,11 @@ class Connector:
             at += self._clock.time_ms() / 1000 - self._clock.monotonic()
         return round(at * 1000)
 
+    @property
+    def finished(self) -> bool:
+        """Whether its schedule has ended: it waits for a time that never comes."""
+        return self._waiting and math.isinf(self._round.tick.at)
+
     async def run(self) -> None:
         """Poll for ever. Raises LogError: unless retryable, the log is beyond repair. Other trouble is counted."""
         self._task = asyncio.current_task()

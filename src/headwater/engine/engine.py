@@ -30,7 +30,7 @@ from headwater.engine.credentials import Credentials
 from headwater.engine.gate import Gate
 from headwater.engine.guard import Guard, GuardedFetcher
 from headwater.engine.round import Surroundings
-from headwater.engine.schedule import spread_offset
+from headwater.engine.schedule import Schedule, spread_offset
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
@@ -87,7 +87,8 @@ class Engine:
 
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
     1). `fatal` is done when the target is beyond repair, with the error. With a `guard` a connector sends nothing but
-    under its permit; when that has ended, the connector does nothing more and is to be ended.
+    under its permit; when that has ended, the connector does nothing more and is to be ended. `schedule` says when one
+    polls whose first poll is so many seconds after its start.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Engine:
         chance: Callable[[], float] = random.random,
         grace: float = 10.0,
         guard: Guard | None = None,
+        schedule: Callable[[ConnectorConfig, float], Schedule] = schedule_of,
     ) -> None:
         self.figures = Figures()
         self.fatal: asyncio.Future[LogError] = asyncio.get_running_loop().create_future()
@@ -107,6 +109,7 @@ class Engine:
         self._target = target
         self._grace = grace
         self._guard = guard
+        self._schedule = schedule
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
         self.credentials = Credentials(target, fetcher, self._shared.clock, chance)
@@ -158,7 +161,7 @@ class Engine:
         if self._system is not None and len(self._runs) + len(configs) >= _SLACK_FROM:
             self._system.slack = _SLACK
         for config in configs:
-            schedule = schedule_of(config, first_offset(config, len(configs)))
+            schedule = self._schedule(config, first_offset(config, len(configs)))
             spec = specs.get(config.topic.name, TopicSpec())
             codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
             shared = self._shared

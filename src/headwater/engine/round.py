@@ -574,7 +574,7 @@ class Round:
         if self._chain is not None:
             # What the transforms remember of this exchange must be forgotten with it.
             await asyncio.to_thread(self._chain.begin, self.checkpoint.transforms)
-        reason = self._standing.told(told(harvest.rejections, whither="refused"))
+        reason = told(harvest.rejections, whither="refused", mask=self._standing.told)
         entry = harvest.exchange
         self._note(msgspec.structs.replace(entry, decision=Decision.FAILED, reason=reason, topic=None, records=0))
         self._standing.bad("transform", reason, "on_error: fail is why the poll failed")

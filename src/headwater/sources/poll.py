@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.config.http import CREDENTIALS
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
@@ -39,8 +40,6 @@ from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
-# These headers carry a credential whatever their value looks like.
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 
 
 class Poll:
@@ -351,7 +350,7 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.insert(0, ("User-Agent", agent))
     if "accept" not in given:
         headers.append(("Accept", "*/*"))
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIALS}
     return tuple(headers), frozenset(secret)
 
 
