@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -20,6 +21,7 @@ from headwater.testing.kubernetes.node import Node, Settings
 T = TypeVar("T")
 
 _PATIENCE = 60.0
+_PAUSE = 1.0
 
 
 class Kubelet:
@@ -127,12 +129,15 @@ class Kubelet:
         Another Kubelet of the same name, with the same `claims`, is the machine after its restart.
         """
         loop, task = self._loop, self._task if self._loop is not None else None
-        if loop is not None and task is not None:
-            with suppress(RuntimeError):  # it has ended by itself
-                loop.call_soon_threadsafe(task.cancel)
-        self._thread.join(_PATIENCE)
-        if self._thread.is_alive():
-            raise TimeoutError(f"node {self.name} has not ended after {_PATIENCE:g} s")
+        deadline = monotonic() + _PATIENCE
+        while self._thread.is_alive():
+            if monotonic() > deadline:
+                raise TimeoutError(f"node {self.name} has not ended after {_PATIENCE:g} s")
+            if loop is not None and task is not None:
+                # A cancellation can be lost where it meets the end of what is awaited: it is repeated.
+                with suppress(RuntimeError):  # it has ended by itself
+                    loop.call_soon_threadsafe(task.cancel)
+            self._thread.join(_PAUSE)
 
     def _work(self) -> None:
         try:
