@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from headwater.config.budget import over_budget
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
 from headwater.config.fields import Options, groups_of
@@ -198,10 +199,12 @@ class _Loading:
         self._source = source
         self._overrides = overrides
         self._connectors: list[ConnectorConfig] = []
+        self._limited: list[tuple[ConnectorConfig, Node, str]] = []
         self._names: dict[str, str] = {}
 
     def result(self) -> Loaded:
         """Return what was loaded. Raises InvalidConfigError when anything is wrong."""
+        self.problems += over_budget(self._limited)
         wrong = [problem for problem in self.problems if not problem.warning]
         if wrong:
             raise InvalidConfigError(self.problems)
@@ -273,6 +276,9 @@ class _Loading:
             return
         self._names[config.name] = here
         self._connectors.append(config)
+        http = root.child("http")
+        if config.http.limits is not None and http is not None:
+            self._limited.append((config, http.child("limits") or http, file))
 
     def _put_secrets_in(self, shaped: Shaped, file: str) -> list[str]:
         given: dict[str, str] = {}
@@ -304,10 +310,14 @@ class _Loading:
                 used += scalar.value.parts
         return used
 
-    def structured(self, option: str, node: Node, file: str) -> Node:
+    def structured(self, option: str, node: Node, file: str, group: type[Options] = HttpOptions) -> Node:
         """Read a text that stands for a list or a map, as flags and overrides have them: in YAML's flow style."""
-        field = HttpOptions.model_fields.get(option)
-        if field is None or not groups_of(field) or not isinstance(node.value, str):
+        field = group.model_fields.get(option)
+        groups = () if field is None else groups_of(field)
+        if isinstance(node.value, dict) and len(groups) == 1:
+            below = {name: self.structured(name, inner, file, groups[0]) for name, inner in node.value.items()}
+            return Node(below, node.line, node.column, node.path)
+        if not groups or not isinstance(node.value, str):
             return node
         roots, problems = read_documents(node.value, file)
         self.problems += [node.problem(file, problem.message) for problem in problems]
@@ -338,7 +348,7 @@ class _Loading:
                     group = options.get(path[0])
                     inner = dict(group.value) if group is not None and isinstance(group.value, dict) else {}
                     inner[".".join(path[1:])] = node
-                    options[path[0]] = Node(inner, 0, 0, node.path)
+                    options[path[0]] = self.structured(path[0], Node(inner, 0, 0, node.path), file)
                 if path[0] in {"interval", "cron"}:
                     options.pop("cron" if path[0] == "interval" else "interval", None)
                 tree["http"] = Node(options, root.line, root.column, "" if http is None else http.path)

@@ -24,6 +24,13 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     pending: dict[str, Any] = {}
 
 
+class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How soon to look again: the seconds to the next round. `digest` is of what the last one with an answer left."""
+
+    seconds: float = 0.0
+    digest: str = ""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """All that a polling source remembers. It commits together with the records it stands for.
 
@@ -32,7 +39,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     belong to: those of another request are forgotten. `transforms` is the state of the transforms that have one, by
     the keys of their places in the chain.
 
-    `progress` is how far a source has got that asks for something else each time; None for one that does not.
+    `progress` is how far a source has got that asks for something else each time; None for one that does not. `pace` is
+    what an interval that follows the changes goes on from.
     """
 
     exchanges: int = 0
@@ -44,6 +52,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     media_type: str = ""
     transforms: dict[str, bytes] = {}
     progress: Progress | None = None
+    pace: Pace | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

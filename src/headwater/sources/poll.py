@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions
+from headwater.config.sharing import CREDENTIAL_HEADERS
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Request, Response, ascii_url
@@ -18,14 +19,14 @@ from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import Text
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.reaped import Reaped
+from headwater.sources.rules import Rules
 from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
-# These headers carry a credential whatever their value looks like.
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 
 
 class Poll:
@@ -34,11 +35,13 @@ class Poll:
     It remembers what the headers of the last response said, for answers repeat theirs.
     """
 
-    __slots__ = ("_conditional", "_fingerprint", "_full", "_headers", "_json", "_policy", "_request", "_said")
+    __slots__ = ("_conditional", "_fingerprint", "_full", "_headers", "_json", "_policy", "_request", "_said", "_usual")
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
+        # Rules know circumstances; what is judged without them then accepts nothing.
+        self._usual = msgspec.structs.replace(self._policy, accepted=()) if self._policy.rules else self._policy
         self._request = build_request(options)
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
@@ -74,7 +77,7 @@ class Poll:
     def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        return accept(response, self._policy, usual_type=usual, kind=self._heard(response)[2])
+        return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
@@ -143,6 +146,7 @@ def fingerprint(request: Request, topic: str) -> str:
 
 
 def _policy(options: HttpOptions) -> Policy:
+    limits = options.limits
     return Policy(
         method=options.method,
         accepted=options.accept_status,
@@ -152,6 +156,9 @@ def _policy(options: HttpOptions) -> Policy:
         longest=options.retry.max.total_seconds(),
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
+        rules=Rules(options.rules) if options.rules else None,
+        quota=limits is None or limits.quota == "auto",
+        names=None if limits is None else quota_names(limits.quota_headers),
     )
 
 
@@ -163,7 +170,7 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.insert(0, ("User-Agent", agent))
     if "accept" not in given:
         headers.append(("Accept", "*/*"))
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
     return tuple(headers), frozenset(secret)
 
 
