@@ -27,6 +27,7 @@ from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.guard import Guard, GuardedFetcher
+from headwater.engine.limits import Limits
 from headwater.engine.round import Surroundings
 from headwater.engine.schedule import spread_offset
 from headwater.engine.target import Target
@@ -104,6 +105,7 @@ class Engine:
         self._target = target
         self._grace = grace
         self._guard = guard
+        self._limits = Limits(target, self._shared.clock, self.figures)
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
 
@@ -164,6 +166,7 @@ class Engine:
                     self._chains.pop(config.name, None)
                     continue
                 shared = replace(shared, fetcher=GuardedFetcher(shared.fetcher, permit))
+            limits = self._limits.gate(config)
             connector = Connector(
                 config,
                 shared,
@@ -171,6 +174,7 @@ class Engine:
                 codec,
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
+                gates=() if limits is None else (limits,),
             )
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
@@ -192,6 +196,7 @@ class Engine:
                 self._runs.pop(run.connector.config.name, None)
                 # One that somebody paused is not failing.
                 self.figures.of(run.connector.config.name).trouble = None
+            await self._limits.leave(run.connector.config.name for run in runs)
 
     async def drain(self, grace: float | None = None) -> None:
         """End every connector, in `grace` seconds instead of the usual ones when they are given."""

@@ -15,7 +15,7 @@ import msgspec
 
 from headwater.config import ConnectorConfig
 from headwater.core.callback import settle
-from headwater.core.checkpoint import Checkpoint
+from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
@@ -25,13 +25,15 @@ from headwater.engine.counters import Counters, Figures
 from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
 from headwater.engine.harvest import Harvest, Harvester
-from headwater.engine.schedule import Schedule, Tick
+from headwater.engine.schedule import Every, Schedule, Tick
 from headwater.engine.standing import Standing
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
 from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.limits.pace import Brought, Pacing, fresh_for
 from headwater.sources.poll import Poll
+from headwater.sources.reaped import Reaped
 from headwater.sources.retry import back_off
 from headwater.transforms.chain import Chain
 
@@ -75,17 +77,21 @@ class Round:
     __slots__ = (
         "_attempts",
         "_begun",
+        "_brought",
         "_chain",
         "_clock",
         "_config",
         "_counters",
         "_duration",
         "_fetcher",
+        "_fresh",
         "_gates",
         "_harvester",
+        "_held_by",
         "_lag",
         "_name",
         "_nap",
+        "_pacing",
         "_poll",
         "_renewed",
         "_requests",
@@ -137,6 +143,11 @@ class Round:
         self.tick = Tick(0.0)
         self._skipped = 0
         self._why = ""
+        self._held_by = ""
+        # How the interval follows the changes, what the round has brought so far, and until when its answer is fresh.
+        self._pacing = pacing_of(config)
+        self._brought = Brought()
+        self._fresh = 0.0
         # The exchange under way: when it began (on three scales), how long it took to be decided, and its attempts.
         self._begun = 0.0
         self._started = self._scheduled = self._duration = self._attempts = 0
@@ -145,12 +156,18 @@ class Round:
     @property
     def plain(self) -> bool:
         """Whether callbacks can do what goes well: one exchange, which no gate holds."""
-        return self._poll.plain and not self._gates
+        return self._poll.plain and not self._gates and self._pacing is None
 
     @property
     def quick(self) -> bool:
         """Whether what an accepted answer leaves is made at once, without a transform."""
         return self._chain is None
+
+    def stop(self) -> None:
+        """Let no further exchange begin, and nobody wait for one."""
+        self.stopping = True
+        for gate in self._gates:
+            gate.stop()
 
     # What does not wait.
 
@@ -216,6 +233,8 @@ class Round:
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
         reaped = self._poll.reap(response, self.checkpoint, self._moment())
+        if self._pacing is not None:
+            reaped = self._paced(self._pacing, reaped, response)
         exchange = self._entry(response, verdict, len(reaped.records))
         return self._harvester.harvest(reaped, self.checkpoint, exchange, now=now)
 
@@ -234,6 +253,14 @@ class Round:
         counters.last_record = harvest.at
         if counters.trouble is not None:
             self._standing.good()
+
+    def _paced(self, pacing: Pacing, reaped: Reaped, response: Response) -> Reaped:
+        """Return what an answer comes to, with the pace that follows the last one of a round."""
+        pace, brought = self.checkpoint.pace, self._brought
+        brought.add((response.body,), len(reaped.records))
+        if not reaped.more:
+            pace = pacing.after(pace, changed=brought.changes(pace), digest=brought.digest)
+        return msgspec.structs.replace(reaped, checkpoint=msgspec.structs.replace(reaped.checkpoint, pace=pace))
 
     def conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
         """Enter an exchange that leaves no record into the ledger; return how long the server wants quiet (seconds)."""
@@ -278,19 +305,25 @@ class Round:
         """Go to the next tick, after `hold` seconds at the earliest. What is left out is counted, with the reason."""
         tick = self.tick
         now = self.now()
+        if self._pacing is not None:
+            self._schedule = Every(self._pacing.until(self.checkpoint.pace, self._fresh - tick.at))
         self.tick = following = self._schedule.after(tick.at, max(now + hold, tick.at))
         if following.missed:
             self._counters.decisions[Decision.SKIPPED] += following.missed
             self._skipped = following.missed
-            if hold:
+            if self._held_by:
+                self._why = self._held_by
+            elif hold:
                 self._why = f"the server asked to be left alone for {hold:g} s"
             else:
                 self._why = f"the one before took {now - tick.at:.3g} s, longer than its interval"
+        self._held_by = ""
 
     # What waits.
 
     async def run(self) -> None:
         """Do the whole round that is due, and close it."""
+        self._brought = Brought()
         self.open()
         self.close(await self._go_on())
 
@@ -315,11 +348,29 @@ class Round:
             except HeldError as held:
                 return self._held(held)
             judged = None
+            if self._pacing is not None and isinstance(outcome, Response):
+                await self._pace(self._pacing, outcome, verdict)
             if verdict.action is not _STORE or not isinstance(outcome, Response):
                 return self.conclude(outcome, verdict)
             if not await self._store(outcome, verdict):
                 return 0.0
             self._enter()
+
+    async def _pace(self, pacing: Pacing, response: Response, verdict: Verdict) -> None:
+        """Take in how long an answer is fresh, and slow down after one that leaves nothing to store."""
+        action = verdict.action
+        if action not in {_STORE, Action.UNCHANGED, Action.EMPTY}:
+            return
+        if pacing.fresh:
+            self._fresh = self._clock.monotonic() + fresh_for(response.headers)
+        if action is _STORE:
+            return
+        before, brought = self.checkpoint.pace, self._brought
+        pace = pacing.after(before, changed=brought.changes(before) if brought.records else False)
+        if pace != before:
+            self.checkpoint = msgspec.structs.replace(self.checkpoint, pace=pace)
+            # A log that refuses is met again with the next records; until then it is enough to know the pace.
+            await self._receipt(Append(None, (), None, (self._name, encode_checkpoint(self.checkpoint))))
 
     async def _settle(
         self, judged: tuple[Response | FetchError, Verdict] | None
@@ -337,13 +388,19 @@ class Round:
     async def _attempt(self) -> tuple[Response | FetchError, Verdict]:
         """Send the request once, when the gates let it, and judge what came of it."""
         request = self.request()
+        passed: list[Gate] = []
         try:
             for gate in self._gates:
                 request = await gate.admit(request, max(0.0, self._left()))
+                passed.append(gate)
+            outcome = await self._exchange(request)
         except FetchError as error:
+            _drop(passed, request)
             return error, self.judge(error)
-        outcome = await self._exchange(request)
-        for gate in self._gates:
+        except BaseException:
+            _drop(passed, request)
+            raise
+        for gate in passed:
             gate.heard(request, outcome)
         return outcome, self.judge(outcome)
 
@@ -364,12 +421,15 @@ class Round:
 
     def _held(self, held: HeldError) -> float:
         """Enter an exchange that was not sent; return for how long none will be."""
+        self._counters.attempts -= 1
+        self._counters.held[held.slug] = self._counters.held.get(held.slug, 0) + 1
+        self._held_by = self._standing.told(held.reason)
         verdict = Verdict(_FAIL, held.reason, held.slug, held.wait)
         entry = self._entry(None, verdict)
         decision = Decision.FAILED if held.failing else Decision.SKIPPED
         self._note(msgspec.structs.replace(entry, decision=decision, attempts=max(0, self._attempts - 1)))
         if held.failing:
-            self._standing.bad(held.slug, self._standing.told(held.reason), "")
+            self._standing.held(held.trouble, self._held_by)
         return held.wait
 
     async def _store(self, response: Response, verdict: Verdict) -> bool:
@@ -427,3 +487,25 @@ class Round:
         decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
         self._target.store(append, partial(settle, decided))
         return await decided
+
+
+def _drop(gates: Sequence[Gate], request: Request) -> None:
+    """Tell gates that nobody waits for a request any more that they admitted."""
+    for gate in gates:
+        gate.dropped(request)
+
+
+def pacing_of(config: ConnectorConfig) -> Pacing | None:
+    """Return how the interval of a connector follows the changes, None when it is fixed."""
+    options = config.http.adaptive
+    if options is None:
+        return None
+    fastest, slowest = options.bounds(config.interval)
+    return Pacing(
+        config.interval.total_seconds(),
+        fastest.total_seconds(),
+        slowest.total_seconds(),
+        options.faster,
+        options.slower,
+        options.cache_control,
+    )
