@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from headwater.config import ConnectorConfig, load_text
-from headwater.core.callback import Cancellable
 from headwater.core.errors import FetchError, HeadwaterError
 from headwater.core.exchange import Exchange
-from headwater.core.http import Deliver, Request, Response
+from headwater.core.http import Deliver, Fetching, Request, Response
 from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
 from headwater.log import Append, Log, LogReader, Receipt
@@ -42,19 +41,9 @@ class _Fetcher:
         self._fetcher = fetcher
         self._busy = busy
 
-    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+    def begin(self, request: Request, deliver: Deliver) -> Fetching:
         self._busy.count += 1
-        exchange = self._fetcher.begin(request, partial(self._busy.done, deliver))
-        return _Begun(exchange, self._busy)
-
-
-class _Begun:
-    def __init__(self, exchange: Cancellable, busy: Busy) -> None:
-        self._exchange = exchange
-        self._busy = busy
-
-    def cancel(self) -> None:
-        self._exchange.cancel()
+        return self._fetcher.begin(request, partial(self._busy.done, deliver))
 
 
 class _Log:

@@ -66,6 +66,7 @@ def test_offsets_of_consumers_are_kept(tmp_path: Path) -> None:
 
 # What takes a file back to an earlier version.
 BACK = {
+    3: "DROP TABLE memory; DROP TABLE item; DROP TABLE sighting; PRAGMA user_version=3",
     2: "DROP VIEW located; DROP TABLE place; DROP TABLE recent; DROP TABLE mark;"
     "CREATE UNIQUE INDEX batch_place ON batch (topic, partition, base_offset); PRAGMA user_version=2",
     1: "DROP TABLE consumer; PRAGMA user_version=1",
@@ -85,12 +86,12 @@ def old_file(directory: Path, version: int) -> None:
     asyncio.run(write())
     connection = apsw.Connection(str(directory / FILE_NAME))
     connection.execute("INSERT INTO checkpoint VALUES ('c', CAST('old' AS BLOB))")
-    for step in range(2, version - 1, -1):
+    for step in range(3, version - 1, -1):
         connection.execute(BACK[step])
     connection.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_file_of_an_earlier_version(tmp_path: Path, version: int) -> None:
     """It gets what it lacks when it is opened for writing, and keeps what it has."""
     old_file(tmp_path, version)

@@ -53,7 +53,7 @@ class Gate(Protocol):
         """Cancel whoever only waits here for a time to come: the connector is to end."""
 
     async def renew(self, request: Request, left: float) -> bool:
-        """Renew what the server has just refused; return whether the request is worth sending once more.
+        """Renew what the server has refused in an admitted request; return whether it is worth sending once more.
 
         Raises as `admit` does.
         """

@@ -23,6 +23,7 @@ from headwater.config import ConnectorConfig
 from headwater.config.model import ProducerOptions
 from headwater.core.errors import ClusterUnreachableError, ConnectorError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
+from headwater.core.memory import Recall
 from headwater.core.record import Record, StoredRecord, newest
 from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.engine.checkpoints import Checkpoints
@@ -33,6 +34,8 @@ from headwater.log import Append, TopicInfo
 
 # A topic, and how its records are put together: connectors that agree on both share batches.
 _Way = tuple[str, ProducerOptions | None]
+# What is kept for several connectors - a refresh token - begins so. No permit: theirs are asked when it is used.
+SHARED = "@"
 # How long an append is tried before the connector hears of it, says so, and tries again for as long as it takes.
 _PATIENCE = timedelta(seconds=10)
 
@@ -132,7 +135,7 @@ class OnCluster:
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
         """Send the records, and keep checkpoint and entry once all of them are acknowledged."""
         connector = "" if append.checkpoint is None else append.checkpoint[0]
-        if self._guard is None:
+        if self._guard is None or connector.startswith(SHARED):
             self._later(self._store(append, connector, receive, None))
         elif (permit := self._guard(connector)) is not None and permit.holds():
             self._storing[connector] = self._later(self._store(append, connector, receive, permit))
@@ -168,7 +171,7 @@ class OnCluster:
                 self._keeper.note(entry)
             self._heard(connector, receive, receipts[0] if receipts else Receipt(0, 0, 0))
             return
-        kept = Append(None, (), None, append.checkpoint, entry, append.linger)
+        kept = Append(None, (), None, append.checkpoint, entry, append.linger, memory=append.memory)
         self._keeper.store(kept, partial(self._heard, connector, receive))
 
     def _heard(
@@ -240,12 +243,25 @@ class OnCluster:
         keeper = self._checkpoints
         if keeper is None:
             return await self._keeper.checkpoint(connector)
+        if connector.startswith(SHARED):
+            # Whoever uses it next claims it, wherever: what counts is what was kept last, by whoever it was.
+            keeper.forget(connector)
+            return await keeper.load(connector)
         if self._guard is None:
             return await keeper.load(connector)
         permit = self._guard(connector)
         if permit is None or not permit.holds():
             raise ConnectorError(f"Connector {connector} is not this process's to work on any more")
         return await keeper.load(connector, permit.fence)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what connectors remember of items is kept: where the checkpoints are, unless that is the cluster."""
+        return self._checkpoints is None and self._keeper.remembers
+
+    def recall(self, connector: str) -> Recall:
+        """Return what a connector remembers of items, as of its last append that was stored. Asked in a thread."""
+        return self._keeper.recall(connector)
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""

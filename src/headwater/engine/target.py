@@ -8,6 +8,7 @@ from typing import Protocol
 
 from headwater.core.errors import HeadwaterError
 from headwater.core.exchange import Exchange
+from headwater.core.memory import Recall
 from headwater.core.record import StoredRecord
 from headwater.log import Append, Receipt, TopicInfo, TopicSpec
 
@@ -41,6 +42,15 @@ class Target(Protocol):
 
     async def checkpoint(self, connector: str) -> bytes | None:
         """Return the encoded checkpoint of a connector, as of every append that was stored before this call."""
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what connectors remember of items is kept."""
+        ...
+
+    def recall(self, connector: str) -> Recall:
+        """Return what a connector remembers of items, as of its last append that was stored. Asked in a thread."""
         ...
 
     async def modules(self, names: Sequence[str]) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from headwater.core.topic import Offset, Receipt, TopicSpec
 from headwater.fluvio.batch import StoredBatch
 from headwater.log.log import Log
+from headwater.log.memory import Memories, Recollection
 from headwater.log.reader import LogReader
 from headwater.log.schema import FILE_NAME
 from headwater.log.topic import Topic
@@ -15,8 +16,10 @@ __all__ = [
     "ConsumerOffset",
     "Log",
     "LogReader",
+    "Memories",
     "Offset",
     "Receipt",
+    "Recollection",
     "StoredBatch",
     "Topic",
     "TopicInfo",

@@ -17,10 +17,11 @@ from headwater.core.exchange import Exchange
 from headwater.core.names import check_topic_name
 from headwater.core.record import StoredRecord
 from headwater.core.topic import Receipt, TopicSpec
-from headwater.log import consumers, topics
+from headwater.log import consumers, memory, topics
 from headwater.log.distinct import MODULE, is_known
 from headwater.log.failure import mapped
 from headwater.log.lock import DirectoryLock
+from headwater.log.memory import Memories, Recollection
 from headwater.log.reader import LogReader
 from headwater.log.retention import PARTITIONS_AT_ONCE, retain, shrink
 from headwater.log.schema import FILE_NAME, open_writer
@@ -67,6 +68,7 @@ class Log:
             undo.callback(connection.close)
             self._reader = LogReader(self.directory)
             undo.callback(self._reader.close)
+            self._memories = Memories(self.directory)
             with mapped(self._path):
                 self._writer = Writer(connection, self._path, self._committed, self._followers)
             undo.pop_all()
@@ -82,6 +84,7 @@ class Log:
         """Commit what is queued, end the writer, give the directory back."""
         self._retaining.cancel()
         self._reader.close()
+        self._memories.close()
         self._writer.refuse()
         await asyncio.shield(asyncio.to_thread(self._writer.close))
         self._lock.release()
@@ -103,6 +106,8 @@ class Log:
         """
         batches = append.batches
         size = len(batches[0].data) if len(batches) == 1 else sum(len(batch.data) for batch in batches)
+        if append.memory is not None:
+            size += append.memory.size
         self._writer.submit(append, receive, size, append.linger)
 
     def note(self, exchange: Exchange) -> None:
@@ -161,6 +166,8 @@ class Log:
             some = places[start : start + PARTITIONS_AT_ONCE]
             while await self._do(partial(retain, places=some, now_ms=now)):
                 pass
+        while await self._do(memory.sweep):
+            pass
         while await self._do(shrink):
             pass
 
@@ -193,6 +200,15 @@ class Log:
         It is the one after every append that was submitted before this call, also of a connector that was cancelled.
         """
         return await self._do(lambda transaction: transaction.state.checkpoint(connector))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what connectors remember of items is kept: it is."""
+        return True
+
+    def recall(self, connector: str) -> Recollection:
+        """Return what a connector remembers of items, as of its last append that was stored. Ask it in a thread."""
+        return self._memories.of(connector)
 
     async def last(self, topic: str, most: int) -> list[StoredRecord]:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""

@@ -99,6 +99,8 @@ class State:
         self.turns: dict[int, int] = {}
         self.windows: dict[tuple[int, int], Window] = {}
         self.kept: dict[str, deque[int]] = {}
+        # Where connectors remember items; None for those that do not.
+        self.memories: dict[str, int | None] = {}
         self.evicted: list[int] = []
         self.sequence = 0
         for seq, connector in fetch(connection, "SELECT seq, connector FROM ledger ORDER BY seq"):
@@ -139,6 +141,13 @@ class State:
             return known
         rows = fetch(self._connection, "SELECT data FROM checkpoint WHERE connector=?", (connector,))
         return rows[0][0] if rows else None
+
+    def memory(self, connector: str) -> int | None:
+        """Return the id of what a connector remembers, None when it remembers nothing."""
+        if connector not in self.memories:
+            rows = fetch(self._connection, "SELECT id FROM memory WHERE connector=?", (connector,))
+            self.memories[connector] = rows[0][0] if rows else None
+        return self.memories[connector]
 
     def fold(self) -> None:
         """Bring rows from the ends of tables to where they belong."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headwater.core.exchange import Exchange
+from headwater.core.memory import MemoryChange
 from headwater.core.topic import TopicSpec
 from headwater.fluvio.batch import EncodedBatch
 
@@ -39,7 +40,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """What commits in one step: batches to one partition, a connector's checkpoint, a ledger entry.
+    """What commits in one step: batches to one partition, a connector's checkpoint, its memory, a ledger entry.
 
     `beside` are batches for other partitions or topics, which commit with the rest. Without a `topic` nothing is
     appended: the records went somewhere else, and this is what is kept of it.
@@ -55,3 +56,4 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     exchange: Exchange | None = None
     linger: float = 0.0
     beside: Sequence[Beside] = ()
+    memory: MemoryChange | None = None

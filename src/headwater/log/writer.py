@@ -27,6 +27,7 @@ from headwater.core.errors import (
 from headwater.core.exchange import Exchange, encode_exchange, with_place
 from headwater.core.topic import Receipt
 from headwater.fluvio.batch import EncodedBatch, StoredBatch, with_base_offset
+from headwater.log import memory
 from headwater.log.distinct import check_readable, distinct
 from headwater.log.failure import translate
 from headwater.log.tails import Fresh
@@ -211,9 +212,10 @@ class Writer:
 
 
 def append(transaction: Transaction, work: Append) -> Receipt:
-    """Assign offsets to the batches of one append, and gather its rows. Raises TopicError or BatchError."""
+    """Assign offsets to the batches of one append, and gather its rows. Raises TopicError, BatchError or LogError."""
     state = transaction.state
     receipt = Receipt(0, 0, 0)
+    remembered = None if work.memory is None else memory.prepare(work.memory)
     if work.topic is not None:
         info, partition = _place(state, work.topic, work.partition)
         # All places are looked up before anything is gathered: an append is whole or not at all.
@@ -225,6 +227,8 @@ def append(transaction: Transaction, work: Append) -> Receipt:
         for (other, number), batches in others:
             _gather(transaction, other, number, batches)
         receipt = Receipt(partition, base, following - base)
+    if remembered is not None:
+        memory.apply(transaction, remembered)
     if work.checkpoint is not None:
         transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
     exchange = work.exchange

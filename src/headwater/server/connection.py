@@ -17,6 +17,7 @@ from headwater.core.errors import HeadwaterError, WireError
 from headwater.fluvio.frame import (
     API_VERSIONS,
     API_VERSIONS_VERSION,
+    MOST_FRAME,
     ApiVersions,
     ApiVersionsReply,
     Header,
@@ -55,10 +56,11 @@ Handler = Callable[[Header, Reader, "Connection"], Awaitable[Iterable[bytes] | N
 
 @dataclass(frozen=True, slots=True)
 class Apis:
-    """What a port speaks: handlers by API, and the versions of each."""
+    """What a port speaks: handlers by API, and the versions of each. `most` is the longest request (bytes)."""
 
     handlers: Mapping[int, Handler]
     ranges: Ranges
+    most: int = MOST_FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ class Connection:
             prefix = await self._reader.readexactly(4)
 
     async def _frame(self, prefix: bytes) -> bytes:
-        length = frame_length(prefix)
+        length = frame_length(prefix, self._apis.most)
         async with asyncio.timeout(self.shared.limits.frame):
             data = await self._reader.readexactly(min(length, _PIECE))
         if length > _PIECE:

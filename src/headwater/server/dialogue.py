@@ -6,13 +6,22 @@ append has all that an append to an open log has: records, checkpoint and ledger
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from headwater.core import errors
 from headwater.core.errors import HeadwaterError, LogError
-from headwater.fluvio.wire import I64, U32, Message
+from headwater.fluvio.wire import I64, U32, Message, Since
 
 SOCKET_NAME = "server.sock"
 TOPICS, CREATE_TOPIC, DELETE_TOPIC, APPEND, NOTE, CHECKPOINT = range(20001, 20007)
-RANGES = dict.fromkeys((TOPICS, CREATE_TOPIC, DELETE_TOPIC, APPEND, NOTE, CHECKPOINT), (1, 1))
+# From this version of APPEND on, what a connector remembers of items commits with it.
+REMEMBERING = 2
+RANGES = {
+    **dict.fromkeys((TOPICS, CREATE_TOPIC, DELETE_TOPIC, NOTE, CHECKPOINT), (1, 1)),
+    APPEND: (1, REMEMBERING),
+}
+# An append may have a whole body in it, and what is remembered of its items (bytes).
+MOST_FRAME = 96 * 1024 * 1024
 
 
 class Failure(Message, frozen=True):
@@ -69,7 +78,7 @@ class Checkpointed(Message, frozen=True):
 
 
 class AppendRequest(Message, frozen=True):
-    """An append. `exchange` is JSON of the ledger's entry, `linger` microseconds.
+    """An append. `exchange` is JSON of the ledger's entry, `linger` microseconds, `memory` an encoded MemoryChange.
 
     `term` counts the connections of a client. A later one that asks for a connector's checkpoint, or appends for it,
     ends what earlier ones sent: an append that was on its way all the time must not come after it was sent again.
@@ -83,6 +92,7 @@ class AppendRequest(Message, frozen=True):
     exchange: bytes | None
     linger: U32
     term: U32
+    memory: Annotated[bytes | None, Since(REMEMBERING)] = None
 
 
 class Appended(Message, frozen=True):

@@ -16,9 +16,10 @@ import msgspec
 
 from headwater.core.errors import HeadwaterError, LogLockedError, LogServerGoneError, WireError
 from headwater.core.exchange import Exchange
+from headwater.core.memory import MemoryChange, decode_change
 from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.batches import split_batches
-from headwater.fluvio.frame import MOST_FRAME, Header
+from headwater.fluvio.frame import Header
 from headwater.fluvio.wire import Message, Reader, decode, encode
 from headwater.log import Append, Beside, Log
 from headwater.server import dialogue
@@ -57,6 +58,7 @@ class Local:
                 dialogue.CHECKPOINT: self._checkpoint,
             },
             dialogue.RANGES,
+            dialogue.MOST_FRAME,
         )
 
     async def _topics(self, header: Header, reader: Reader, connection: Connection) -> Iterable[bytes]:  # noqa: ARG002 - a handler's signature
@@ -83,19 +85,22 @@ class Local:
         request = decode(dialogue.AppendRequest, reader, header.version)
         checkpoint = request.checkpoint
         exchange = None if request.exchange is None else _json(_EXCHANGE, request.exchange)
+        memory = None if request.memory is None else _change(request.memory)
         try:
             if checkpoint is not None:
                 self._begin_term(checkpoint.connector, header.client, request.term, connection)
             append = Append(
                 topic=request.topic,
-                batches=split_batches(request.batches, most=MOST_FRAME),
+                batches=split_batches(request.batches, most=dialogue.MOST_FRAME),
                 partition=request.partition,
                 checkpoint=None if checkpoint is None else (checkpoint.connector, checkpoint.checkpoint),
                 exchange=exchange,
                 linger=request.linger / 1_000_000,
                 beside=tuple(
-                    Beside(it.topic, split_batches(it.batches, most=MOST_FRAME), it.partition) for it in request.beside
+                    Beside(it.topic, split_batches(it.batches, most=dialogue.MOST_FRAME), it.partition)
+                    for it in request.beside
                 ),
+                memory=memory,
             )
             # Submitted before the next request is read, so that appends keep their order.
             receipt = self._log.submit(append)
@@ -129,16 +134,29 @@ class Local:
     def _begin_term(self, connector: str, client: str, term: int, connection: Connection) -> None:
         """Let a connection of a client speak for a connector. Two that poll for one would store everything twice.
 
+        What begins with @ is kept for several connectors: a refresh token, which only one process may use.
+
         Raises LogLockedError while somebody else runs it, and LogServerGoneError when the same client has a later
         connection.
         """
+        shared = connector.startswith("@")
         if self.managed(connector):
+            if shared:
+                raise LogLockedError(
+                    f"the server of {self._log.directory} works with this credential itself",
+                    hint="run the connectors that share a refresh token in one process",
+                )
             raise LogLockedError(
                 f"the server of {self._log.directory} runs a connector {connector} itself",
                 hint=f"give this one another name, or pause that one: headwater connector pause {connector}",
             )
         speaker = self._speakers.get(connector)
         if speaker is not None and speaker.client != client and speaker.connection.live:
+            if shared:
+                raise LogLockedError(
+                    f"{_shown(speaker.client)} works with this credential already",
+                    hint="run the connectors that share a refresh token in one process",
+                )
             raise LogLockedError(
                 f"a connector {connector} is run by {_shown(speaker.client)} already",
                 hint="give this one another name, or end that process",
@@ -155,6 +173,13 @@ def _shown(client: str) -> str:
     """Return who a client is, as it names itself: `headwater`, its process, a word of chance."""
     parts = client.split()
     return f"process {parts[1]}" if len(parts) > 1 and parts[1].isdigit() else "another process"
+
+
+def _change(data: bytes) -> MemoryChange:
+    try:
+        return decode_change(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise WireError(f"what is to change what a connector remembers is no such thing: {error}") from error
 
 
 def _json(decoder: msgspec.json.Decoder[_Value], data: bytes) -> _Value:

@@ -23,13 +23,14 @@ import msgspec
 from headwater.cluster import Target as Patience
 from headwater.cluster.connection import Connection, Endpoint
 from headwater.core.callback import resolve
-from headwater.core.errors import ClusterError, HeadwaterError, LogClosedError, LogServerGoneError
+from headwater.core.errors import ClusterError, HeadwaterError, LogClosedError, LogError, LogServerGoneError
 from headwater.core.exchange import Exchange
+from headwater.core.memory import encode_change
 from headwater.core.record import StoredRecord
 from headwater.core.topic import Receipt, TopicSpec
 from headwater.fluvio.frame import API_VERSIONS
-from headwater.fluvio.wire import Message
-from headwater.log import Append, LogReader, Topic, TopicInfo
+from headwater.fluvio.wire import Message, encode
+from headwater.log import Append, LogReader, Memories, Recollection, Topic, TopicInfo
 from headwater.server import dialogue
 from headwater.server.local import SocketPlace
 
@@ -38,6 +39,8 @@ _Reply = TypeVar("_Reply", bound=Message)
 _MOST_NOTES = 20_000
 # How long notes gather before they go out (seconds).
 _NOTE_PAUSE = 0.5
+# What stands before a request in its frame is shorter (bytes).
+_HEAD = 1024
 # How often a follower looks into the file (seconds).
 _LOOK_PAUSE = 0.006
 _INFOS = msgspec.json.Decoder(list[TopicInfo])
@@ -59,6 +62,7 @@ class RemoteLog:
         self._noting: asyncio.TimerHandle | None = None
         # Appends of which it is not known whether they were stored: connector -> checkpoint.
         self._uncertain: dict[str, bytes] = {}
+        self._memories = Memories(directory)
 
     async def __aenter__(self) -> Self:
         connection = await self._open()
@@ -86,6 +90,7 @@ class RemoteLog:
         if self._connection is not None:
             await self._connection.close()
         self.reader.close()
+        self._memories.close()
 
     def size(self) -> int:
         """Return the bytes of the log on disk."""
@@ -168,6 +173,15 @@ class RemoteLog:
         """Return at most so many of the newest records of a topic, of all partitions by time, oldest first."""
         return await (await self.topic(topic)).last(most)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what connectors remember of items is kept: it is."""
+        return True
+
+    def recall(self, connector: str) -> Recollection:
+        """Return what a connector remembers of items, as of its last append that was stored. Ask it in a thread."""
+        return self._memories.of(connector)
+
     def submit(self, append: Append) -> asyncio.Future[Receipt]:
         """Send an append; the future has its receipt once it is on disk, or the error."""
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -187,13 +201,30 @@ class RemoteLog:
     def _begin(
         self, connection: Connection, append: Append, receive: Callable[[Receipt | HeadwaterError], None]
     ) -> None:
+        # Nothing is sent of what the server cannot take, nor when the connection had ended.
         try:
-            answer = connection.call(dialogue.APPEND, _request(append, self._term))
-        except ClusterError as error:
-            # Nothing was sent: the connection had ended, or the server is of another version.
-            asyncio.get_running_loop().call_soon(receive, self._gone(error))
+            request = encode(_request(append, self._term), self._version(connection, append))
+            if len(request) > dialogue.MOST_FRAME - _HEAD:
+                raise LogError(
+                    f"the records of one answer are {len(request):,} bytes, and the server of {self.directory} takes "
+                    f"{dialogue.MOST_FRAME:,} at once",
+                    hint="ask for less at once, or run the connector without the server or in it",
+                )
+            answer = connection.call(dialogue.APPEND, request)
+        except HeadwaterError as error:
+            failure = self._gone(error) if isinstance(error, ClusterError) else error
+            asyncio.get_running_loop().call_soon(receive, failure)
             return
         answer.add_done_callback(lambda _: self._ended(connection, append, receive, answer))
+
+    def _version(self, connection: Connection, append: Append) -> int:
+        version = connection.version(dialogue.APPEND)
+        if append.memory is not None and version < dialogue.REMEMBERING:
+            raise LogServerGoneError(
+                f"the server of {self.directory} is of an older version, which remembers no items",
+                hint="restart it, so that it is of this one",
+            )
+        return version
 
     def _ended(
         self,
@@ -283,4 +314,5 @@ def _request(append: Append, term: int) -> dialogue.AppendRequest:
         None if append.exchange is None else msgspec.json.encode(append.exchange),
         round(append.linger * 1_000_000),
         term,
+        None if append.memory is None else encode_change(append.memory),
     )

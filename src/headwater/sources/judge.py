@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,8 @@ _TRANSIENT = frozenset({408, 425, 429})
 _PERMANENT_5XX = frozenset({501, 505})
 _REFUSED = frozenset({429, 503})
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+# The slug of an answer that a rule ignores.
+IGNORED: Final = "ignored"
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
@@ -113,8 +116,10 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
             return Verdict(Action.UNCHANGED, "304 Not Modified: unchanged since the last record")
         return Verdict(Action.FAIL, "304 Not Modified, but no validator was sent", "status")
     reason = f"{status} {phrase(status)}".rstrip()
-    if status == 401 and policy.renewable and not attempt.renewed:
-        return Verdict(Action.REAUTHENTICATE, reason, "status")
+    if status == 401 and policy.renewable:
+        if not attempt.renewed:
+            return Verdict(Action.REAUTHENTICATE, reason, "status")
+        return Verdict(Action.FAIL, f"{reason}, also with a token that has just come", "status")
     wait = asks_for_quiet(outcome, now=attempt.now, quota=policy.quota, names=policy.names)
     if wait is not None:
         return _as_asked(reason, min(wait, policy.retry_after_longest), attempt, policy)
@@ -169,7 +174,7 @@ def _ruled(rule: Rule, outcome: Response | FetchError, attempt: Attempt, policy:
     said = str(outcome) if isinstance(outcome, FetchError) else f"{outcome.status} {phrase(outcome.status)}".rstrip()
     reason = rule.told(said)
     if rule.do == "ignore":
-        return Verdict(Action.EMPTY, f"{reason}; ignored: no record", "ignored")
+        return Verdict(Action.EMPTY, f"{reason}; ignored: no record", IGNORED)
     if isinstance(outcome, Response) and rule.do == "record":
         if policy.body_only and not outcome.body:
             return Verdict(Action.EMPTY, f"{reason}; without content: no record")

@@ -1,0 +1,65 @@
+"""Owns what comes of the items of an exchange when it is known which were there before. Finding it is others'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw
+
+from headwater.core.memory import MemoryChange, Recall, Remembered
+from headwater.core.moment import Moment
+from headwater.core.record import Record
+from headwater.sources.reaped import BadItem
+
+
+class CollectionError(Exception):
+    """The answer is not to be believed, or there is more than may be remembered: nothing of it is to be stored."""
+
+    def __init__(self, reason: str, slug: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.slug = slug
+        self.hint = hint
+
+
+class Sifted(msgspec.Struct, frozen=True):
+    """What has come of the items of an exchange. `remembered` goes into its checkpoint, `note` into its entry."""
+
+    records: Sequence[Record]
+    remembered: Remembered
+    memory: MemoryChange | None = None
+    bad: Sequence[BadItem] = ()
+    note: str = ""
+
+
+class Sieve(Protocol):
+    """Whatever takes the items of one exchange, to leave some of them out or to tell of them in its own way."""
+
+    def take(self, documents: Sequence[bytes | Raw], record: Callable[[int], Record]) -> None:
+        """Take the next items; `record` makes the record of one of them, by its place among these.
+
+        Raises CollectionError and LogError.
+        """
+        ...
+
+    def close(self, *, last: bool, unfit: bool = False) -> Sifted:
+        """End the exchange, the `last` one of its round or another; `unfit`: it had items that could not be read.
+
+        Raises CollectionError and LogError.
+        """
+        ...
+
+
+class Sifter(Protocol):
+    """Whatever makes a Sieve for each exchange of a connector, out of what is remembered."""
+
+    @property
+    def of(self) -> str:
+        """What is remembered, and for which purpose. Validators of answers that served another one are of no use."""
+        ...
+
+    def begin(self, recall: Recall, before: Remembered | None, moment: Moment) -> Sieve:
+        """Begin with an exchange; `before` is what its checkpoint has. `recall` is asked in the thread that takes."""
+        ...
