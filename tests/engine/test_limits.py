@@ -582,6 +582,65 @@ async def test_rules_decide_what_is_stored(tmp_path: Path) -> None:
     assert it.ledger()[2].reason == "404 Not Found; rule 3; ignored: no record"
 
 
+async def test_a_rule_renews_what_a_login_page_does_not_accept(tmp_path: Path) -> None:
+    """A session that ends with a friendly page is begun anew, once, and the poll goes on."""
+    async with limited(tmp_path) as it:
+        tokens = count()
+        url = it.server.route("/login", lambda _: Answer.json({"token": f"t{next(tokens)}"}))
+
+        def answer(request: Received) -> Answer:
+            old = request.header("authorization") == "Bearer t0" and it.clock.monotonic() > 5
+            return Answer(200, b"<html>your session has expired" if old else b"data", (("content-type", "text/plain"),))
+
+        it.answer("/x", answer)
+        more = f"  auth: {{type: login, endpoint: '{url}', username: a, password: secret, token: /token}}\n"
+        rule = "  rules: [{body: 'session has expired', do: reauthenticate}]\n  limits: {rate: 10/s}"
+        async with it.running(it.config(more + rule)):
+            await it.pass_time(25)
+        assert it.times() == [0, 10, 10.1, 20]
+        values = [record.value for record in await (await it.log.topic("cats")).read()]
+        assert values == [b"data", b"data", b"data"]
+    assert [entry.attempts for entry in it.ledger()] == [1, 2, 1]
+
+
+async def test_an_ignored_page_ends_its_round(tmp_path: Path) -> None:
+    """What is beyond the last page is not found, and that is no failure: the round is whole."""
+    async with limited(tmp_path) as it:
+
+        def answer(request: Received) -> Answer:
+            number = int(request.query.get("page", "1"))
+            return Answer.json([number]) if number < 4 else Answer(404, b'[{"message":"no such page"}]')
+
+        it.answer("/x", answer)
+        more = "  pagination: {type: page, param: page}\n  rules: [{status: 404, do: ignore}]\n  limits: {}"
+        async with it.running(it.config(more)):
+            await it.pass_time(15)
+        values = [record.value for record in await (await it.log.topic("cats")).read()]
+        assert values == [b"[1]", b"[2]", b"[3]"] * 2
+    decisions = [entry.decision for entry in it.ledger()]
+    assert decisions == [Decision.ACCEPTED, Decision.ACCEPTED, Decision.ACCEPTED, Decision.EMPTY] * 2
+
+
+async def test_pages_are_requests_like_others(tmp_path: Path) -> None:
+    """A round that is held in the middle goes on there, and nothing comes twice."""
+    async with limited(tmp_path) as it:
+        it.clock.set_wall(1_700_000_000 // 3600 * 3600)
+
+        def answer(request: Received) -> Answer:
+            number = int(request.query.get("page", "1"))
+            return Answer.json([number] if number < 6 else [])
+
+        it.answer("/x", answer)
+        more = "  pagination: {type: page, param: page}\n  limits: {requests_per_hour: 4, rate: 1/2s}"
+        async with it.running(it.config(more, interval="30m")):
+            await it.pass_time(3500)
+            assert it.times() == [0, 2, 4, 6]
+            await it.pass_time(1000)
+        values = [record.value for record in await (await it.log.topic("cats")).read()]
+        assert values[:5] == [b"[1]", b"[2]", b"[3]", b"[4]", b"[5]"]
+    assert [entry.decision for entry in it.ledger()][4] is Decision.SKIPPED
+
+
 async def test_connectors_without_limits_have_no_gate(tmp_path: Path) -> None:
     """Plain polls are plain: nothing of all this is in their way."""
     async with limited(tmp_path) as it:

@@ -20,7 +20,8 @@ JSON = (("content-type", "application/json; charset=utf-8"),)
 def rules(*lines: str) -> Rules:
     """Return the rules of a configuration, one to a line."""
     listed = "".join(f"    - {line}\n" for line in lines)
-    text = f"name: a\ntopic: b\nparameters:\n  endpoint: http://x/\n  rules:\n{listed}"
+    auth = "  auth: {type: basic, username: a, password: b}\n"
+    text = f"name: a\ntopic: b\nparameters:\n  endpoint: http://x/\n{auth}  rules:\n{listed}"
     return Rules(load_text(text).connectors[0].http.rules)
 
 

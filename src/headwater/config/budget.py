@@ -89,5 +89,6 @@ def _told(configs: Sequence[ConnectorConfig], kind: str, needed: int, budget: in
         who, more = f"every {format_duration(_usual(one))} makes", ""
     fitting = format_duration(timedelta(seconds=math.ceil(_SECONDS[kind] * len(configs) / budget)))
     used_up = f"it is used up after {budget / needed:.0%} of each {kind}"
-    message = f"{who} {needed:,} polls a {kind}, and the budget is {budget:,}: {used_up}"
+    article = "an" if kind == "hour" else "a"
+    message = f"{who} {needed:,} polls {article} {kind}, and the budget is {budget:,}: {used_up}"
     return message, f"an interval of {fitting} fits{more}"

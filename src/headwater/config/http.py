@@ -311,9 +311,11 @@ class HttpOptions(Options):
         return self
 
     @model_validator(mode="after")
-    def _check_share(self) -> Any:
+    def _check_who_asks(self) -> Any:
         if self.limits is not None and self.limits.share == "credential" and credential_of(self) is None:
             raise ValueError("limits.share is credential, but nothing says who asks: no secret, no Authorization")
+        if self.auth is None and any(rule.do == "reauthenticate" for rule in self.rules):
+            raise ValueError("a rule has do: reauthenticate, but there is no auth that could be renewed")
         return self
 
     @model_validator(mode="after")
