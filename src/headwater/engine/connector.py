@@ -94,7 +94,7 @@ class Connector:
 
     def stop(self) -> None:
         """Ask the connector to end: at once when it only waits, else after the exchange that is under way."""
-        self._round.stopping = True
+        self._round.stop()
         if self._waiting and self._task is not None:
             self._task.cancel()
 

@@ -87,6 +87,12 @@ class CredentialGate:
         elif outcome.status < 400:
             self.credential.accepted(token)
 
+    def dropped(self, request: Request) -> None:
+        """Take in that nobody waits for a request any more: its token is as good as before."""
+
+    def stop(self) -> None:
+        """Cancel nobody: a token that is under way may be the only one there is."""
+
     async def renew(self, request: Request, left: float) -> bool:
         """Replace the token that a request was sent with. Raises CredentialError."""
         if self._origin is not None and _origin(request.url) != self._origin:
