@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from headwater.config.auth import secrets_of
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
 from headwater.config.expressions import check
@@ -277,7 +276,7 @@ class _Loading:
         auth = None if http is None else http.child("auth")
         if auth is not None:
             places["http", "auth"] = (auth.line, auth.column, auth.path)
-        masker = Masker([*masked, *secrets_in(config), *secrets_of(config.http.auth)])
+        masker = Masker([*masked, *secrets_in(config)])
         config.located(Place(file, root.line, root.column, places), masker)
         self._look_at_transport(config, root, file)
         self._take(config, root, file)

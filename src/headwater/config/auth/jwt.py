@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from headwater.config.auth.parts import FilePath, HeaderName, Prefix
+from headwater.config.auth.parts import HeaderName, Prefix
 from headwater.config.auth.signing import Algorithm, check_key, claims
-from headwater.config.fields import Duration, Options, SecretText
+from headwater.config.fields import Duration, FilePath, Hidden, Options, SecretText
 
 Claims = Annotated[dict[str, Any], BeforeValidator(claims), WithJsonSchema({"type": "object"})]
 
@@ -19,11 +19,11 @@ class JwtAuth(Options):
 
     type: Literal["jwt"] = Field(description="The kind: jwt.", examples=["jwt"])
     algorithm: Algorithm = Field("HS256", description="How it is signed.", examples=["ES256"])
-    key: SecretText | None = Field(
+    key: Hidden | None = Field(
         None, description="The shared secret, or the private key in PEM.", examples=["${{ secrets.SIGNING_KEY }}"]
     )
     key_file: FilePath | None = Field(None, description="A file that holds it.", examples=["/run/secrets/key.pem"])
-    key_password: SecretText | None = Field(
+    key_password: Hidden | None = Field(
         None, description="The password of an encrypted PEM.", examples=["${{ secrets.KEY_PASSWORD }}"]
     )
     key_base64: bool = Field(False, description="The shared secret is written in base64.", examples=[True])

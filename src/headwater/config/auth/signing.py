@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from headwater.config.auth.parts import one_of
-from headwater.config.fields import as_text
+from headwater.config.fields import as_text, without_expressions
 from headwater.core.secret import Text
 
 Algorithm = Literal[
@@ -40,9 +40,9 @@ def _claim(value: object) -> Any:
         return claims(value)
     if isinstance(value, list | tuple):
         return [_claim(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | Text):
+    if value is None or isinstance(value, bool | int | float):
         return value
-    return as_text(value)
+    return without_expressions(as_text(value))
 
 
 def check_key(group: Any, algorithm: str) -> None:
