@@ -354,6 +354,40 @@ async def test_a_slow_endpoint_holds_nobody_longer_than_its_time(tmp_path: Path)
     assert len(oauth.requests) == 1
 
 
+async def test_whoever_stops_waiting_takes_the_token_from_nobody(tmp_path: Path) -> None:
+    """A connector that is ended while it waits for a token leaves the request to the others."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        gate = asyncio.Event()
+
+        async def answer(request: Received) -> Answer:
+            await gate.wait()
+            return oauth.handle(request)
+
+        it.server.route("/token", answer)
+        configs = [config(it, client(oauth), name=name) for name in ("cats", "dogs")]
+        await it.engine.prepare(configs)
+        await it.engine.start(configs)
+        await until(lambda: bool(it.server.received))
+        await it.engine.end(["cats"], grace=0)
+        gate.set()
+        await polled(it, 1, "dogs")
+        assert await it.values("dogs") == [b"1"]
+        await it.engine.drain()
+    assert len(oauth.requests) == 1
+
+
+async def test_an_endpoint_that_hangs_is_cut(tmp_path: Path) -> None:
+    """A token request has the time-out of the connector's own requests."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        oauth.before = lambda _: Answer(hang=True)
+        async with it.running(config(it, client(oauth), more="  timeout: 100ms\n")):
+            await until(lambda: it.engine.figures.of("cats").polls() > 0, it.clock)
+    reason = ledger(tmp_path)[0].reason
+    assert reason.startswith((f"POST {oauth.url}: no whole response in time", "no token came in time"))
+
+
 async def test_a_token_that_still_counts_is_used_while_no_other_comes(tmp_path: Path) -> None:
     """Between the margin and the end a failing endpoint stops nothing."""
     async with bench(tmp_path) as it:
