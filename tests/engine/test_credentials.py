@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
+from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey, RSAKey
 from structlog.testing import capture_logs
 
@@ -715,6 +716,42 @@ async def test_a_jwt_is_signed_anew_before_its_end(tmp_path: Path) -> None:
         assert (claims["iss"], claims["aud"], claims["scope"], claims["n"]) == ("me", "you", ["a", "b"], 5)
         assert claims["exp"] - claims["iat"] == 60
         assert claims["jti"]
+
+
+async def test_a_jwt_says_what_it_is_for(tmp_path: Path) -> None:
+    """Claims with the request in them make a token for each request; a key in a file is read again after a 401."""
+    file = tmp_path / "key.pem"
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    pems = [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for key in keys]
+    file.write_bytes(pems[0])
+    accepted = [pems[0]]
+    tokens: list[str] = []
+
+    def api(request: Received) -> Answer:
+        token = (request.header("authorization") or "").removeprefix("Bearer ")
+        try:
+            claims = jwt.decode(token, ECKey.import_key(accepted[0]), algorithms=["ES256"]).claims
+        except BadSignatureError:
+            return Answer(401)
+        tokens.append(token)
+        return Answer(body=str(claims["uri"]).encode())
+
+    async with bench(tmp_path) as it:
+        it.server.route("/api", api)
+        auth = (
+            f"type: jwt, algorithm: ES256, key_file: '{file}', "
+            "claims: {uri: '${{ request.method }} ${{ request.host }}${{ request.path }}', jti: auto}"
+        )
+        connector = config(it, auth, path="/api?page=1")
+        async with it.running(connector):
+            await polls(it, 2)
+            file.write_bytes(pems[1])
+            accepted[0] = pems[1]
+            await polls(it, 1)
+        host = it.server.url.removeprefix("http://")
+        assert await it.values() == [f"GET {host}/api".encode()] * 3
+    assert len(set(tokens)) == 3
+    assert connector.masker.mask(tokens[-1]) == "***"
 
 
 async def test_what_keys_do_not_fit_is_said_before_the_start(tmp_path: Path) -> None:
