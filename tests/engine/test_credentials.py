@@ -378,6 +378,23 @@ async def test_whoever_stops_waiting_takes_the_token_from_nobody(tmp_path: Path)
     assert len(oauth.requests) == 1
 
 
+async def test_a_stop_waits_for_no_pause(tmp_path: Path) -> None:
+    """A connector that waits until a token endpoint may be asked again ends at once."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        oauth.before = lambda _: Answer(503, b"", (("retry-after", "8"),))
+        one = config(it, client(oauth))
+        await it.engine.prepare([one])
+        await it.engine.start([one])
+        await until(lambda: len(oauth.answers) == 1)
+        # The pause of the exchange, and then that of the credential.
+        await it.clock.next_wake()
+        while await it.clock.sleeping() < 5:
+            it.clock.advance(0.1)
+        await it.engine.end(["cats"], grace=30)
+    assert len(oauth.requests) == 1
+
+
 async def test_an_endpoint_that_hangs_is_cut(tmp_path: Path) -> None:
     """A token request has the time-out of the connector's own requests."""
     async with bench(tmp_path) as it:

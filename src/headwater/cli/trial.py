@@ -41,10 +41,18 @@ _FATES = {"dead-letter": "would go to ", "skip": "would be left out", "fail": "t
 
 @click.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
+@click.option("--replay", "recording", type=click.Path(path_type=Path), help="Take the answers from a recording.")
+@click.option("--expect", "expected", type=click.Path(path_type=Path), help="What a replay must come to.")
+@click.option("--update", is_flag=True, help="Write what a replay comes to into the file of --expect.")
+@click.option("--interrupted", is_flag=True, help="End and start the connector after each exchange of a replay.")
 @config_options
 @place_options
 def command(
     configs: tuple[Path, ...],
+    recording: Path | None,
+    expected: Path | None,
+    update: bool,  # noqa: FBT001 - click passes every option as an argument
+    interrupted: bool,  # noqa: FBT001 - the same
     secrets: Path | None,
     overrides: dict[str, str],
     profile: str | None,
@@ -54,7 +62,26 @@ def command(
 
     With transforms the records are shown before them and after each.
     Secrets are masked. Exit status 1 when an exchange would not have been stored.
+
+    With --replay nothing is sent: a connector does all rounds of a recording that `headwater record` has made, pages
+    and retries included, and what that comes to is printed, or compared with the file of --expect. Secrets need not be
+    there. Exit status 1 when anything is otherwise.
     """
+    if recording is not None:
+        from headwater.cli.replay import replay_all  # noqa: PLC0415 - only replays pay for the import
+
+        return replay_all(
+            configs,
+            recording=recording,
+            secrets=None if secrets is None else secret_source(secrets),
+            overrides=overrides,
+            data=data_dir,
+            expected=expected,
+            update=update,
+            interrupted=interrupted,
+        )
+    if expected is not None or update or interrupted:
+        raise click.UsageError("--expect, --update and --interrupted are for --replay")
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
     chains: dict[str, Chain] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from typing import Any
 
 from headwater.config.auth import JwtAuth
 from headwater.core.clock import Clock
@@ -28,7 +30,7 @@ def known_origin(url: str) -> tuple[str, str, int | None] | None:
 class CredentialGate:
     """What the requests of one connector pass: they get the token of a credential that others may share."""
 
-    __slots__ = ("_given", "_masker", "_origin", "_passed", "_place", "_token", "credential")
+    __slots__ = ("_given", "_masker", "_origin", "_passed", "_place", "_token", "_waiting", "credential")
 
     def __init__(self, credential: Credential, place: Place, endpoint: str, masker: Masker) -> None:
         self.credential = credential
@@ -39,13 +41,15 @@ class CredentialGate:
         self._given: Request | None = None
         self._passed: Request | None = None
         self._token: Token | None = None
+        # Who waits for a token now.
+        self._waiting: set[asyncio.Task[Any]] = set()
         credential.attach(masker)
 
     async def admit(self, request: Request, left: float) -> Request:
         """Return the request with a token that is good now. Raises CredentialError."""
         if self._elsewhere(request):
             return request
-        token = await self.credential.get(left)
+        token = await self._get(left)
         if request is not self._given or token is not self._token or self._passed is None:
             # The same request stays the same one: fetchers keep what they have set up for it.
             self._given, self._token = request, token
@@ -61,6 +65,24 @@ class CredentialGate:
             self.credential.refused(token)
         elif outcome.status < 400:
             self.credential.accepted(token)
+
+    def dropped(self, request: Request) -> None:
+        """Take in that nobody waits for a request any more: its token is as good as before."""
+
+    async def _get(self, left: float) -> Token:
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            return await self.credential.get(left)
+        finally:
+            self._waiting.discard(task)
+
+    def stop(self) -> None:
+        """Cancel whoever waits for the end of a pause; a token that is under way is waited for."""
+        if not self.credential.issuing:
+            for task in self._waiting:
+                task.cancel()
 
     async def renew(self, request: Request, left: float) -> bool:
         """Replace the token that a request was sent with. Raises CredentialError."""
@@ -108,6 +130,12 @@ class SigningGate:
 
     def heard(self, request: Request, outcome: Response | FetchError) -> None:
         """Do nothing: the next token is another one anyway."""
+
+    def dropped(self, request: Request) -> None:
+        """Do nothing: the next token is another one anyway."""
+
+    def stop(self) -> None:
+        """Do nothing: signing takes no time that is worth cutting."""
 
     async def renew(self, request: Request, left: float) -> bool:  # noqa: ARG002 - a gate's signature
         """Read the key again, where it is in a file: somebody may have put another one there."""
