@@ -73,13 +73,14 @@ async def until(done: Callable[[], bool], clock: VirtualClock | None = None) -> 
             clock.advance(0.5)
 
 
-async def polls(it: Bench, count: int) -> None:
-    """Let so many polls be over, the first of which is due at once."""
+async def polls(it: Bench, count: int, *others: str) -> None:
+    """Let so many polls be over, the first of which is due at once; of others besides, in step."""
     for _ in range(count):
         over = it.engine.figures.of("cats").polls()
         if over:
             it.clock.advance(10)
-        await polled(it, over + 1)
+        for name in ("cats", *others):
+            await polled(it, over + 1, name)
 
 
 async def test_a_token_is_got_once_and_sent(tmp_path: Path) -> None:
