@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.config.sharing import CREDENTIAL_HEADERS
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
@@ -27,11 +28,13 @@ from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
 from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
 from headwater.sources.requesting import Requester
+from headwater.sources.rules import Rules
 from headwater.sources.sifted import Sieve
 from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
@@ -39,8 +42,6 @@ from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
-# These headers carry a credential whatever their value looks like.
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 
 
 class Poll:
@@ -64,12 +65,15 @@ class Poll:
         "_sent",
         "_strict",
         "_topic",
+        "_usual",
         "_values",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
+        # Rules know circumstances; what is judged without them then accepts nothing.
+        self._usual = msgspec.structs.replace(self._policy, accepted=()) if self._policy.rules else self._policy
         self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
@@ -123,7 +127,7 @@ class Poll:
     def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        return accept(response, self._policy, usual_type=usual, kind=self._heard(response)[2])
+        return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
@@ -330,6 +334,7 @@ def fingerprint(request: Request, topic: str) -> str:
 
 
 def _policy(options: HttpOptions) -> Policy:
+    limits = options.limits
     return Policy(
         method=options.method,
         accepted=options.accept_status,
@@ -340,6 +345,9 @@ def _policy(options: HttpOptions) -> Policy:
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
         renewable=renewable(options.auth),
+        rules=Rules(options.rules) if options.rules else None,
+        quota=limits is None or limits.quota == "auto",
+        names=None if limits is None else quota_names(limits.quota_headers),
     )
 
 
@@ -351,7 +359,8 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.insert(0, ("User-Agent", agent))
     if "accept" not in given:
         headers.append(("Accept", "*/*"))
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
     return tuple(headers), frozenset(secret)
 
 
