@@ -7,6 +7,7 @@ A field's type, default, description and example drive parsing, the JSON Schema,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -33,8 +34,9 @@ from headwater.config.fields import (
 from headwater.config.limits import LimitsOptions
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
+from headwater.config.records import RecordsOptions
 from headwater.config.rules import RuleList
-from headwater.config.sharing import credential_of
+from headwater.config.sharing import CREDENTIAL_HEADERS, credential_of
 from headwater.config.status import MediaTypes, Statuses
 from headwater.config.tls import TlsOptions
 from headwater.config.transport import Proxy, Version, check
@@ -246,6 +248,12 @@ class HttpOptions(Options):
         examples=[{"attempts": 5}],
     )
 
+    records: RecordsOptions | None = Field(
+        None,
+        description="What of an answer becomes records: the options of the table below. Default: one record, as "
+        "`output_type` and `output_parts` say.",
+        examples=[{"split": "/items", "key": "/id"}],
+    )
     cursor: Cursors = Field(
         {},
         description="What is remembered of the answers, by names: the options of the table below, or a pointer.",
@@ -301,6 +309,15 @@ class HttpOptions(Options):
         return self
 
     @model_validator(mode="after")
+    def _check_records(self) -> Any:
+        if self.records is not None and (self.output_type != "text" or self.output_parts != "body"):
+            raise ValueError(
+                "output_type and output_parts make one record of a whole answer, and records makes one of each item; "
+                "leave them out: records.metadata has the status and the headers"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_schedule(self) -> Any:
         if self.cron is not None and self.interval is not None:
             raise ValueError("name either interval or cron")
@@ -327,6 +344,15 @@ class HttpOptions(Options):
     def parts(self) -> Parts:
         """The parts of the request that may have expressions."""
         return Parts(self.endpoint, self.params, self.headers, self.body, self.form)
+
+
+def credentials(options: HttpOptions) -> Iterator[str]:
+    """Yield the secrets that stand in the options themselves: of the URL, and of headers that carry credentials."""
+    yield from options.endpoint.parts
+    for name, value in options.headers:
+        if name.lower() in CREDENTIAL_HEADERS:
+            # Without the scheme too: a server echoes the token alone.
+            yield from (value.reveal(), value.reveal().partition(" ")[2])
 
 
 def check_cron(expression: str) -> None:

@@ -27,7 +27,7 @@ class Standing:
         self._clock = clock
         self._counters = counters
         self._counters.trouble = None
-        self._mask = config.masker.mask if config.masker else str
+        self._mask = config.masker.mask
         self._health = Health()
         self._passing = Health()
 
@@ -72,7 +72,7 @@ class Standing:
                 "a transform refuses records",
                 connector=self._config.name,
                 stage=first.stage,
-                module=first.name,
+                module=self.told(first.name),
                 reason=self.told(first.reason),
                 action=self._config.dead_letters or "left out",
             )
