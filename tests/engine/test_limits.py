@@ -11,11 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.limited import LimitedBench, limited
+from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import LogFullError
 from headwater.core.exchange import Decision
 from headwater.core.http import Request, Response
 from headwater.core.managed import Phase
 from headwater.engine.metrics import EngineCollector
+from headwater.sources.poll import Poll
 from headwater.testing import Answer, Received, ScriptedServer
 
 OK = Answer(body=b"x")
@@ -626,6 +628,26 @@ async def test_rules_decide_what_is_stored(tmp_path: Path) -> None:
     assert it.ledger()[2].reason == "404 Not Found; rule 3; ignored: no record"
 
 
+@pytest.mark.parametrize("rule", ["{body: {/ok: false}, do: fail}", "{body: 'log in', do: fail}"])
+async def test_large_bodies_are_cut_into_items_beside_rules(tmp_path: Path, rule: str) -> None:
+    """While they come where no rule can be about them, and as a whole where one can."""
+    async with limited(tmp_path) as it:
+        items = [{"id": number, "text": "x" * 100} for number in range(2000)]
+        it.answer("/x", Answer.json({"items": items}))
+        it.answer("/y", Answer.json({"ok": False, "why": "log in"}))
+        more = f"  records: {{split: /items, buffer: 64 KiB}}\n  rules: [{rule}]\n  adaptive: {{}}"
+        async with it.running(it.config(more), it.config(more, "/y", "bad")):
+            # Threads work on it, which nobody counts.
+            await until(lambda: it.engine.figures.of("cats").decisions[Decision.ACCEPTED] == 1)
+            await it.pass_time(1)
+            stored = await (await it.log.topic("cats")).read(limit=5000)
+        assert len(stored) == 2000
+        head = Response(200, "HTTP/1.1", (("content-type", "application/json"),), b"", "", 0.1, 0)
+        assert Poll(it.config(more)).cuts(head, Checkpoint()) is ("/ok" in rule)
+    (entry,) = it.ledger("bad")
+    assert (entry.decision, entry.reason) == (Decision.FAILED, "200 OK; rule 1")
+
+
 async def test_a_rule_renews_what_a_login_page_does_not_accept(tmp_path: Path) -> None:
     """A session that ends with a friendly page is begun anew, once, and the poll goes on."""
     async with limited(tmp_path) as it:
@@ -657,10 +679,13 @@ async def test_an_ignored_page_ends_its_round(tmp_path: Path) -> None:
 
         it.answer("/x", answer)
         more = "  pagination: {type: page, param: page}\n  rules: [{status: 404, do: ignore}]\n  limits: {}"
-        async with it.running(it.config(more)):
+        split = f"{more}\n  records: {{split: /}}"
+        async with it.running(it.config(more), it.config(split, name="items")):
             await it.pass_time(15)
         values = [record.value for record in await (await it.log.topic("cats")).read()]
         assert values == [b"[1]", b"[2]", b"[3]"] * 2
+        values = [record.value for record in await (await it.log.topic("items")).read()]
+        assert values == [b"1", b"2", b"3"] * 2
     decisions = [entry.decision for entry in it.ledger()]
     assert decisions == [Decision.ACCEPTED, Decision.ACCEPTED, Decision.ACCEPTED, Decision.EMPTY] * 2
 
