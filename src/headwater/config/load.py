@@ -215,7 +215,8 @@ class _Loading:
 
     def result(self) -> Loaded:
         """Return what was loaded. Raises InvalidConfigError when anything is wrong."""
-        self.problems += over_budget(self._limited)
+        limited, self._limited = self._limited, []
+        self.problems += over_budget(limited)
         wrong = [problem for problem in self.problems if not problem.warning]
         if wrong:
             raise InvalidConfigError(self.problems)

@@ -247,8 +247,7 @@ class Round:
 
     def _wanted(self, head: Response) -> bool:
         """Return whether the body of a response is to be cut into items, by its head."""
-        verdict = self._poll.accept(msgspec.structs.replace(head, body=b" "), self.checkpoint)
-        return verdict is not None and verdict.action is _STORE
+        return self._poll.cuts(head, self.checkpoint)
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
