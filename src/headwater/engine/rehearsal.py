@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -218,7 +218,7 @@ async def record(
     most: int,
     most_bytes: int,
 ) -> tuple[Tape, Outcome, bool]:
-    """Let a connector do so many rounds over the network; return the recording, what came of it, and whether it is whole.
+    """Let a connector do so many rounds over the network; return the recording, what came of it, and if that is all.
 
     `directory` has the SmartModules.
     """
