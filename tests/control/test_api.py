@@ -411,3 +411,23 @@ def test_the_api_is_what_its_document_says(tmp_path: Path, operation: str) -> No
             case.call_and_validate(base_url=url, headers=headers, excluded_checks=[positive_data_acceptance])
 
         check()
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        "type: bearer, token_file: /etc/shadow",
+        "type: api-key, value_file: /etc/shadow",
+        "type: jwt, algorithm: ES256, key_file: /etc/key.pem",
+        "type: sigv4, service: s, environment: true",
+        "type: negotiate",
+    ],
+)
+async def test_nothing_of_the_servers_machine_is_sent_for_who_asks_over_the_network(tmp_path: Path, auth: str) -> None:
+    """A credential from a file or the environment of the server is refused over the port."""
+    async with served(tmp_path) as (_, url):
+        text = TEXT.replace("{endpoint", f"{{auth: {{{auth}}}, endpoint")
+        body = msgspec.json.encode({"text": text})
+        status, said = await asyncio.to_thread(asked, url, "/v1/connectors", token_of(tmp_path), "POST", body)
+    assert status == 400
+    assert "has a file or the environment of the server's machine read" in said["message"]

@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "record": ("record", "Record what a connector sends and gets, for tests without the network."),
     "lint": ("lint", "Check connect.yml files without running them."),
     "ledger": ("ledger", "Show what became of the last polls, and why."),
+    "checkpoint": ("checkpoint", "Show how far connectors are, and set them back or ahead."),
+    "backfill": ("backfill", "Ask for a stretch of the past, beside the connector that runs."),
     "health": ("health", "Say whether a server or connectors are at work, for health checks."),
     "schema": ("schema", "Print the JSON Schema of connect.yml."),
     "k8s": ("k8s", "Print connectors as Kubernetes objects."),

@@ -14,6 +14,7 @@ import msgspec
 from pydantic import ValidationError
 
 from headwater.config.auth import secrets_of
+from headwater.config.budget import over_budget
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
 from headwater.config.expressions import check
@@ -210,10 +211,12 @@ class _Loading:
         self._source = source
         self._overrides = overrides
         self._connectors: list[ConnectorConfig] = []
+        self._limited: list[tuple[ConnectorConfig, Node, str]] = []
         self._names: dict[str, str] = {}
 
     def result(self) -> Loaded:
         """Return what was loaded. Raises InvalidConfigError when anything is wrong."""
+        self.problems += over_budget(self._limited)
         wrong = [problem for problem in self.problems if not problem.warning]
         if wrong:
             raise InvalidConfigError(self.problems)
@@ -298,6 +301,9 @@ class _Loading:
             return
         self._names[config.name] = here
         self._connectors.append(config)
+        http = root.child("http")
+        if config.http.limits is not None and http is not None:
+            self._limited.append((config, http.child("limits") or http, file))
 
     def _put_secrets_in(self, shaped: Shaped, file: str) -> list[str]:
         given: dict[str, str] = {}

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from headwater.config.dialect import TOPIC_SETTINGS
 from headwater.config.fields import Options, groups_of
 from headwater.config.http import HttpOptions
+from headwater.config.limits import Reserve
 from headwater.config.model import (
     ConnectorConfig,
     DeduplicationBounds,
@@ -112,12 +113,12 @@ def _shown(name: str, field: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int):
-        return f"`{format_size(value)}`" if name.endswith(("body", "size")) else f"`{value}`"
+        return f"`{format_size(value)}`" if name.endswith(("body", "size", "within")) else f"`{value}`"
     if name == "accept_status":
         return "`2xx`"
     if name == "spread":
         return "`auto`"
-    return f"`{value}`" if isinstance(value, str) and value else ""
+    return f"`{value}`" if value and isinstance(value, str | float | Reserve) else ""
 
 
 if __name__ == "__main__":

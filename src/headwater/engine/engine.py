@@ -27,7 +27,9 @@ from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.credentials import Credentials
+from headwater.engine.gate import Gate
 from headwater.engine.guard import Guard, GuardedFetcher
+from headwater.engine.limits import Limits
 from headwater.engine.round import Surroundings
 from headwater.engine.schedule import Schedule, spread_offset
 from headwater.engine.target import Target
@@ -109,6 +111,7 @@ class Engine:
         self._grace = grace
         self._guard = guard
         self._schedule = schedule
+        self._limits = Limits(target, self._shared.clock, self.figures)
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
         self.credentials = Credentials(target, fetcher, self._shared.clock, chance)
@@ -179,10 +182,19 @@ class Engine:
                 codec,
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
-                gates=self.credentials.gates(config, build_request(config.http, transport_of(config)), leave),
+                gates=self._gates(config, leave),
             )
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
+
+    def _gates(self, config: ConnectorConfig, leave: Callable[[], bool] | None) -> tuple[Gate, ...]:
+        """Return what stands between a connector and the network. With a `leave` nothing is sent without it."""
+        limits = self._limits.gate(config)
+        gates: tuple[Gate, ...] = () if limits is None else (limits,)
+        if config.http.auth is not None:
+            # A turn comes first, so that what a request shows of who asks is as new as it can be.
+            gates = (*gates, *self.credentials.gates(config, build_request(config.http, transport_of(config)), leave))
+        return gates
 
     async def end(self, names: Iterable[str], grace: float | None = None) -> None:
         """End connectors: those that wait at once, the others after the exchange under way, within the grace."""
@@ -203,6 +215,7 @@ class Engine:
                 self._runs.pop(run.connector.config.name, None)
                 # One that somebody paused is not failing.
                 self.figures.of(run.connector.config.name).trouble = None
+            await self._limits.leave(run.connector.config.name for run in runs)
 
     async def drain(self, grace: float | None = None) -> None:
         """End every connector, in `grace` seconds instead of the usual ones when they are given."""
