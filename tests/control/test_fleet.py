@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from structlog.testing import capture_logs
-from structlog.testing import capture_logs
 
 from control.managing import Yard, defined, yard
 from headwater.config import InvalidConfigError

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -219,6 +220,20 @@ def test_where_a_pod_may_go() -> None:
     assert told(Settings(egress="open")) == ["--egress", "open"]
     allowed = Settings(egress_allow=("10.0.0.0/8", "*.svc.cluster.local"))
     assert told(allowed) == ["--egress", "public", "--egress-allow=10.0.0.0/8", "--egress-allow=*.svc.cluster.local"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "right"), [("file: /etc/token", False), ("command: [get, token]", False), ("env: OTHER", True)]
+)
+def test_secrets_of_this_machine_are_refused(origin: str, right: bool) -> None:  # noqa: FBT001 - a parameter
+    """A pod has neither the file nor the program; a variable's value goes into the Secret."""
+    text = f"{PLAIN}secrets:\n  - name: TOKEN\n    {origin}\n"
+    given = msgspec.structs.replace(definition(PLAIN), text=text, secrets={"TOKEN": "hush"})
+    if right:
+        assert of_kind(render(given, Settings()), "Secret")["data"]
+        return
+    with pytest.raises(InvalidConfigError, match=r"the secret TOKEN comes from a .*, which a pod does not have"):
+        render(given, Settings())
 
 
 def test_what_is_too_large_is_refused() -> None:

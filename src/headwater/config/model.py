@@ -217,12 +217,14 @@ class ConnectorConfig(Options):
     )
     on_error: Literal["dead-letter", "skip", "fail"] = Field(
         "dead-letter",
-        description="What becomes of a record that a transform refuses or crashes on: it goes to the dead-letter "
-        "topic, is left out, or the whole poll fails.",
+        description="What becomes of a bad item, and of a record that a transform refuses or crashes on: it goes to "
+        "the dead-letter topic, is left out, or the whole poll fails.",
         examples=["skip"],
     )
     dead_letter_topic: Name | None = Field(
-        None, description="Where refused records go. Default: the topic's name with -dead-letter.", examples=["bad"]
+        None,
+        description="Where bad items and refused records go. Default: the topic's name with -dead-letter.",
+        examples=["bad"],
     )
     transform_timeout: Duration = Field(
         timedelta(seconds=5), description="How long one call of a transform may take.", examples=["500ms"]
@@ -236,6 +238,7 @@ class ConnectorConfig(Options):
 
     _place: Place = PrivateAttr(default=_NOWHERE)
     _masker: Masker = PrivateAttr(default_factory=Masker)
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("type", mode="before")
     @classmethod
@@ -260,8 +263,8 @@ class ConnectorConfig(Options):
 
     @property
     def dead_letters(self) -> str | None:
-        """The topic for records that a transform refuses, None when there is no use for one."""
-        if self.on_error != "dead-letter" or not self.chain:
+        """The topic for items that are bad and records that a transform refuses, None when there is no use for one."""
+        if self.on_error != "dead-letter" or (not self.chain and self.http.records is None):
             return None
         return self.dead_letter_topic or f"{self.topic.name}{DEAD_LETTER_SUFFIX}"
 
@@ -275,10 +278,16 @@ class ConnectorConfig(Options):
         """Where this connector stands in its file."""
         return self._place
 
-    def located(self, place: Place, masker: Masker) -> ConnectorConfig:
-        """Return this configuration, knowing where it came from and what to mask."""
+    @property
+    def secret_origins(self) -> Mapping[str, str]:
+        """How the declared secrets come that say so themselves, by their names: `file`, `env` or `command`."""
+        return self._origins
+
+    def located(self, place: Place, masker: Masker, origins: Mapping[str, str]) -> ConnectorConfig:
+        """Return this configuration, knowing where it came from, what to mask, and where secrets come from."""
         self._place = place
         self._masker = masker
+        self._origins = origins
         return self
 
     def problem(self, key_path: tuple[str, ...], message: str, suggestion: str = "") -> Problem:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from headwater.core.errors import LogCorruptError
+from headwater.core.memory import Remembered
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,6 +28,26 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: str = ""
 
 
+class BodyPosition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a body is stored whose records commit in several steps: its first `items`, and a digest of them.
+
+    `request` is the fingerprint of the request that it answers, `scheduled` the time of its round, ms since the Unix
+    epoch.
+    """
+
+    items: int
+    digest: str
+    request: str
+    scheduled: int = 0
+
+
+class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How soon to look again: the seconds to the next round. `digest` is of what the last one with an answer left."""
+
+    seconds: float = 0.0
+    digest: str = ""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """All that a polling source remembers. It commits together with the records it stands for.
 
@@ -35,7 +56,9 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     belong to: those of another request are forgotten. `transforms` is the state of the transforms that have one, by
     the keys of their places in the chain.
 
-    `progress` is how far a source has got that asks for something else each time; None for one that does not.
+    `progress` is how far a source has got that asks for something else each time; None for one that does not. `body` is
+    how far an answer has got that is stored in several steps; None when none is under way. `remembered` is how much is
+    remembered of items; None where nothing is. `pace` is what an interval that follows the changes goes on from.
     """
 
     exchanges: int = 0
@@ -47,6 +70,9 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     media_type: str = ""
     transforms: dict[str, bytes] = {}
     progress: Progress | None = None
+    body: BodyPosition | None = None
+    remembered: Remembered | None = None
+    pace: Pace | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
