@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from headwater.config.auth import secrets_of
 from headwater.config.budget import over_budget
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
@@ -273,7 +272,7 @@ class _Loading:
         if not self._fit_together(config, root, file):
             return
         places, origins = _places(root, shaped.secrets)
-        masked += [*secrets_in(config), *secrets_of(config.http.auth), *credentials(config.http)]
+        masked += [*secrets_in(config), *credentials(config.http)]
         config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
         self._look_at_transport(config, root, file)
         self._take(config, root, file)
