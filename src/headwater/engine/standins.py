@@ -1,4 +1,4 @@
-"""Owns stand-ins for credentials: connectors that are replayed show themselves to nobody, on a machine that has no keys."""
+"""Owns stand-ins for credentials: a connector that is replayed needs no keys, and shows itself to nobody."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class StandIns:
     def __init__(self) -> None:
         self.elsewhere: Callable[[str], bool] = lambda _: False
 
-    async def problems(self, configs: Sequence[ConnectorConfig]) -> list[Problem]:  # noqa: ARG002 - as credentials have it
+    async def problems(self, configs: Sequence[ConnectorConfig]) -> list[Problem]:  # noqa: ARG002 - theirs
         """Return nothing: no key is needed."""
         return []
 
-    def gates(self, config: ConnectorConfig, base: Request, leave: Leave | None = None) -> tuple[Gate, ...]:  # noqa: ARG002 - as credentials have it
+    def gates(self, config: ConnectorConfig, base: Request, leave: Leave | None = None) -> tuple[Gate, ...]:  # noqa: ARG002 - theirs
         """Return a gate for a connector whose token is got at run time."""
         auth = config.http.auth
         return (_Gate(place_of(auth)),) if auth is not None and renewable(auth) else ()
 
-    def holds(self, name: str) -> bool:  # noqa: ARG002 - as credentials have it
+    def holds(self, name: str) -> bool:  # noqa: ARG002 - theirs
         """Return that nothing is kept."""
         return False
 
