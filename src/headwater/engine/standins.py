@@ -15,7 +15,7 @@ from headwater.sources.auth.token import Place, placed
 
 
 class StandIns:
-    """What is in the place of an engine's credentials in a replay: each token is the mask that recordings have of it."""
+    """What is in the place of credentials in a replay: each token is the mask that recordings have of it."""
 
     def __init__(self) -> None:
         self.elsewhere: Callable[[str], bool] = lambda _: False
