@@ -26,9 +26,13 @@ parameters:
 
 
 CLIENT_AUTH = f"client_id: {CLIENT}, client_secret: '${{{{ secrets.SECRET }}}}'"
+REFRESHING = (
+    f"type: oauth2, token_url: 'URL/token', {CLIENT_AUTH}, grant: refresh-token, "
+    "refresh_token: '${{ secrets.FIRST }}'"
+)
 AUTHS = [
     f"type: oauth2, token_url: 'URL/token', {CLIENT_AUTH}",
-    f"type: oauth2, token_url: 'URL/token', {CLIENT_AUTH}, grant: refresh-token, refresh_token: '${{{{ secrets.FIRST }}}}'",
+    REFRESHING,
     "type: bearer, token_file: DIR/token",
     "type: jwt, key: '${{ secrets.KEY }}', claims: {jti: auto}",
     "type: jwt, algorithm: ES256, key_file: DIR/key.pem, claims: {url: '${{ request.url }}'}",
@@ -81,7 +85,7 @@ def test_a_recording_leaves_the_refresh_token_to_the_next_run(headwater: Command
     """What replaces a refresh token while it is recorded is kept as in a run."""
     with background(ScriptedServer()) as server:
         oauth = Authorization(server)
-        config = headwater.config(page(server, AUTHS[1].replace("URL", server.url)))
+        config = headwater.config(page(server, REFRESHING.replace("URL", server.url)))
         secrets = headwater.config(SECRETS + "PEM=none\n", "secrets.env")
         headwater.good("record", config, "--secrets", secrets, "-o", "tape.yml")
         oauth.live.discard(FIRST)
