@@ -27,7 +27,7 @@ from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
-from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
@@ -128,6 +128,13 @@ class Poll:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
+
+    def takes(self, head: Response, checkpoint: Checkpoint) -> bool:
+        """Return whether the body of a response is to be cut into items, as far as its head tells."""
+        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
+        something = msgspec.structs.replace(head, body=b" ")
+        verdict = accept(something, self._policy, usual_type=usual, kind=self._heard(head)[2])
+        return verdict is not None and verdict.action is Action.STORE
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
