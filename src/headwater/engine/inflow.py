@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from itertools import islice
 
 import msgspec
 
@@ -18,8 +17,6 @@ from headwater.core.http import Fetching, Response, Sink
 
 # What is handed on at once, and how much may wait (bytes).
 _PIECE, _WAITING = 512 * 1024, 2 * 1024 * 1024
-# So many chunks of a large body, each of 16 KiB or so, are shown to whoever judges it.
-_LOOKED_AT = 64
 # A body that was held and is larger than this is given out by pieces as well: as one it would be there twice (bytes).
 _WHOLE = 8 * 1024 * 1024
 
@@ -97,10 +94,6 @@ class Inflow:
             outcome = msgspec.structs.replace(outcome, body=b"".join(self._chunks))
         self._chunks.clear()
         return outcome
-
-    def beginning(self) -> bytes:
-        """Return what has come so far of a body that is too large to be held."""
-        return b"".join(islice(self._chunks, _LOOKED_AT))
 
     async def _next(self) -> bytes | None:
         """Return the next bytes of a large body, None at its end."""

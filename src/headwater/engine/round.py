@@ -244,7 +244,7 @@ class Round:
 
     def _wanted(self, head: Response) -> bool:
         """Return whether the body of a response is to be cut into items, by its head."""
-        return self._poll.takes(head, self.checkpoint)
+        return self._poll.cuts(head, self.checkpoint)
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
@@ -257,9 +257,6 @@ class Round:
     def judge(self, outcome: Response | FetchError) -> Verdict:
         """Decide what came of an attempt, and count it."""
         self._count(outcome)
-        return self._decide(outcome)
-
-    def _decide(self, outcome: Response | FetchError) -> Verdict:
         if isinstance(outcome, Response):
             verdict = self._poll.accept(outcome, self.checkpoint)
             if verdict is not None:
@@ -561,13 +558,6 @@ class Round:
         assert inflow is not None
         head = inflow.head
         assert head is not None
-        # Rules may look at how a body begins.
-        begun = msgspec.structs.replace(head, body=inflow.beginning())
-        verdict = self._decide(begun)
-        if verdict.action is not _STORE:
-            inflow.cancel()
-            self._count(begun)
-            return begun, verdict
         reaping = self._poll.reaping(head, self.checkpoint, self._moment())
         try:
             self._final = await self._in_steps(reaping, head, inflow.pieces())

@@ -129,17 +129,26 @@ class Poll:
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
 
-    def takes(self, head: Response, checkpoint: Checkpoint) -> bool:
-        """Return whether the body of a response is to be cut into items, as far as its head tells."""
-        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        something = msgspec.structs.replace(head, body=b" ")
-        verdict = accept(something, self._policy, usual_type=usual, kind=self._heard(head)[2])
-        return verdict is not None and verdict.action is Action.STORE
-
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
+
+    def cuts(self, head: Response, checkpoint: Checkpoint) -> bool:
+        """Return whether a body that is too large to be held is cut into items while it comes, by its head.
+
+        What a rule may be about is held, whatever its size: only the whole of it can be judged.
+        """
+        if self._items is None:
+            return False
+        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
+        verdict = accept(msgspec.structs.replace(head, body=b" "), self._policy, usual_type=usual)
+        rules = self._policy.rules
+        return (
+            verdict is not None
+            and verdict.action is Action.STORE
+            and (rules is None or not rules.may_match(head, self._items.buffer))
+        )
 
     @property
     def holds(self) -> int | None:
