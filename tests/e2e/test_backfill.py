@@ -143,7 +143,7 @@ def test_what_cannot_be_backfilled_says_what_is_missing(headwater: CommandLine, 
 def test_failures_are_told_and_it_goes_on(headwater: CommandLine, server: ScriptedServer) -> None:
     """As every connector does; the end is only when all is stored."""
     answers = iter([hour, lambda _: Answer(503), hour, hour])
-    text = connector(server.route("/x", lambda request: next(answers)(request)))
+    text = connector(server.route("/x", lambda request: next(answers)(request)))  # noqa: PLW0108 - each its own
     config = headwater.config(text + "  retry: {attempts: 3, initial: 10ms}\n")
     assert "is done: 3 records" in headwater.good("backfill", config, *HOURS)
     assert len(values(headwater)) == 3

@@ -46,7 +46,8 @@ class Requester:
     """Makes the requests of one configuration. `base` has what they have in common, `masker` what must not be shown.
 
     Without anything to put in it returns `base` itself, always: the fetch engine keeps what it set up for a request.
-    `relative` allows an endpoint that is a path or an expression, for requests about the items of another answer.
+    With `items` requests are about the items of another answer, for which `base` is only where they come from: the
+    endpoint may be an expression that is the whole URL.
     """
 
     __slots__ = (
@@ -57,22 +58,23 @@ class Requester:
         "_masker",
         "_odd",
         "_parts",
-        "_prefix",
         "_secret_body",
         "_variants",
+        "_whole",
         "asked",
         "origin",
         "spaces",
     )
 
-    def __init__(self, parts: Parts, base: Request, masker: Masker, *, relative: bool = False) -> None:
+    def __init__(self, parts: Parts, base: Request, masker: Masker, *, items: bool = False) -> None:
         self._parts = parts
         self._base = base
         self._masker = masker
         self._variants: dict[tuple[Plan, bool], _Variant] = {}
         endpoint = Template.parse(parts.endpoint)
-        self._prefix = "" if relative else _AUTHORITY.match(parts.endpoint.reveal())[0]  # type: ignore[index]
-        self._endpoint = endpoint.encoded(_encode) if relative else _absolute(endpoint, self._prefix)
+        # An expression that is the whole URL is one that an item names.
+        self._whole = endpoint.whole is not None
+        self._endpoint = endpoint if self._whole else _absolute(endpoint, authority_of(parts.endpoint.reveal()))
         self.origin = origin(base.url)
         plain = parts.endpoint.plain()
         self.asked = Asked(
@@ -95,9 +97,12 @@ class Requester:
         self._odd = _odd(plain)
         inside = [text for path, text in parts.texts() if path[0] in {"body", "form"}]
         self._secret_body = any(text.secret for text in inside)
-        if self.plain and not _is_text(parts.body if parts.form is None else {}):
+        if self.plain and (items or not _is_text(parts.body if parts.form is None else {})):
             variant = self._variant(ONE_PAGE, {})
             self._base = msgspec.structs.replace(base, headers=self._headers(variant, {}), body=self._body(variant, {}))
+            if items:
+                url, shown = self._url(variant, {}, "")
+                self._base = msgspec.structs.replace(self._base, url=url, shown_url=shown)
 
     @property
     def plain(self) -> bool:
@@ -117,7 +122,7 @@ class Requester:
     def request(self, scope: Scope, plan: Plan = ONE_PAGE, state: State | None = None, *, at: str = "") -> Request:
         """Return the request for a page. Raises RequestError for values that are missing or do not fit.
 
-        `at` is the URL that a relative endpoint is relative to.
+        `at` is where an answer came from that names the whole URL.
         """
         state = state or {}
         if plan.type in {"link", "next-url"} and "url" in state:
@@ -152,13 +157,13 @@ class Requester:
         return stripped(request, without_secrets(url, self._base)) if foreign else request
 
     def _url(self, variant: _Variant, scope: Scope, at: str) -> tuple[str, str]:
-        rendered = variant.endpoint.render(scope, "url")
-        url, shown = rendered.reveal(), str(rendered)
-        if at:
-            whole = self._parts.endpoint.spans[:1] and self._parts.endpoint.spans[0][0] == 0
-            url, shown = self._relative(url, at, whole=bool(whole), scope=scope)
-        elif self._endpoint.expressions:
-            self._check_path(url)
+        if self._whole:
+            url, shown = self._named(variant, scope, at)
+        else:
+            rendered = variant.endpoint.render(scope, "url")
+            url, shown = rendered.reveal(), str(rendered)
+            if self._endpoint.expressions:
+                self._check_path(url)
         for name, template in variant.params:
             value = template.render_optional(scope, "query")
             if value is not None:
@@ -178,17 +183,11 @@ class Requester:
                 shown = f"{shown}{'&' if '?' in shown else '?'}{name}={MASK}"
         return url, shown
 
-    def _relative(self, url: str, at: str, *, whole: bool, scope: Scope) -> tuple[str, str]:
-        """Return the URL of a request about an item: relative to another one, or named by the item itself."""
+    def _named(self, variant: _Variant, scope: Scope, at: str) -> tuple[str, str]:
+        """Return the URL that an item names."""
+        target = variant.endpoint.render(scope, "text").reveal()
         try:
-            if whole:
-                # The item says where: it is a URL and no part of one.
-                url = resolve(
-                    self._endpoint.render(scope, "text").reveal(), at, self.origin, foreign=False, among="the item"
-                )
-            else:
-                url = urljoin(at, url)
-                self._check_path(url)
+            url = resolve(target, at or self._base.url, self.origin, foreign=False, among="the item")
         except PaginationError as error:
             raise RequestError(str(error), hint="take a part of the URL from the item, such as its id") from error
         return url, shown_url(url, self._masker)
@@ -323,6 +322,13 @@ def _encode(text: str) -> str:
 
 def _encode_value(text: str) -> str:
     return quote(text, safe="")
+
+
+def authority_of(url: str) -> str:
+    """Return a URL up to its path."""
+    match = _AUTHORITY.match(url)
+    assert match is not None, "it was checked when it was read"
+    return match[0]
 
 
 def _absolute(endpoint: Template, prefix: str) -> Template:
