@@ -47,7 +47,7 @@ def backfilled(
         changes["pagination"] = pagination.model_copy(update={"stop_at": None})
     options = http.model_copy(update={**changes, "interval": _INTERVAL, "cron": None, "conditional": False})
     made = config.model_copy(update={"name": name_of(config.name, start, end), "http": options})
-    return made.located(config.place, config.masker)
+    return made.located(config.place, config.masker, config.secret_origins)
 
 
 def _spaces(http: HttpOptions) -> set[str]:

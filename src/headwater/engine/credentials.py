@@ -87,6 +87,12 @@ class CredentialGate:
         elif outcome.status < 400:
             self.credential.accepted(token)
 
+    def dropped(self, request: Request) -> None:
+        """Take in that nobody waits for a request any more: its token is as good as before."""
+
+    def stop(self) -> None:
+        """Cancel nobody: a token that is under way may be the only one there is."""
+
     async def renew(self, request: Request, left: float) -> bool:
         """Replace the token that a request was sent with. Raises CredentialError."""
         if self._origin is not None and _origin(request.url) != self._origin:
@@ -104,9 +110,12 @@ class CredentialGate:
 
 
 class Credentials:
-    """The credentials of an engine. `elsewhere` says of a name what another process on this machine works with."""
+    """The credentials of an engine. `elsewhere` says of a name whether another process on this machine works with it.
 
-    def __init__(self, target: Target, fetcher: Fetcher, clock: Clock, chance: Callable[[], float]) -> None:
+    A `target` is needed only where refresh tokens are kept.
+    """
+
+    def __init__(self, target: Target | None, fetcher: Fetcher, clock: Clock, chance: Callable[[], float]) -> None:
         self._target = target
         self._fetcher = fetcher
         self._clock = clock
@@ -169,6 +178,7 @@ class Credentials:
             return OAuth2Issuer(auth, network, None)
         name = chain_name(auth)
         if name not in self._chains:
+            assert self._target is not None
             tell = self.elsewhere
             self._chains[name] = Chain(auth, name, self._target, self._clock, chance=self._chance, elsewhere=tell)
         return OAuth2Issuer(auth, network, self._chains[name])
@@ -223,6 +233,12 @@ def _problems(configs: Sequence[ConnectorConfig]) -> list[Problem]:
 
 def _auth(config: ConnectorConfig) -> AuthOptions | None:
     return located(config.http.auth, Path(config.place.file).parent)
+
+
+def keeps_tokens(config: ConnectorConfig) -> bool:
+    """Return whether a connector has refresh tokens that replace each other, which are kept where checkpoints are."""
+    auth = config.http.auth
+    return isinstance(auth, OAuth2Auth) and auth.grant == "refresh-token"
 
 
 def place_of(auth: AuthOptions) -> Place:

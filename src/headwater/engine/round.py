@@ -7,7 +7,7 @@ gates', what an answer leaves the harvester's. The methods that do not wait are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,25 +15,33 @@ import msgspec
 
 from headwater.config import ConnectorConfig
 from headwater.core.callback import settle
-from headwater.core.checkpoint import Checkpoint
+from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
-from headwater.core.http import Fetcher, Request, Response
+from headwater.core.http import Fetcher, Fetching, Request, Response
 from headwater.core.moment import Moment
+from headwater.core.units import format_size
 from headwater.engine.counters import Counters, Figures
 from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
 from headwater.engine.harvest import Harvest, Harvester
-from headwater.engine.schedule import Schedule, Tick
+from headwater.engine.inflow import Inflow
+from headwater.engine.schedule import Every, Schedule, Tick
 from headwater.engine.standing import Standing
+from headwater.engine.steps import Steps, sliced
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
 from headwater.sources.course import NothingDueError
-from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.judge import IGNORED, Action, Attempt, Verdict
+from headwater.sources.limits.pace import Brought, Pacing, fresh_for
+from headwater.sources.output import phrase
 from headwater.sources.poll import Poll
+from headwater.sources.reaped import Reaped
+from headwater.sources.reaping import ANOTHER, Reaping, anew
 from headwater.sources.retry import back_off
+from headwater.sources.split.resume import AnotherBodyError
 from headwater.transforms.chain import Chain
 
 # Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
@@ -76,18 +84,28 @@ class Round:
     __slots__ = (
         "_attempts",
         "_begun",
+        "_brought",
         "_chain",
         "_clock",
         "_config",
         "_counters",
         "_duration",
         "_fetcher",
+        "_final",
         "_first",
+        "_fresh",
         "_gates",
         "_harvester",
+        "_held_by",
+        "_inflow",
+        "_lag",
         "_lag",
         "_name",
+        "_name",
         "_nap",
+        "_nap",
+        "_opened",
+        "_pacing",
         "_poll",
         "_renewed",
         "_requests",
@@ -140,6 +158,11 @@ class Round:
         self.tick = Tick(0.0)
         self._skipped = 0
         self._why = ""
+        self._held_by = ""
+        # How the interval follows the changes, what the round has brought so far, and until when its answer is fresh.
+        self._pacing = pacing_of(config)
+        self._brought = Brought()
+        self._fresh = 0.0
         # The exchange under way: when it began (on three scales), how long it took to be decided, and its attempts.
         self._begun = 0.0
         self._started = self._scheduled = self._duration = self._attempts = 0
@@ -147,16 +170,28 @@ class Round:
         self._first = True
         # The last request as the gates let it pass.
         self._sent: Request | None = None
+        # Where bodies come in that are cut into items, the last request and itself with a way for them, and the last
+        # step of a body that was stored while it arrived.
+        held = self._poll.holds
+        self._inflow = None if held is None else Inflow(held, self._wanted)
+        self._opened: tuple[Request, Request] | None = None
+        self._final: Harvest | None = None
 
     @property
     def plain(self) -> bool:
         """Whether callbacks can do what goes well: one exchange, which no gate holds."""
-        return self._poll.plain and not self._gates
+        return self._poll.plain and not self._gates and self._pacing is None
 
     @property
     def quick(self) -> bool:
         """Whether what an accepted answer leaves is made at once, without a transform."""
         return self._chain is None
+
+    def stop(self) -> None:
+        """Let no further exchange begin, and nobody wait for one."""
+        self.stopping = True
+        for gate in self._gates:
+            gate.stop()
 
     # What does not wait.
 
@@ -184,20 +219,45 @@ class Round:
         self._attempts += 1
         request = self._poll.request(self.checkpoint, self._moment())
         self._counters.attempts += 1
-        return request
+        if self._inflow is None:
+            return request
+        self._inflow.reset()
+        # The same request stays the same one: fetchers keep what they have set up for it.
+        if self._opened is None or self._opened[0] is not request:
+            self._opened = request, msgspec.structs.replace(request, open=self._inflow.open)
+        return self._opened[1]
+
+    def begun(self, fetching: Fetching, flood: Callable[[], None]) -> None:
+        """Know the exchange that is under way, and what is to be done when its body is too large to be held."""
+        if self._inflow is not None:
+            self._inflow.begun(fetching, flood)
+
+    def arrived(self, outcome: Response | FetchError) -> Response | FetchError | None:
+        """Return what an exchange came to, None for one whose body was too large to be held."""
+        return outcome if self._inflow is None else self._inflow.arrived(outcome)
+
+    def cut(self) -> None:
+        """Cut the exchange whose body is coming in."""
+        if self._inflow is not None:
+            self._inflow.cancel()
+
+    def _wanted(self, head: Response) -> bool:
+        """Return whether the body of a response is to be cut into items, by its head."""
+        verdict = self._poll.accept(msgspec.structs.replace(head, body=b" "), self.checkpoint)
+        return verdict is not None and verdict.action is _STORE
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
         # A round that was broken off is still the one it was.
         scheduled = self._scheduled if progress is None else progress.round or self._scheduled
+        if self.checkpoint.body is not None:
+            scheduled = self.checkpoint.body.scheduled
         return Moment(scheduled, self._started, self._first)
 
     def judge(self, outcome: Response | FetchError) -> Verdict:
         """Decide what came of an attempt, and count it."""
-        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+        self._count(outcome)
         if isinstance(outcome, Response):
-            self._counters.bytes += outcome.received
-            self._requests.observe(outcome.elapsed)
             verdict = self._poll.accept(outcome, self.checkpoint)
             if verdict is not None:
                 return verdict
@@ -210,6 +270,12 @@ class Round:
             renewed=self._renewed,
         )
         return self._poll.judge(outcome, circumstances, self.checkpoint)
+
+    def _count(self, outcome: Response | FetchError) -> None:
+        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+        if isinstance(outcome, Response):
+            self._counters.bytes += outcome.received
+            self._requests.observe(outcome.elapsed)
 
     def _left(self) -> float:
         """Return for how many seconds the exchange under way may be tried: until the next tick, or as long as a period.
@@ -224,12 +290,21 @@ class Round:
 
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
-        reaped = self._poll.reap(response, self.checkpoint, self._moment())
+        # What a rule ignores has no items, and says nothing of further pages.
+        kept = (
+            response if verdict.slug != IGNORED else msgspec.structs.replace(response, status=204, headers=(), body=b"")
+        )
+        reaped = self._poll.reap(kept, self.checkpoint, self._moment())
+        if self._pacing is not None:
+            reaped = self._paced(self._pacing, reaped, kept.body)
+        return self._harvested(reaped, response, verdict, self.checkpoint, now)
+
+    def _harvested(self, reaped: Reaped, response: Response, verdict: Verdict, before: Checkpoint, now: int) -> Harvest:
         exchange = self._entry(response, verdict, len(reaped.records))
         if reaped.failure:
             reason = f"{exchange.reason}; {self._standing.told(reaped.failure)}"
             exchange = msgspec.structs.replace(exchange, decision=Decision.FAILED, reason=reason, topic=None)
-        return self._harvester.harvest(reaped, self.checkpoint, exchange, now=now)
+        return self._harvester.harvest(reaped, before, exchange, now=now)
 
     def reap_at_once(self, response: Response, verdict: Verdict) -> Harvest:
         """Return what an accepted response leaves that has just come."""
@@ -240,15 +315,31 @@ class Round:
         self._skipped = 0
         self.checkpoint = harvest.checkpoint
         counters, exchange = self._counters, harvest.exchange
-        counters.decisions[exchange.decision] += 1
         counters.records += exchange.records
         counters.rejected += exchange.rejected
+        if harvest.partial:
+            return
+        counters.decisions[exchange.decision] += 1
         if exchange.decision is Decision.FAILED:
-            self._standing.bad("pages", exchange.reason, "see what the answers say with: headwater test")
+            hint = harvest.hint or "see what the answers say with: headwater test"
+            self._standing.bad(harvest.slug, exchange.reason, hint)
             return
         counters.last_record = harvest.at
         if counters.trouble is not None:
             self._standing.good()
+
+    def _paced(self, pacing: Pacing, reaped: Reaped, body: bytes = b"") -> Reaped:
+        """Return what an answer comes to, with the pace that follows the last one of a round.
+
+        Of an answer that is stored in steps there is no whole body.
+        """
+        pace, brought = self.checkpoint.pace, self._brought
+        if body or reaped.records:
+            brought.add((body,) if body else [it.value or b"" for it in reaped.records], len(reaped.records))
+        if not reaped.more and not reaped.failure and not reaped.partial:
+            changed = brought.changes(pace) if brought.records else False
+            pace = pacing.after(pace, changed=changed, digest=brought.digest if brought.records else "")
+        return msgspec.structs.replace(reaped, checkpoint=msgspec.structs.replace(reaped.checkpoint, pace=pace))
 
     def conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
         """Enter an exchange that leaves no record into the ledger; return how long the server wants quiet (seconds)."""
@@ -293,25 +384,40 @@ class Round:
         """Go to the next tick, after `hold` seconds at the earliest. What is left out is counted, with the reason."""
         tick = self.tick
         now = self.now()
+        if self._pacing is not None:
+            self._schedule = Every(self._pacing.until(self.checkpoint.pace, self._fresh - tick.at))
         self.tick = following = self._schedule.after(tick.at, max(now + hold, tick.at))
         if following.missed:
             self._counters.decisions[Decision.SKIPPED] += following.missed
             self._skipped = following.missed
-            if hold:
+            if self._held_by:
+                self._why = self._held_by
+            elif hold:
                 self._why = f"the server asked to be left alone for {hold:g} s"
             else:
                 self._why = f"the one before took {now - tick.at:.3g} s, longer than its interval"
+        self._held_by = ""
 
     # What waits.
 
     async def run(self) -> None:
         """Do the whole round that is due, and close it."""
+        self._brought = Brought()
         self.open()
         self.close(await self._go_on())
 
     async def finish(self, outcome: Response | FetchError, verdict: Verdict) -> None:
         """Do the rest of a round whose first attempt is judged, and close it."""
         self.close(await self._go_on((outcome, verdict)))
+
+    async def finish_flood(self) -> None:
+        """Do the rest of a round whose first answer is larger than what is held, and close it."""
+        try:
+            outcome, verdict = await self._flow()
+        except AnotherBodyError:
+            self.close(await self._go_on())
+        else:
+            self.close(await self._go_on((outcome, verdict or self.judge(outcome))))
 
     async def finish_append(self, harvest: Harvest, refusal: HeadwaterError) -> None:
         """Do the rest of a round whose first append was refused, and close it."""
@@ -332,6 +438,8 @@ class Round:
             except NothingDueError:
                 return 0.0
             judged = None
+            if self._pacing is not None and isinstance(outcome, Response):
+                await self._pace(self._pacing, outcome, verdict)
             if isinstance(outcome, Response) and self._leaves(verdict):
                 more = await self._store(outcome, verdict)
             elif (harvest := self._begin_again(outcome, verdict)) is not None:
@@ -342,6 +450,22 @@ class Round:
             if not more:
                 return 0.0
             self._enter()
+
+    async def _pace(self, pacing: Pacing, response: Response, verdict: Verdict) -> None:
+        """Take in how long an answer is fresh, and slow down after one that leaves nothing to store."""
+        action = verdict.action
+        if action not in {_STORE, Action.UNCHANGED, Action.EMPTY}:
+            return
+        if pacing.fresh:
+            self._fresh = self._clock.monotonic() + fresh_for(response.headers)
+        if self._leaves(verdict):
+            return
+        before, brought = self.checkpoint.pace, self._brought
+        pace = pacing.after(before, changed=brought.changes(before) if brought.records else False)
+        if pace != before:
+            self.checkpoint = msgspec.structs.replace(self.checkpoint, pace=pace)
+            # A log that refuses is met again with the next records; until then it is enough to know the pace.
+            await self._receipt(Append(None, (), None, (self._name, encode_checkpoint(self.checkpoint))))
 
     def _leaves(self, verdict: Verdict) -> bool:
         """Return whether an answer leaves something: records, or in a course of several exchanges how far it is."""
@@ -379,25 +503,91 @@ class Round:
 
     async def _attempt(self) -> tuple[Response | FetchError, Verdict]:
         """Send the request once, when the gates let it, and judge what came of it."""
-        try:
-            request = self.request()
-            for gate in self._gates:
-                request = await gate.admit(request, max(0.0, self._left()))
-        except FetchError as error:
-            return error, self.judge(error)
-        self._sent = request
-        outcome = await self._exchange(request)
-        for gate in self._gates:
-            gate.heard(request, outcome)
-        return outcome, self.judge(outcome)
+        while True:
+            passed: list[Gate] = []
+            try:
+                request = self.request()
+                for gate in self._gates:
+                    request = self._sent = await gate.admit(request, max(0.0, self._left()))
+                    passed.append(gate)
+                outcome, verdict = await self._exchange(request)
+            except AnotherBodyError:
+                self._drop(passed)
+                continue
+            except FetchError as error:
+                self._drop(passed)
+                return error, self.judge(error)
+            except BaseException:
+                self._drop(passed)
+                raise
+            for gate in passed:
+                gate.heard(request, outcome)
+            return outcome, verdict or self.judge(outcome)
 
-    async def _exchange(self, request: Request) -> Response | FetchError:
-        answered: asyncio.Future[Response | FetchError] = asyncio.get_running_loop().create_future()
-        exchange = self._fetcher.begin(request, partial(settle, answered))
+    def _drop(self, gates: Sequence[Gate]) -> None:
+        """Tell gates that nobody waits any more for the request that they admitted."""
+        for gate in gates:
+            if self._sent is not None:
+                gate.dropped(self._sent)
+
+    async def _exchange(self, request: Request) -> tuple[Response | FetchError, Verdict | None]:
+        """Return what an exchange came to, with the verdict where it is known already."""
+        answered: asyncio.Future[Response | FetchError | None] = asyncio.get_running_loop().create_future()
+
+        def deliver(outcome: Response | FetchError) -> None:
+            arrived = self.arrived(outcome)
+            if arrived is not None:
+                settle(answered, arrived)
+
+        fetching = self._fetcher.begin(request, deliver)
+        self.begun(fetching, partial(settle, answered, None))
         try:
-            return await answered
+            outcome = await answered
+            return (outcome, None) if outcome is not None else await self._flow()
         finally:
-            exchange.cancel()
+            fetching.cancel()
+
+    async def _flow(self) -> tuple[Response | FetchError, Verdict | None]:
+        """Store a body while it arrives, but for its last step. Raises AnotherBodyError."""
+        inflow = self._inflow
+        assert inflow is not None
+        head = inflow.head
+        assert head is not None
+        reaping = self._poll.reaping(head, self.checkpoint, self._moment())
+        try:
+            self._final = await self._in_steps(reaping, head, inflow.pieces())
+        except FetchError as error:
+            return error, None
+        except AnotherBodyError:
+            await self._forget(head)
+            raise
+        finally:
+            inflow.cancel()
+        outcome = inflow.outcome if isinstance(inflow.outcome, Response) else head
+        self._count(outcome)
+        return outcome, self._so_far(head, reaping)
+
+    async def _in_steps(self, reaping: Reaping, response: Response, pieces: AsyncIterator[bytes]) -> Harvest:
+        """Store a body in steps, and return the last. Raises what `pieces` does, and AnotherBodyError."""
+
+        def make(reaped: Reaped, before: Checkpoint) -> Harvest:
+            self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+            if self._pacing is not None:
+                reaped = self._paced(self._pacing, reaped)
+            return self._harvested(reaped, response, self._so_far(response, reaping), before, self._clock.time_ms())
+
+        steps = Steps(reaping, self.checkpoint, make, self._append, self._refuses)
+        return await steps.store(pieces)
+
+    def _so_far(self, response: Response, reaping: Reaping) -> Verdict:
+        status = f"{response.status} {phrase(response.status)}".rstrip()
+        return Verdict(_STORE, f"{status}, {format_size(reaping.received)}" + ("" if reaping.ended else " so far"))
+
+    async def _forget(self, response: Response) -> None:
+        """Forget how far a body was stored that came as another one."""
+        verdict = Verdict(_STORE, f"{response.status} {phrase(response.status)}".rstrip())
+        reaped = Reaped((), anew(self.checkpoint), note=ANOTHER, partial=True)
+        await self._append(self._harvested(reaped, response, verdict, self.checkpoint, self._clock.time_ms()))
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
@@ -411,28 +601,48 @@ class Round:
 
     def _held(self, held: HeldError) -> float:
         """Enter an exchange that was not sent; return for how long none will be."""
+        self._counters.attempts -= 1
+        self._counters.held[held.slug] = self._counters.held.get(held.slug, 0) + 1
+        self._held_by = self._standing.told(held.reason)
         verdict = Verdict(_FAIL, held.reason, held.slug, held.wait)
         entry = self._entry(None, verdict)
         decision = Decision.FAILED if held.failing else Decision.SKIPPED
         self._note(msgspec.structs.replace(entry, decision=decision, attempts=max(0, self._attempts - 1)))
         if held.failing:
-            self._standing.bad(held.slug, self._standing.told(held.reason), "")
+            self._standing.held(held.trouble, self._held_by)
         return held.wait
 
     async def _store(self, response: Response, verdict: Verdict) -> bool:
         """Store what an accepted response leaves; return whether another exchange follows."""
-        now = self._clock.time_ms()
-        if self.quick and len(response.body) < LARGE:
-            harvest = self.reap(response, verdict, now)
-        else:
-            harvest = await asyncio.to_thread(self.reap, response, verdict, now)
-        if harvest.rejections and self._config.on_error == "fail":
+        harvest = await self._made(response, verdict)
+        if self._refuses(harvest):
             await self._refuse(harvest)
             return False
         await self._append(harvest)
         if self._chain is not None:
             self._standing.passed(harvest.rejections)
         return self._continues(harvest)
+
+    async def _made(self, response: Response, verdict: Verdict) -> Harvest:
+        """Return what an accepted response leaves; of one that is stored in several steps the last."""
+        final, self._final = self._final, None
+        if final is not None:
+            return final
+        now = self._clock.time_ms()
+        large = len(response.body) >= LARGE
+        if self.quick and not large:
+            return self.reap(response, verdict, now)
+        if not large or self._inflow is None:
+            return await asyncio.to_thread(self.reap, response, verdict, now)
+        while True:
+            reaping = self._poll.reaping(response, self.checkpoint, self._moment())
+            try:
+                return await self._in_steps(reaping, response, sliced(response.body))
+            except AnotherBodyError:
+                await self._forget(response)
+
+    def _refuses(self, harvest: Harvest) -> bool:
+        return bool(harvest.rejections) and self._config.on_error == "fail"
 
     def _continues(self, harvest: Harvest) -> bool:
         return harvest.more and not self.stopping
@@ -442,7 +652,7 @@ class Round:
         if self._chain is not None:
             # What the transforms remember of this exchange must be forgotten with it.
             await asyncio.to_thread(self._chain.begin, self.checkpoint.transforms)
-        reason = self._standing.told(told(harvest.rejections, whither="refused"))
+        reason = told(harvest.rejections, whither="refused", mask=self._standing.told)
         entry = harvest.exchange
         self._note(msgspec.structs.replace(entry, decision=Decision.FAILED, reason=reason, topic=None, records=0))
         self._standing.bad("transform", reason, "on_error: fail is why the poll failed")
@@ -474,3 +684,19 @@ class Round:
         decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
         self._target.store(append, partial(settle, decided))
         return await decided
+
+
+def pacing_of(config: ConnectorConfig) -> Pacing | None:
+    """Return how the interval of a connector follows the changes, None when it is fixed."""
+    options = config.http.adaptive
+    if options is None:
+        return None
+    fastest, slowest = options.bounds(config.interval)
+    return Pacing(
+        config.interval.total_seconds(),
+        fastest.total_seconds(),
+        slowest.total_seconds(),
+        options.faster,
+        options.slower,
+        options.cache_control,
+    )

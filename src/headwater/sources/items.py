@@ -138,6 +138,11 @@ class Items:
         """Whether an answer without its array is to fail."""
         return self._options.split_required
 
+    @property
+    def where(self) -> str:
+        """Where the items are, in words."""
+        return f"array at {self._options.split}" if self._options.split and self._options.split.steps else "array"
+
     def making(self, about: About) -> Making:
         """Return what makes records of the items of one body."""
         return Making(self, self._envelope(about) if self._options.metadata else None)

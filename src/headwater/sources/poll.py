@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.config.sharing import CREDENTIAL_HEADERS
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
@@ -21,20 +24,24 @@ from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Masker, Text
 from headwater.sources.auth.standing import authorized, renewable
-from headwater.sources.course import Course, Step
+from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
+from headwater.sources.items import About, Items
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
 from headwater.sources.reaped import Reaped
+from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
 from headwater.sources.requesting import Requester
+from headwater.sources.rules import Rules
+from headwater.sources.sifted import Sieve
+from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
 from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
-# These headers carry a credential whatever their value looks like.
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 
 
 class Poll:
@@ -50,16 +57,23 @@ class Poll:
         "_fingerprint",
         "_full",
         "_headers",
+        "_items",
         "_json",
         "_policy",
         "_request",
         "_said",
+        "_sent",
+        "_strict",
+        "_topic",
+        "_usual",
         "_values",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
+        # Rules know circumstances; what is judged without them then accepts nothing.
+        self._usual = msgspec.structs.replace(self._policy, accepted=()) if self._policy.rules else self._policy
         self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
@@ -67,6 +81,10 @@ class Poll:
         self._fingerprint = fingerprint(self._request, config.topic.name)
         self._course = course_of(options, self._request, config.masker)
         self._values = Extractor(self._course.pointers)
+        self._items = None if options.records is None else Items(options.records, self._course.pointers)
+        self._strict = config.on_error == "fail"
+        self._topic = config.topic.name
+        self._sent = self._request
         self._asked = ""
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
@@ -81,7 +99,7 @@ class Poll:
 
         Raises RequestError when a value for it is missing, and NothingDueError when there is nothing to ask for.
         """
-        request = self._course.request(checkpoint.progress, moment)
+        self._sent = request = self._course.request(checkpoint.progress, moment)
         if self._conditional and not self._course.plain:
             progress = checkpoint.progress
             # Only an answer that was the whole of its round says by a 304 that nothing is new.
@@ -97,8 +115,10 @@ class Poll:
 
     def conditional(self, checkpoint: Checkpoint) -> bool:
         """Return whether `request` carries validators with this checkpoint."""
+        # A body that was broken off is asked for as a whole.
         return (
             self._conditional
+            and checkpoint.body is None
             and checkpoint.request == self._fingerprint
             and (self._course.plain or (checkpoint.progress is not None and self._asked == checkpoint.progress.asked))
             and (checkpoint.etag is not None or checkpoint.last_modified is not None)
@@ -107,15 +127,77 @@ class Poll:
     def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        return accept(response, self._policy, usual_type=usual, kind=self._heard(response)[2])
+        return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
 
+    @property
+    def holds(self) -> int | None:
+        """How much of a body is to be held (bytes), where one is cut into items; None where it is taken as a whole."""
+        return None if self._items is None else self._items.buffer
+
     def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
-        """Return what an accepted response comes to: one record, with a null key, stamped at the append."""
+        """Return what an accepted response comes to, in one step."""
+        if self._items is None:
+            return self._whole(response, checkpoint, moment)
+        note = ""
+        while True:
+            reaping = self.reaping(response, checkpoint, moment, self._items)
+            try:
+                reaped = reaping.whole(response.body)
+            except AnotherBodyError:
+                checkpoint, note = anew(checkpoint), ANOTHER
+            else:
+                return msgspec.structs.replace(reaped, note=f"{note}; {reaped.note}") if note else reaped
+
+    def reaping(
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        items: Items | None = None,
+        sieve: Sieve | None = None,
+    ) -> Reaping:
+        """Return what takes in the body of an accepted response, of which this is the head, in any pieces."""
+        items = items or self._items
+        assert items is not None
+        progress = checkpoint.progress
+        page = progress.page.get("n", 0) + 1 if progress is not None else 1
+        about = About(self._sent.shown_url, response.status, moment.now, page, dict(response.headers))
+        resumption = Resumption(partial(fingerprint, self._sent, self._topic), moment.scheduled, checkpoint.body)
+        return Reaping(
+            Given(response, checkpoint, self._strict),
+            items,
+            items.splitter(response),
+            items.making(about),
+            gleaned := self._course.gleaning(progress),
+            resumption,
+            partial(self._concluded, response, checkpoint, moment, gleaned),
+            sieve,
+        )
+
+    def _concluded(  # noqa: PLR0917 - the first four are given beforehand
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        gleaned: Gleaning,
+        count: int,
+        rest: bytes | None,
+        records: Sequence[Record],
+    ) -> Reaped:
+        """Return what an answer comes to of which all items are taken, `count` of them anew."""
+        following = self._following(response, checkpoint, moment, count)
+        if self._course.plain:
+            return Reaped(records, following)
+        step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
+        return self._stepped(step, records, following, checkpoint)
+
+    def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
+        """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
         records: tuple[Record, ...] = (Record(render(response, json=self._json, full=self._full)),)
         following = self._following(response, checkpoint, moment, len(records))
         if self._course.plain:
@@ -137,7 +219,7 @@ class Poll:
         )
         return self._stepped(step, records, following, checkpoint)
 
-    def _stepped(self, step: Step, records: tuple[Record, ...], following: Checkpoint, before: Checkpoint) -> Reaped:
+    def _stepped(self, step: Step, records: Sequence[Record], following: Checkpoint, before: Checkpoint) -> Reaped:
         """Return what an accepted response comes to in a course with several."""
         progress = step.progress
         if step.failure:
@@ -252,6 +334,7 @@ def fingerprint(request: Request, topic: str) -> str:
 
 
 def _policy(options: HttpOptions) -> Policy:
+    limits = options.limits
     return Policy(
         method=options.method,
         accepted=options.accept_status,
@@ -262,6 +345,9 @@ def _policy(options: HttpOptions) -> Policy:
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
         renewable=renewable(options.auth),
+        rules=Rules(options.rules) if options.rules else None,
+        quota=limits is None or limits.quota == "auto",
+        names=None if limits is None else quota_names(limits.quota_headers),
     )
 
 
@@ -273,7 +359,8 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.insert(0, ("User-Agent", agent))
     if "accept" not in given:
         headers.append(("Accept", "*/*"))
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
     return tuple(headers), frozenset(secret)
 
 

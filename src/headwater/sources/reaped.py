@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headwater.core.checkpoint import Checkpoint
+from headwater.core.memory import MemoryChange
 from headwater.core.record import Record
 
 
@@ -30,7 +31,11 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
 
     `checkpoint` commits with `records`; it counts them as they are here. With `more` another exchange of the same round
     follows at once, from that checkpoint. `note` is added to the reason in the ledger. With a `failure` the round has
-    ended in trouble that this says: there are no records, and the checkpoint is what the next round begins with.
+    ended in trouble that this says: there are no records, and the checkpoint is what the next round begins with; `slug`
+    is the kind of trouble, `hint` what to do about it.
+
+    A response with much in it comes to several of these, of which all but the last are `partial`; `first` is how many
+    records of it are before these. `memory` is what changes in what is remembered of items.
     """
 
     records: Sequence[Record]
@@ -39,3 +44,8 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     bad: Sequence[BadItem] = ()
     note: str = ""
     failure: str = ""
+    slug: str = "pages"
+    hint: str = ""
+    partial: bool = False
+    first: int = 0
+    memory: MemoryChange | None = None

@@ -9,9 +9,21 @@ from headwater.config.fields import as_text
 from headwater.core.secret import Text
 
 Algorithm = Literal[
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+    "HS256",
+    "HS384",
+    "HS512",
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "Ed25519",
+    "EdDSA",
 ]
-ALGORITHMS: tuple[str, ...] = Algorithm.__args__  # type: ignore[attr-defined]
 # A key for HS256 and its kin is to be as long as the hash (RFC 7518, section 3.2); shorter ones are guessed in minutes.
 _SHORTEST_SECRET = 16
 

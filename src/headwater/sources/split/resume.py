@@ -5,7 +5,7 @@ Pure: what the position is stored with, and asking again, is others' business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from msgspec import Raw
@@ -21,21 +21,28 @@ class AnotherBodyError(Exception):
 class Resumption:
     """One pass over the items of a body, from its first on.
 
-    `before` is the position that was stored with what was taken of it in an earlier pass, `request` tells the request
-    that it answers. A position of another request counts for nothing.
+    `before` is the position that was stored with what was taken of it in an earlier pass; `request` returns what tells
+    the request that it answers, and is asked only when that matters. A position of another request counts for nothing.
+    `skipped` is how many items are stored already.
     """
 
     __slots__ = ("_count", "_digest", "_expected", "_request", "_scheduled", "_skip", "skipped")
 
-    def __init__(self, request: str, scheduled: int, before: BodyPosition | None) -> None:
+    def __init__(self, request: Callable[[], str], scheduled: int, before: BodyPosition | None) -> None:
         self._request = request
         self._digest = blake2b(digest_size=16)
-        self._count = 0
-        resumed = before is not None and before.request == request
-        self._skip = before.items if before is not None and resumed else 0
-        self._expected = before.digest if before is not None and resumed else ""
-        self._scheduled = before.scheduled if before is not None and resumed else scheduled
-        self.skipped = self._skip
+        self._count = self._skip = self.skipped = 0
+        self._expected = ""
+        self._scheduled = scheduled
+        if before is not None and before.request == request():
+            self._skip = self.skipped = before.items
+            self._expected = before.digest
+            self._scheduled = before.scheduled
+
+    @property
+    def resuming(self) -> bool:
+        """Whether something of the body is stored already, or a step of it was."""
+        return self.skipped > 0 or self._count > 0
 
     @property
     def count(self) -> int:
@@ -62,7 +69,7 @@ class Resumption:
 
     def position(self) -> BodyPosition:
         """Return what is to be stored with what was taken so far."""
-        return BodyPosition(self._count, self._digest.hexdigest(), self._request, self._scheduled)
+        return BodyPosition(self._count, self._digest.hexdigest(), self._request(), self._scheduled)
 
     def finish(self) -> None:
         """End the pass. Raises AnotherBodyError when the body was shorter than what is stored of it."""
