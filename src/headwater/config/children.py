@@ -13,6 +13,7 @@ from headwater.config.fields import Body, Options, PointerOption, TemplatePairs,
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
 from headwater.config.records import RecordsOptions
+from headwater.config.rules import RuleList
 from headwater.core.secret import Text
 
 # Formats whose items are JSON, which can stand beside that of their parent.
@@ -43,6 +44,11 @@ class ChildrenOptions(Options):
     )
     pagination: Pagination = Field(
         None, description="How the pages of such an answer follow each other.", examples=["link"]
+    )
+    rules: RuleList = Field(
+        (),
+        description="What their answers mean, as in `rules:` of the connector; what is gone (404, 410) has no children.",
+        examples=[[{"status": 403, "do": "ignore"}]],
     )
     parent: Literal["drop", "keep", "embed"] = Field(
         "drop",
@@ -76,7 +82,7 @@ class ChildrenOptions(Options):
         if value.spans and value.spans[0][0] == 0:
             if value.spans[0][1] != len(value.reveal()):
                 raise ValueError(
-                    "an expression at the beginning is the whole URL; write a path: /orders/${{ item./id }}"
+                    "an expression at the beginning is the whole URL; else write a path: /x/${{ item./id }}"
                 )
             return value
         if text.startswith("/") and not text.startswith("//"):

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from headwater.core.callback import settle
+from headwater.core.checkpoint import Checkpoint
 from headwater.core.clock import Clock
 from headwater.core.errors import FetchError, RequestError
 from headwater.core.http import Fetcher, Request, Response
@@ -20,6 +22,7 @@ from headwater.core.moment import Moment
 from headwater.engine.gate import Gate
 from headwater.sources.children import MOST_BYTES, Child, Children, ChildrenError, refused, unrendered
 from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.reaped import Reaped
 
 # Waits until a monotonic time, unless the connector is asked to stop: then it raises CancelledError.
 Nap = Callable[[float], Awaitable[None]]
@@ -53,6 +56,30 @@ class Brood:
         self._left = left
         self._nap = nap
         self._count = count
+
+    async def complete(
+        self, reaped: Reaped, before: Checkpoint, scope: Mapping[str, Any], moment: Moment, at: str
+    ) -> Reaped:
+        """Return what an answer that came from `at` comes to with the children of its items.
+
+        Where they cannot be had nothing of it is stored: `before` is what the next exchange begins with. Raises
+        HeldError of a gate.
+        """
+        try:
+            children = await self.ask(reaped.parents, scope, moment, at)
+        except ChildrenError as error:
+            return Reaped((), before, failure=error.reason, slug=error.slug, hint=error.hint)
+        records, bad = self._children.records(reaped.parents, reaped.records, children)
+        count = len(records)
+        told = f"{count} record{'' if count == 1 else 's'} with the children of {len(children)} items"
+        return msgspec.structs.replace(
+            reaped,
+            records=records,
+            checkpoint=msgspec.structs.replace(reaped.checkpoint, records=before.records + count),
+            bad=[*reaped.bad, *bad],
+            note="; ".join(it for it in (told, reaped.note) if it),
+            parents=(),
+        )
 
     async def ask(
         self, parents: Sequence[bytes | Raw], scope: Mapping[str, Any], moment: Moment, at: str
@@ -96,7 +123,7 @@ class Brood:
                 request = self._children.request(child, scope, at)
             except RequestError as error:
                 raise unrendered(child, error) from error
-            outcome = await self._attempt(request)
+            sent, outcome = await self._attempt(request)
             verdict = self._judge(outcome, number, renewed=renewed)
             if isinstance(outcome, Response) and verdict.action in {Action.STORE, Action.EMPTY}:
                 empty = verdict.action is Action.EMPTY
@@ -104,7 +131,7 @@ class Brood:
                 return
             if verdict.action is Action.RETRY:
                 await self._nap(self._clock.monotonic() + verdict.wait)
-            elif verdict.action is not Action.REAUTHENTICATE or renewed or not await self._renew(request):
+            elif verdict.action is not Action.REAUTHENTICATE or renewed or not await self._renew(sent):
                 raise refused(child, request, verdict, outcome.hint if isinstance(outcome, FetchError) else "")
             else:
                 renewed = True
@@ -123,17 +150,29 @@ class Brood:
         )
         return self._children.judge(outcome, attempt)
 
-    async def _attempt(self, request: Request) -> Response | FetchError:
+    async def _attempt(self, request: Request) -> tuple[Request, Response | FetchError]:
+        """Send a request once, when the gates let it; return it as it was sent, and what came of it."""
+        passed: list[Gate] = []
         try:
             for gate in self._gates:
                 request = await gate.admit(request, max(0.0, self._left()))
+                passed.append(gate)
+            outcome = await self._exchange(request)
         except FetchError as error:
-            return error
-        outcome = await self._exchange(request)
-        for gate in self._gates:
+            self._drop(passed, request)
+            return request, error
+        except BaseException:
+            self._drop(passed, request)
+            raise
+        for gate in passed:
             gate.heard(request, outcome)
         self._count(outcome)
-        return outcome
+        return request, outcome
+
+    @staticmethod
+    def _drop(gates: Sequence[Gate], request: Request) -> None:
+        for gate in gates:
+            gate.dropped(request)
 
     async def _exchange(self, request: Request) -> Response | FetchError:
         answered: asyncio.Future[Response | FetchError] = asyncio.get_running_loop().create_future()

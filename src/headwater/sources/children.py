@@ -23,7 +23,7 @@ from headwater.core.record import Record
 from headwater.core.secret import Masker, Text
 from headwater.sources.following import PaginationError
 from headwater.sources.items import About, Items
-from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.judge import IGNORED, Action, Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.pages import Answer, Pager
 from headwater.sources.reaped import BadItem
 from headwater.sources.requesting import Requester, authority_of
@@ -65,12 +65,24 @@ class Child:
 class Children:
     """The children of a configuration. `base` has what all requests of the connector have in common."""
 
-    __slots__ = ("_items", "_most_pages", "_only_if", "_options", "_pager", "_policy", "_requester", "concurrency")
+    __slots__ = (
+        "_items",
+        "_most_pages",
+        "_only_if",
+        "_options",
+        "_pager",
+        "_policy",
+        "_requester",
+        "_usual",
+        "concurrency",
+    )
 
     def __init__(self, options: ChildrenOptions, base: Request, policy: Policy, masker: Masker) -> None:
         self._options = options
         self.concurrency = options.concurrency
-        self._policy = msgspec.structs.replace(policy, method=options.method, content_types=(), body_only=True)
+        self._policy = msgspec.structs.replace(policy, method=options.method, body_only=True)
+        # Rules know circumstances; what is judged without them then accepts nothing.
+        self._usual = msgspec.structs.replace(self._policy, accepted=()) if policy.rules else self._policy
         self._requester = _requester(options, base, masker)
         pagination = options.pagination
         self._pager = Pager(
@@ -106,13 +118,15 @@ class Children:
     def judge(self, outcome: Response | FetchError, attempt: Attempt) -> Verdict:
         """Decide what one attempt means. What is gone has no children."""
         verdict = judge(outcome, attempt, self._policy)
+        if verdict.slug == IGNORED:
+            return msgspec.structs.replace(verdict, action=Action.EMPTY)
         if verdict.action is Action.FAIL and isinstance(outcome, Response) and outcome.status in _GONE:
             return Verdict(Action.EMPTY, verdict.reason)
         return verdict
 
     def accept(self, response: Response) -> Verdict | None:
         """Decide what a response with an accepted status means."""
-        return accept(response, self._policy, kind=media_type(response))
+        return accept(response, self._usual, kind=media_type(response))
 
     def take(self, child: Child, response: Response, request: Request, moment: Moment, *, empty: bool) -> None:
         """Take in an accepted answer about an item. Raises ChildrenError for one that cannot be used."""

@@ -63,9 +63,9 @@ class _Turn(msgspec.Struct, frozen=True):
 class Gleaning:
     """What the items of one answer leave behind, in as many pieces as they come in."""
 
-    __slots__ = ("_cursors", "_progress", "_watched", "beyond", "count", "first", "last", "missed", "pending")
+    __slots__ = ("_cursors", "_progress", "_watched", "beyond", "count", "first", "items", "last", "missed", "pending")
 
-    def __init__(self, cursors: Cursors, progress: Progress, watched: int | None) -> None:
+    def __init__(self, cursors: Cursors, progress: Progress, watched: int | None, *, collect: bool = False) -> None:
         self._cursors = cursors
         self._progress = progress
         self._watched = watched
@@ -76,6 +76,8 @@ class Gleaning:
         # Whether all items are beyond the cursor that a list with the newest first is read up to.
         self.beyond = True
         self.missed: list[str] = []
+        # All items that are to be stored, where somebody asks about them.
+        self.items: list[bytes | Raw] | None = [] if collect else None
 
     def take(self, items: Sequence[bytes | Raw], values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
         """Take in items, in their order, and of each what is at the course's `pointers`.
@@ -88,8 +90,12 @@ class Gleaning:
             self.first = items[0]
         self.last = items[-1]
         self.count += len(items)
-        if not self._cursors.pointers:
-            return None
+        kept = self._gather(values) if self._cursors.pointers else None
+        if self.items is not None:
+            self.items += items if kept is None else compress(items, kept)
+        return kept
+
+    def _gather(self, values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
         columns: list[Sequence[Raw | None]] = list(zip(*values, strict=True))
         self.missed = self._cursors.missed(columns)
         kept = self._cursors.kept(columns)
@@ -176,9 +182,9 @@ class Course:
             return self._requester.request({}, ONE_PAGE)
         return self._requester.request(self.scope(progress, moment), self._pager.plan(progress.page), progress.page)
 
-    def gleaning(self, progress: Progress | None) -> Gleaning:
-        """Return what takes in the items of an answer."""
-        return Gleaning(self._cursors, progress or NOTHING, self._stop_at)
+    def gleaning(self, progress: Progress | None, *, collect: bool = False) -> Gleaning:
+        """Return what takes in the items of an answer; with `collect` it has them in the end."""
+        return Gleaning(self._cursors, progress or NOTHING, self._stop_at, collect=collect)
 
     def step(
         self,
