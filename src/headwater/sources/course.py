@@ -110,13 +110,37 @@ class Gleaning:
         return kept
 
 
+class _Seen:
+    """What expressions saw last."""
+
+    __slots__ = ("cursor", "cursors", "scheduled", "span", "window")
+
+    def __init__(self) -> None:
+        self.cursors: Mapping[str, Any] | None = None
+        self.cursor: dict[str, Any] = {}
+        self.scheduled: Instant | None = None
+        self.span: Span | None = None
+        self.window: dict[str, Any] = {}
+
+
 class Course:
     """The course of the rounds of a configuration. Holds no state: that is the checkpoint's progress.
 
     `pointers` are to be taken out of every item, for `gleaning(...)`.
     """
 
-    __slots__ = ("_beyond", "_cursors", "_most", "_pager", "_requester", "_stop_at", "_windows", "pointers")
+    __slots__ = (
+        "_beyond",
+        "_cursors",
+        "_most",
+        "_pager",
+        "_requester",
+        "_seen",
+        "_spaces",
+        "_stop_at",
+        "_windows",
+        "pointers",
+    )
 
     def __init__(
         self,
@@ -128,8 +152,12 @@ class Course:
         most: int = 1000,
         ignores_beyond: bool = False,
         stop_at: str | None = None,
+        spaces: frozenset[str] = frozenset(),
     ) -> None:
         self._requester = requester
+        # What requests ask for, and those about items.
+        self._spaces = requester.spaces | spaces | ({"page"} if not pager.single else set())
+        self._seen = _Seen()
         self._pager = pager
         self._cursors = cursors
         self._windows = windows
@@ -155,13 +183,22 @@ class Course:
 
     def scope(self, progress: Progress, moment: Moment) -> dict[str, Any]:
         """Return what expressions see. Raises NothingDueError when no window is due."""
-        scope: dict[str, Any] = {
-            "cursor": self._cursors.scope(progress.cursors),
-            "scheduled": Instant.of_ms(moment.scheduled),
-            "page": self._pager.scope(progress.page),
-        }
+        spaces, seen = self._spaces, self._seen
+        scope: dict[str, Any] = {"page": self._pager.scope(progress.page)} if "page" in spaces else {}
+        # What is the same for all pages of a round is the same value: templates know what became of it.
+        if self._cursors:
+            if seen.cursors is not progress.cursors:
+                seen.cursors, seen.cursor = progress.cursors, self._cursors.scope(progress.cursors)
+            scope["cursor"] = seen.cursor
+        if "scheduled" in spaces:
+            if seen.scheduled is None or seen.scheduled.ns != moment.scheduled * 1_000_000:
+                seen.scheduled = Instant.of_ms(moment.scheduled)
+            scope["scheduled"] = seen.scheduled
         if self._windows is not None:
-            scope["window"] = self._windows.scope(self._span(progress, moment))
+            span = self._span(progress, moment)
+            if seen.span != span:
+                seen.span, seen.window = span, self._windows.scope(span)
+            scope["window"] = seen.window
         return scope
 
     def _span(self, progress: Progress, moment: Moment) -> Span:

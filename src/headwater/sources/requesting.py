@@ -27,7 +27,8 @@ from headwater.sources.pages import ONE_PAGE, Plan, State
 # What stays in a URL as it is; what is encoded already stays, too.
 _URL: Final = "!#$%&'()*+,/:;=?@[]~"
 _AUTHORITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-_DOTS: Final = frozenset({".", "..", "%2e", "%2e%2e", ".%2e", "%2e."})
+# Steps of a path that lead upwards or nowhere, and empty ones.
+_ODD: Final = re.compile(r"/(?:\.|%2[eE]){0,2}(?=[/?#]|$)")
 _OF_THE_BODY: Final = frozenset({"content-type", "content-encoding", "content-language"})
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
@@ -59,6 +60,7 @@ class Requester:
         "_odd",
         "_parts",
         "_secret_body",
+        "_unknown",
         "_variants",
         "_whole",
         "asked",
@@ -87,14 +89,15 @@ class Requester:
         self.spaces = frozenset(
             expression.space for text in texts if text.spans for expression in Template.parse(text).expressions
         )
-        # Credentials in the URL that the parts know nothing of.
+        # Credentials in the URL, and those of them that the parts know nothing of.
         self._beside = tuple(
             (name, f"{name}={value}")
             for name, value in pairs_of(urlsplit(base.url).query)
             if unquote_plus(name) in base.secret_params and value is not None
         )
+        self._unknown = tuple(it for it in self._beside if unquote_plus(it[0]) not in self.asked.params)
         self._common = self._headers_beside()
-        self._odd = _odd(plain)
+        self._odd = len(_ODD.findall(plain if "/" in plain.partition("://")[2] else f"{plain}/"))
         inside = [text for path, text in parts.texts() if path[0] in {"body", "form"}]
         self._secret_body = any(text.secret for text in inside)
         if self.plain and (items or not _is_text(parts.body if parts.form is None else {})):
@@ -170,12 +173,10 @@ class Requester:
                 sign = "&" if "?" in url else "?"
                 url = f"{url}{sign}{name}={value.reveal()}"
                 shown = f"{shown}{'&' if '?' in shown else '?'}{name}={value}"
-        return self._with_secrets(url, shown)
+        return self._with_secrets(url, shown) if self._unknown else (url, shown)
 
     def _with_secrets(self, url: str, shown: str) -> tuple[str, str]:
         """Add the credentials to a URL of the endpoint's origin that it does not have yet."""
-        if not self._beside:
-            return url, shown
         there = {unquote_plus(name) for name, _ in pairs_of(urlsplit(url).query)}
         for name, pair in self._beside:
             if unquote_plus(name) not in there:
@@ -194,13 +195,14 @@ class Requester:
 
     def _check_path(self, url: str) -> None:
         """Raise RequestError when a value has become a step of the path that leads upwards, or none at all."""
-        dots, empty = _odd(url)
+        odd = _ODD.findall(url)
+        if len(odd) <= self._odd:
+            return
         path = urlsplit(url).path[:200]
-        if dots > self._odd[0]:
+        if any(len(step) > 1 for step in odd):
             hint = "check what the expression takes"
             raise RequestError(f"a value in the path of the URL would lead elsewhere: {path!r}", hint=hint)
-        if empty > self._odd[1]:
-            raise RequestError(f"a value in the path of the URL is empty: {path!r}", hint="give it a default")
+        raise RequestError(f"a value in the path of the URL is empty: {path!r}", hint="give it a default")
 
     def _headers(self, variant: _Variant, scope: Scope) -> Headers:
         rendered = [
@@ -353,12 +355,6 @@ def _absolute(endpoint: Template, prefix: str) -> Template:
         if fragment:
             break
     return Template(tuple(pieces), endpoint.parts)
-
-
-def _odd(url: str) -> tuple[int, int]:
-    """Return how many steps of a URL's path lead upwards or nowhere, and how many are empty."""
-    steps = (urlsplit(url).path or "/").split("/")
-    return sum(step.lower() in _DOTS for step in steps), sum(not step for step in steps)
 
 
 def shown_url(url: str, masker: Masker) -> str:
