@@ -1,4 +1,4 @@
-"""What an exchange costs besides the network and the log: its request from templates, and the judgement of its answer."""
+"""What an exchange costs besides network and log: its request from templates, and the judgement of its answer."""
 
 from __future__ import annotations
 
