@@ -6,6 +6,7 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -55,7 +56,7 @@ def command(
     else:
         for config, one in zip(loaded.connectors, told, strict=True):
             click.echo("\n".join(_lines(config, one)))
-    return 1 if any(fire.request is None and one.fires[0] is fire for one in told for fire in one.fires) else 0
+    return 1 if any(fire.wrong for one in told for fire in one.fires) else 0
 
 
 def _checkpoint(directory: Path, name: str) -> Checkpoint | None:
@@ -81,7 +82,7 @@ def _lines(config: ConnectorConfig, told: Forecast) -> list[str]:
     for it in told.meanings:
         value = it.value if isinstance(it.value, str) else json.dumps(it.value, ensure_ascii=False)
         lines.append(f"  {it.option.ljust(width)}  {_short(value)}")
-        lines.append(f"  {''.ljust(width)}  - {it.text}")
+        lines += wrap(it.text, 110, initial_indent=f"{' ' * (width + 4)}- ", subsequent_indent=" " * (width + 6))
     return [*lines, ""]
 
 

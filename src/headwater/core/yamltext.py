@@ -44,7 +44,7 @@ def value_lines(value: Any, depth: int) -> Iterator[str]:
 
 
 def block_lines(text: str, depth: int) -> Iterator[str]:
-    """Yield a text of one line or of many as a block behind a key at `depth`, where YAML can hold it so; else quoted."""
+    """Yield a text as a block behind a key at `depth`, one line or many; quoted where YAML cannot hold it so."""
     kept = text.removesuffix("\n")
     if not _is_block(kept, least=1):
         yield f" {scalar_text(text)}"

@@ -150,13 +150,13 @@ def from_url(text: str, source: str = "the address") -> Ask:
     text = clean(text.strip())
     if "://" not in text:
         text = f"https://{text}"
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{text!r} is no address of http or https")
     try:
+        parts = urlsplit(text)
         parts.port  # noqa: B018 - asked for its ValueError
     except ValueError as error:
         raise ValueError(f"{text!r} is no address: {error}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{text!r} is no address of http or https")
     netloc = parts.netloc.rpartition("@")[2]
     bare = urlunsplit((parts.scheme, netloc, parts.path or "/", "", ""))
     ask = Ask(bare, params=query_pairs(parts.query), source=source)

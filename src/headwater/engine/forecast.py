@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any, Final
 
 import msgspec
@@ -40,11 +41,15 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Fire(msgspec.Struct, frozen=True):
-    """A scheduled time (ms since the Unix epoch), and its first request; `reason` says why there is none."""
+    """A scheduled time (ms since the Unix epoch), and its first request; `reason` says why there is none.
+
+    `wrong`: it cannot be made, and not only because nothing is due.
+    """
 
     at: int
     request: Planned | None = None
     reason: str = ""
+    wrong: bool = False
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -131,7 +136,7 @@ def _rounds(config: ConnectorConfig, now: int) -> float:
     if config.http.cron is None:
         return _DAY / config.interval.total_seconds()
     end = now + _DAY * 1000
-    return float(sum(at < end for at in _times(config, now, _MOST_COUNTED)))
+    return float(sum(1 for _ in takewhile(lambda at: at < end, _times(config, now, _MOST_COUNTED))))
 
 
 def _spoken(config: ConnectorConfig) -> str:
@@ -146,7 +151,9 @@ def _fire(config: ConnectorConfig, poll: Poll, checkpoint: Checkpoint, scheduled
     except NothingDueError as error:
         return Fire(at, reason=str(error))
     except FetchError as error:
-        return Fire(at, reason=f"{config.masker.mask(str(error))}{f' ({error.hint})' if error.hint else ''}")
+        return Fire(
+            at, reason=f"{config.masker.mask(str(error))}{f' ({error.hint})' if error.hint else ''}", wrong=True
+        )
     return Fire(at, planned(config, request))
 
 
@@ -178,7 +185,7 @@ def _uses(config: ConnectorConfig, rounds: float) -> Iterator[Use]:
 
 
 def _meanings(options: Options, above: str = "") -> Iterator[Meaning]:
-    """Yield the options that are given, in the order of their declaration, each with the first sentence about it."""
+    """Yield the options that are given, in the order of their declaration, each with what is said of it."""
     shown = options.model_dump(mode="json", exclude_unset=True)
     for name, field in type(options).model_fields.items():
         if name not in options.model_fields_set:
@@ -187,5 +194,11 @@ def _meanings(options: Options, above: str = "") -> Iterator[Meaning]:
         if isinstance(value, Options):
             yield from _meanings(value, f"{above}{name}.")
         else:
-            text = (field.description or "").partition(". ")[0].rstrip(".")
-            yield Meaning(f"{above}{name.rstrip('_')}", shown[name], text)
+            yield Meaning(f"{above}{name.rstrip('_')}", _tidy(shown[name]), field.description or "")
+
+
+def _tidy(value: Any) -> Any:
+    """Return a value with its names as a file has them."""
+    if isinstance(value, dict):
+        return {key.rstrip("_"): _tidy(item) for key, item in value.items()}
+    return [_tidy(item) for item in value] if isinstance(value, list | tuple) else value

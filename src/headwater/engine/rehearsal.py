@@ -100,12 +100,14 @@ class _Listed:
 
 
 class _Beside:
-    """A log that finds SmartModules in another directory, and says when something was stored."""
+    """A log that finds SmartModules in another directory, keeps its ledger, and says when something was stored."""
 
     def __init__(self, log: Log, directory: Path, stored: Callable[[], None]) -> None:
         self.directory = directory
         self._log = log
         self._stored = stored
+        # The ledger, in order: in the log itself some of it waits for an occasion.
+        self.entries: list[Exchange] = []
 
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._log.topics()
@@ -116,13 +118,19 @@ class _Beside:
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
         def received(outcome: Receipt | HeadwaterError) -> None:
             if isinstance(outcome, Receipt):
+                self._keep(append.exchange)
                 self._stored()
             receive(outcome)
 
         self._log.store(append, received)
 
     def note(self, exchange: Exchange) -> None:
+        self._keep(exchange)
         self._log.note(exchange)
+
+    def _keep(self, exchange: Exchange | None) -> None:
+        if exchange is not None and len(self.entries) < _MOST_ENTRIES:
+            self.entries.append(exchange)
 
     async def checkpoint(self, connector: str) -> bytes | None:
         return await self._log.checkpoint(connector)
@@ -210,7 +218,7 @@ async def record(
     most: int,
     most_bytes: int,
 ) -> tuple[Tape, Outcome, bool]:
-    """Let a connector do so many rounds over the network; return the recording, what came of it, and if it is whole.
+    """Let a connector do so many rounds over the network; return the recording, what came of it, and if that is all.
 
     `directory` has the SmartModules.
     """
@@ -225,7 +233,7 @@ async def record(
         crash = await _until(engine, config.name, recorder.full)
     finally:
         await engine.drain(1.0)
-    outcome = await _outcome(config, log, crash)
+    outcome = await _outcome(config, log, target, crash)
     return _tape(config, recorder.takes, outcome.entries), outcome, not recorder.full.is_set()
 
 
@@ -290,7 +298,7 @@ async def replay(
             with suppress(asyncio.CancelledError):
                 await turning
         if crash or not stored.is_set():
-            return await _outcome(config, log, crash), player
+            return await _outcome(config, log, target, crash), player
         schedule.leave_out(clock.monotonic())
 
 
@@ -324,7 +332,7 @@ async def _until(engine: Engine, name: str, end: asyncio.Event) -> str:
             return ""
 
 
-async def _outcome(config: ConnectorConfig, log: Log, crash: str) -> Outcome:
+async def _outcome(config: ConnectorConfig, log: Log, target: _Beside, crash: str) -> Outcome:
     records: list[tuple[str, StoredRecord]] = []
     for topic in (config.topic.name, config.dead_letters):
         if topic is None:
@@ -332,5 +340,4 @@ async def _outcome(config: ConnectorConfig, log: Log, crash: str) -> Outcome:
         with suppress(TopicNotFoundError):
             found = await log.last(topic, _MOST_RECORDS)
             records += [(topic, it) for it in sorted(found, key=lambda it: (it.partition, it.offset))]
-    entries = await log.ledger(config.name, _MOST_ENTRIES)
-    return Outcome(records, entries, crash)
+    return Outcome(records, list(target.entries), crash)

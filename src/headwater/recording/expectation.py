@@ -1,4 +1,4 @@
-"""Owns what a replay is expected to come to: lines of JSON, one for each record and each exchange, and their difference."""
+"""Owns what a replay is expected to come to: lines of JSON, for records and exchanges, and how others differ."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import Raw
@@ -21,12 +21,12 @@ from headwater.sources.course import Gleaning
 from headwater.sources.items import Batch, Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
-from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter
+from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.resume import Resumption
 
 # Records are stored in steps of this much (bytes of their items), or of so many.
-STEP: Final = 4 * 1024 * 1024
-_MOST_RECORDS: Final = 50_000
+STEP: Final = 1024 * 1024
+_MOST_RECORDS: Final = 20_000
 
 ANOTHER: Final = "the body is another one than was begun: it is taken from its beginning"
 
@@ -143,7 +143,10 @@ class Reaping:
             missing = self._splitter.missing
             if missing and self._items.required:
                 return self._fail(f"the answer has no {self._items.where}", "body")
-            return self._last("" if not missing else f"there is no {self._items.where}")
+            notes = [f"there is no {self._items.where}"] if missing else []
+            if self._resumption.skipped:
+                notes.append(f"the first {self._resumption.skipped:,} {self._splitter.what}s were stored before")
+            return self._last("; ".join(notes))
         except BrokenBodyError as error:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
@@ -176,7 +179,7 @@ class Reaping:
             return
         records = batch.records()
         self._records += records if kept is None else compress(records, kept)
-        self._size += sum(map(_size, found))
+        self._size += sum(map(len, cast("Sequence[bytes]", found))) if all_plain(found) else sum(map(_size, found))
 
     @staticmethod
     def _sift(sieve: Sieve, batch: Batch, kept: list[bool] | None) -> None:
@@ -197,8 +200,7 @@ class Reaping:
         self._latest = msgspec.structs.replace(
             self._latest, records=self._latest.records + len(records), body=self._resumption.position()
         )
-        note = f"{self._splitter.what}s up to {self._resumption.count:,}, more follow"
-        return Reaped(records, self._latest, bad=bad, note=note, partial=True, first=first)
+        return Reaped(records, self._latest, bad=bad, partial=True, first=first)
 
     def _hash(self) -> None:
         for found in self._pending:
