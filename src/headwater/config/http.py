@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from headwater.config.adaptive import AdaptiveOptions
 from headwater.config.auth import Auth, header_of
+from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import Cursors
 from headwater.config.egress import EgressOptions
 from headwater.config.fields import (
@@ -268,6 +269,12 @@ class HttpOptions(Options):
         None,
         description="How the pages of an answer follow each other: the options of the table below, or a type.",
         examples=["auto"],
+    )
+
+    children: ChildrenOptions | None = Field(
+        None,
+        description="Requests about each item, whose items are records too: the options of the table below.",
+        examples=[{"endpoint": "/orders/${{ item./id }}/lines", "records": {"split": "/"}}],
     )
 
     @field_validator("endpoint")
