@@ -29,7 +29,9 @@ class _Server:
 
     def __init__(self, data: Path, *arguments: object) -> None:
         began = time.perf_counter()
-        command = [sys.executable, "-m", "headwater", "up", "--sc-port", "0", "--spu-port", "0", *map(str, arguments)]
+        # What they poll is on this machine.
+        here = ("--sc-port", "0", "--spu-port", "0", "--egress", "open")
+        command = [sys.executable, "-m", "headwater", "up", *here, *map(str, arguments)]
         environment = {**os.environ, "HEADWATER_DATA": str(data)}
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert self._process.stderr is not None

@@ -23,6 +23,8 @@ class CommandLine:
             "HOME": str(directory),
             "HEADWATER_DATA": str(self.data),
             "COLUMNS": "100",
+            # What tests poll is on this machine, where a server's connectors may not go by themselves.
+            "HEADWATER_EGRESS_ALLOW": "127.0.0.0/8, ::1",
         }
         self._started: list[subprocess.Popen[str]] = []
 

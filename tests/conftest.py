@@ -7,6 +7,11 @@ import inspect
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is no matter of tests: machines are busy.
+settings.register_profile("here", deadline=None, print_blob=True)
+settings.load_profile("here")
 
 
 @pytest.hookimpl(tryfirst=True)

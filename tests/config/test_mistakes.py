@@ -68,7 +68,7 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
         (PAGE + "  headers: {'a b': c}\n", "'a b' is no name of a header"),
         (PAGE + '  headers: {a: "b\\nX: c"}\n', "the value of a holds a line break"),
         (PAGE + "  headers: 5\n", "expected a map, or a list of 'Name: value'"),
-        (PAGE + "  body: {a: 1}\n", "error: parameters.body: expected a text"),
+        (PAGE + "  body: {a: 1}\n  form: {b: 2}\n", "name either body or form"),
         (PAGE + "  retry: 5\n", "error: parameters.retry: expected a map, got a number"),
         (PAGE + "  retry: {attempts: many}\n", "error: parameters.retry.attempts: expected a whole number"),
         (PAGE + "  stream: true\n", "error: parameters.stream: streaming is not available in this version"),

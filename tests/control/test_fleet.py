@@ -16,7 +16,6 @@ from headwater.config import InvalidConfigError
 from headwater.control.fleet import File, Fleet
 from headwater.control.journal import Journal
 from headwater.control.store import Store
-from headwater.core.callback import Cancellable
 from headwater.core.errors import (
     ConnectorError,
     ConnectorExistsError,
@@ -25,7 +24,7 @@ from headwater.core.errors import (
     LogFullError,
     ManagerError,
 )
-from headwater.core.http import Deliver, Request
+from headwater.core.http import Deliver, Fetching, Request
 from headwater.core.managed import Definition, Phase
 from headwater.engine import Engine
 from headwater.engine.metrics import EngineCollector
@@ -161,7 +160,7 @@ async def test_states(tmp_path: Path, server: ScriptedServer) -> None:
         await it.fleet.create(defined(server, "/bad", "bad", "  retry: {attempts: 1}\n"))
         real, calls = it.engine._shared.fetcher.begin, iter(range(2))
 
-        def broken(request: Request, deliver: Deliver) -> Cancellable:
+        def broken(request: Request, deliver: Deliver) -> Fetching:
             if "odd" in request.url and next(calls, None) is not None:
                 raise RuntimeError("a defect")
             return real(request, deliver)

@@ -7,13 +7,10 @@ and does what the page says, verbatim apart from the program's name. It prints w
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shlex
 import signal
-import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -21,21 +18,13 @@ from pathlib import Path
 from commandline import CommandLine
 from headwater.testing import Answer, Certificates, ScriptedServer, background
 from server.running import started
+from worlds import bring_up_loopback, mount
 
 FACT = '{"fact":"Cats sleep a lot.","length":17}'
 PAGE = Path(__file__).parents[2] / "examples" / "page-verbatim.yml"
 DOCS = Path(__file__).parents[2] / "docs"
 # What stands behind the image's name in the page's `docker run`.
 LOCAL = '-- --endpoint="https://catfact.ninja/fact" --fluvio-topic="cat-facts"'
-_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
-
-
-def bring_up_loopback() -> None:
-    """Do what `ip link set lo up` does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("16sH14x", b"lo", 0)
-        flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
-        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH14x", b"lo", flags | _UP))
 
 
 def managed(line: CommandLine) -> dict[str, object]:
@@ -103,9 +92,7 @@ def main() -> None:
     """Do one of the page's two ways in the page's world."""
     way, directory = sys.argv[1], Path(sys.argv[2])
     bring_up_loopback()
-    hosts = directory / "hosts"
-    hosts.write_text("127.0.0.1 localhost catfact.ninja\n")
-    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
+    mount("127.0.0.1 localhost catfact.ninja\n", "/etc/hosts", directory)
     certificates = Certificates(directory)
     with background(ScriptedServer(port=443, tls=certificates.context("catfact.ninja"))) as server:
         server.route("/fact", Answer(body=FACT.encode(), headers=(("content-type", "application/json"),)))

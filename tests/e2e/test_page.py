@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import e2e.pageworld as world
-
-NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
+import worlds
 
 
 def lived(way: str, directory: Path) -> dict[str, Any]:
     """Go one of the ways in a world of its own; return what came of it."""
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare to make namespaces with")
-    tried = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False, timeout=30)
-    if tried.returncode:
-        pytest.skip(f"no namespaces here: {tried.stderr.strip()}")
-    done = subprocess.run(
-        [*NAMESPACES, "--mount-proc", sys.executable, world.__file__, way, directory],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=55,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = worlds.lived(world.__file__, way, directory)
     return found
 
 

@@ -11,11 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_text
-from headwater.core.callback import Cancellable
 from headwater.core.checkpoint import decode_checkpoint
 from headwater.core.errors import LogFullError
 from headwater.core.exchange import Decision, Exchange
-from headwater.core.http import Deliver, Request
+from headwater.core.http import Deliver, Fetching, Request
 from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.batch import decode_header
@@ -428,7 +427,7 @@ async def test_what_nobody_thought_of_stops_one_connector_for_a_while(tmp_path: 
         it.server.route("/x", counting())
         real, calls = it.fetcher.begin, iter(range(100))
 
-        def broken(request: Request, deliver: Deliver) -> Cancellable:
+        def broken(request: Request, deliver: Deliver) -> Fetching:
             if "odd" in request.url and next(calls) == 0:
                 raise RuntimeError("a defect")
             return real(request, deliver)

@@ -10,9 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.test_connector import Bench, bench, counting
-from headwater.core.callback import Cancellable
 from headwater.core.errors import ConnectorError, LogCorruptError, SmartModuleError
-from headwater.core.http import Deliver, Request
+from headwater.core.http import Deliver, Fetching, Request
 from headwater.engine.engine import RunState
 from headwater.testing import Answer
 
@@ -21,7 +20,7 @@ def break_fetching(it: Bench, times: int) -> None:
     """Let so many requests of connectors with `odd` in their URL run into a defect."""
     real, calls = it.fetcher.begin, iter(range(1000))
 
-    def broken(request: Request, deliver: Deliver) -> Cancellable:
+    def broken(request: Request, deliver: Deliver) -> Fetching:
         if "odd" in request.url and next(calls) < times:
             raise RuntimeError("a defect")
         return real(request, deliver)
@@ -104,7 +103,7 @@ async def test_after_a_long_good_time_the_pauses_begin_anew(tmp_path: Path) -> N
         it.server.route("/x", counting())
         real, calls = it.fetcher.begin, iter(range(1000))
 
-        def every_other(request: Request, deliver: Deliver) -> Cancellable:
+        def every_other(request: Request, deliver: Deliver) -> Fetching:
             if next(calls) % 2:
                 raise RuntimeError("a defect")
             return real(request, deliver)

@@ -17,7 +17,7 @@ from headwater.core import errors
 from headwater.core.errors import FetchError
 from headwater.core.http import Request
 from headwater.fetch import CurlFetcher
-from headwater.fetch.failure import CODES, failure
+from headwater.fetch.failure import CODES, Ending, failure
 from headwater.testing import Answer, Certificates, ScriptedServer
 
 BODY = b"0123456789" * 10
@@ -224,7 +224,7 @@ async def test_requests_that_cannot_be_sent(url: str) -> None:
 @pytest.mark.parametrize("code", sorted({value for name, value in vars(pycurl).items() if name.startswith("E_")}))
 def test_every_code_is_mapped(code: int) -> None:
     """Whatever number libcurl ends with, it becomes an error of the tree with a sentence and a hint."""
-    error = failure(code, "words", get("http://h/"), sent=True)
+    error = failure(get("http://h/"), Ending(code, "words", sent=True))
     assert isinstance(error, FetchError)
     assert type(error) is not FetchError
     assert "GET http://h/" in error.message

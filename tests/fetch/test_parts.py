@@ -14,7 +14,7 @@ from headwater.core.errors import ProtocolError, RedirectError, RequestError
 from headwater.core.http import Request, Response, ascii_url
 from headwater.core.limits import raise_file_limit
 from headwater.fetch import CurlFetcher
-from headwater.fetch.handle import parse_headers
+from headwater.fetch.head import parse_headers
 from headwater.fetch.redirect import follow
 from headwater.fetch.trust import ca_bundle
 from headwater.testing import Answer, ScriptedServer

@@ -28,6 +28,8 @@ from kubernetes.cluster import Cluster
 PATIENCE = 40.0
 KINDS = (ServiceAccount, ConfigMap, Secret, PersistentVolumeClaim, Deployment)
 IMAGE = "headwater:test"
+# The endpoints are on this machine, where pods may not go by themselves.
+ALLOWED = ("127.0.0.0/8",)
 
 PROFILE = """\
 version = "2.0"
@@ -80,7 +82,12 @@ class Bed:
 
     def options(self, **more: Any) -> Options:
         """Return options that reach the namespace."""
-        given: dict[str, Any] = {"kubeconfig": self.cluster.kubeconfig, "namespace": self.namespace, "image": IMAGE}
+        given: dict[str, Any] = {
+            "kubeconfig": self.cluster.kubeconfig,
+            "namespace": self.namespace,
+            "image": IMAGE,
+            "egress_allow": ALLOWED,
+        }
         return Options(**(given | more))
 
     def manager(self, **more: Any) -> AbstractAsyncContextManager[KubernetesManager]:
@@ -182,4 +189,4 @@ def stored(directory: Path, topic: str) -> list[int]:
         return [int(record.value) for batch in batches for record in decode_records(batch.data)]
 
 
-__all__ = ["IMAGE", "Bed", "bed", "numbered", "phase", "stored", "until"]
+__all__ = ["ALLOWED", "IMAGE", "Bed", "bed", "numbered", "phase", "stored", "until"]

@@ -29,7 +29,7 @@ from headwater.kubernetes.render import Manifest
 from headwater.testing import Answer, Received
 from headwater.testing.kubernetes import Image
 from kubernetes.cluster import Cluster
-from kubernetes.connectors import PATIENCE, PROFILE, Bed, bed, until
+from kubernetes.connectors import ALLOWED, PATIENCE, PROFILE, Bed, bed, until
 
 TELLING = "headwater:telling"
 GROUP = "feeds"
@@ -81,7 +81,7 @@ class GroupBed:
     async def make(self, replicas: int, connectors: int, image: str = TELLING) -> list[str]:
         """Make the group with so many connectors, and wait until all are polled; return their names."""
         await self.bed.provide_profile()
-        group = Group(GROUP, Settings(image=image, grace=5), replicas, SLOTS)
+        group = Group(GROUP, Settings(image=image, grace=5, egress_allow=ALLOWED), replicas, SLOTS)
         await self.apply(*render_group(group))
         found = [f"c{number}" for number in range(connectors)]
         for name in found:

@@ -44,9 +44,29 @@ async def test_the_commands(cluster: Cluster, kubelet: Kubelet, namespace: str, 
 
         try:
             assert "no managed connectors" in await good("connector", "list", *where)
-            await good("connector", "create", "-c", config, "--image", "headwater:test", "--dry-run", *where)
+            await good(
+                "connector",
+                "create",
+                "-c",
+                config,
+                "--image",
+                "headwater:test",
+                "--egress-allow=127.0.0.0/8",
+                "--dry-run",
+                *where,
+            )
             assert "no managed connectors" in await good("connector", "list", *where)
-            await good("connector", "create", "-c", config, "--image", "headwater:test", "--wait", *where)
+            await good(
+                "connector",
+                "create",
+                "-c",
+                config,
+                "--image",
+                "headwater:test",
+                "--egress-allow=127.0.0.0/8",
+                "--wait",
+                *where,
+            )
             listed = await good("connector", "list", *where)
             assert [line.split() for line in listed.splitlines()] == [
                 ["NAME", "TYPE", "VERSION", "STATUS"],
@@ -93,7 +113,9 @@ async def test_a_manifest_is_applied_and_then_listed(
         headwater = CommandLine(tmp_path)
         headwater.environment["KUBECONFIG"] = str(cluster.kubeconfig)
         config = headwater.config(text(it))
-        printed = headwater.good("k8s", "manifest", config, "-n", namespace, "--image", "headwater:test")
+        printed = headwater.good(
+            "k8s", "manifest", config, "-n", namespace, "--image", "headwater:test", "--egress-allow=127.0.0.0/8"
+        )
         for plain in yaml.safe_load_all(printed):
             await it.apply(plain)
         where = ("--target", f"kubernetes:{namespace}")

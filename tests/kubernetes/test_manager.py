@@ -40,7 +40,7 @@ from headwater.kubernetes.connectors import KubernetesManager
 from headwater.kubernetes.manifest import manifest
 from headwater.testing.kubernetes import Kubelet
 from kubernetes.cluster import Cluster
-from kubernetes.connectors import IMAGE, Bed, bed, phase, until
+from kubernetes.connectors import ALLOWED, IMAGE, Bed, bed, phase, until
 from kubernetes.workloads import deployment, pod_spec
 
 
@@ -210,7 +210,9 @@ async def test_a_rollout_that_was_undone(cluster: Cluster, kubelet: Kubelet, nam
             await manager.update(second)
         assert "--force-conflicts --field-manager headwater" in raised.value.hint
         assert len([name for name in await it.ours() if name.startswith("ConfigMap/")]) == 2
-        for plain in yaml.safe_load_all(manifest([second], Settings(image=IMAGE), namespace=namespace)):
+        for plain in yaml.safe_load_all(
+            manifest([second], Settings(image=IMAGE, egress_allow=ALLOWED), namespace=namespace)
+        ):
             await it.client.apply(from_dict(plain), field_manager="headwater", force=True)
         assert await manager.config("cats") == second.text
         assert (await manager.update(first)).action == "updated"
@@ -241,7 +243,8 @@ async def test_the_same_objects_by_gitops(cluster: Cluster, kubelet: Kubelet, na
     """What `k8s manifest` prints, applied by another tool, are the objects of a creation; that tool keeps them."""
     async with bed(cluster, namespace, tmp_path) as it, it.manager(storage="1Gi") as manager:
         definition = it.definition(more='  headers: {x: "${{ secrets.TOKEN }}"}\n', TOKEN="hush-hush")
-        text = manifest([definition], Settings(image=IMAGE, storage="1Gi", profile_config_map=""), with_secrets=True)
+        settings = Settings(image=IMAGE, storage="1Gi", profile_config_map="", egress_allow=ALLOWED)
+        text = manifest([definition], settings, with_secrets=True)
         for plain in yaml.safe_load_all(text):
             await it.client.apply(from_dict(plain), field_manager="kubectl")
         applied = await it.objects()

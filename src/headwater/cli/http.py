@@ -5,6 +5,7 @@ The flags are made from the fields of the configuration, so an option is declare
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from headwater.cli.beside import Serving
+from headwater.cli.egress import environment_policy
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, run_options
 from headwater.cli.place import find_place, place_options
@@ -20,10 +22,12 @@ from headwater.config import (
     CHAIN_OPTIONS,
     ConnectorConfig,
     HttpOptions,
+    Options,
     from_options,
     groups_of,
     holds_many,
     secret_source,
+    word_of,
 )
 
 _REPEATED = {"headers": "--header", "params": "--param"}
@@ -46,22 +50,38 @@ def flags() -> list[click.Option]:
     options = []
     for name, field in HttpOptions.model_fields.items():
         if groups_of(field) and not holds_many(field):
-            # Of groups that a word tells apart, an option that several have is one flag.
-            below = {inner: option for group in groups_of(field) for inner, option in group.model_fields.items()}
-            options += [_flag(f"{name}_{inner}", option) for inner, option in below.items()]
+            options += _below(name, groups_of(field))
         else:
             options.append(_flag(name, field))
     options += [_flag(name, ConnectorConfig.model_fields[name]) for name in CHAIN_OPTIONS]
     return options
 
 
-def _flag(name: str, field: FieldInfo) -> click.Option:
+def _below(name: str, groups: Sequence[type[Options]]) -> list[click.Option]:
+    """Return the flags of a group; of several that a word tells apart, an option that many have is one flag."""
+    options: dict[str, list[tuple[str, FieldInfo]]] = {}
+    for group in groups:
+        for inner, option in group.model_fields.items():
+            options.setdefault(inner, []).append((word_of(group), option))
+    flags = []
+    for inner, having in options.items():
+        said = having[0][1].description or ""
+        kinds = [kind for kind, _ in having if kind]
+        if inner == "type" and kinds:
+            said = f"The kind: {', '.join(kinds)}."
+        elif kinds and len(having) < len(groups):
+            said = f"{said}  [{', '.join(kinds)}]"
+        flags.append(_flag(f"{name}_{inner.removesuffix('_')}", having[0][1], said))
+    return flags
+
+
+def _flag(name: str, field: FieldInfo, said: str | None = None) -> click.Option:
     names = [name, f"--{name.replace('_', '-')}"]
     repeated = name in _REPEATED
     if repeated:
         names.append(_REPEATED[name])
     metavar = "NAME=VALUE" if repeated else "VALUE"
-    return click.Option(names, multiple=repeated, metavar=metavar, help=field.description)
+    return click.Option(names, multiple=repeated, metavar=metavar, help=said or field.description)
 
 
 def _grouped(given: dict[str, object]) -> dict[str, object]:
@@ -142,7 +162,14 @@ def command(
     )
     serving = Serving(metrics, health)
     place = find_place(profile, data_dir)
-    return run_foreground((config,), place, serving, checkpoints=checkpoints, grace=read_grace(grace))
+    return run_foreground(
+        (config,),
+        place,
+        serving,
+        checkpoints=checkpoints,
+        grace=read_grace(grace),
+        egress=environment_policy(),
+    )
 
 
 command.params[:0] = flags()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from headwater.cli.egress import split_places
 from headwater.cli.options import assignments, read_grace
 from headwater.cli.run import say_warnings
 from headwater.cli.worker import command as worker
@@ -36,6 +37,10 @@ def _quantities(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
     return pairs or None
 
 
+def _places(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:  # noqa: ARG001 - click's signature
+    return split_places(value) or None
+
+
 def settings_options(command: _Decorated) -> _Decorated:
     """Add what says how connectors run in a cluster."""
     for option in (
@@ -53,6 +58,20 @@ def settings_options(command: _Decorated) -> _Decorated:
         ),
         click.option(
             "--group", metavar="NAME", help="Run in the pods of this group, together with all others that are in it."
+        ),
+        click.option(
+            "--egress-allow",
+            multiple=True,
+            metavar="PLACE",
+            callback=_places,
+            help="A place that connectors may reach besides public ones: a host, *.HOST, an address, a network. "
+            "Repeatable.",
+        ),
+        click.option(
+            "--egress",
+            type=click.Choice(["open", "public"]),
+            help="Where connectors may go: public is public addresses alone, not those of the cluster.  "
+            "[default: public]",
         ),
         click.option("--grace", metavar="DURATION", help="Time to finish polls when a pod is stopped.  [default: 20s]"),
         click.option(

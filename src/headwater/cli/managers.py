@@ -81,6 +81,8 @@ _CLUSTER_OPTIONS = frozenset(
         "requests",
         "limits",
         "grace",
+        "egress",
+        "egress_allow",
         "group",
         "replicas",
         "slots",

@@ -20,6 +20,7 @@ from headwater.control.journal import Journal
 from headwater.control.place import SOCKET_NAME, local_socket
 from headwater.control.store import Store
 from headwater.core.callback import settle
+from headwater.core.egress import Policy
 from headwater.log import Log
 from headwater.server.local import remove_socket
 
@@ -30,7 +31,10 @@ logger = structlog.get_logger("headwater")
 
 
 class Managing(msgspec.Struct, frozen=True):
-    """What `headwater up` was told about connectors. `grace` is in seconds; `api` is a host and a port."""
+    """What `headwater up` was told about connectors. `grace` is in seconds; `api` is a host and a port.
+
+    `egress` is where their requests may go, whatever their own configurations say.
+    """
 
     journal: Journal
     grace: float
@@ -38,6 +42,7 @@ class Managing(msgspec.Struct, frozen=True):
     secrets: Path | None = None
     api: tuple[str, int] | None = None
     serving: Serving = Serving()
+    egress: Policy = Policy("public")
 
 
 class Management:
@@ -84,8 +89,9 @@ class Management:
         return self._engine is not None and bool(self._engine.runs())
 
     def runs(self, connector: str) -> bool:
-        """Return whether a connector runs here."""
-        return self._engine is not None and connector in self._engine.runs()
+        """Return whether a connector runs here, or what is kept for several is used here."""
+        engine = self._engine
+        return engine is not None and (connector in engine.runs() or engine.credentials.holds(connector))
 
     async def until(self, stop: asyncio.Event) -> None:
         """Wait until `stop` is set. Raises what ended the managing meanwhile: a log that is beyond repair, a defect."""
@@ -110,8 +116,9 @@ class Management:
         from headwater.fetch import CurlFetcher  # noqa: PLC0415 - the same
 
         told, log, cleanup = self._told, self._log, self._cleanup
-        fetcher = await cleanup.enter_async_context(CurlFetcher())
+        fetcher = await cleanup.enter_async_context(CurlFetcher(egress=told.egress))
         engine = self._engine = Engine(log, fetcher, grace=told.grace)
+        engine.credentials.elsewhere = self._elsewhere
         engine.fatal.add_done_callback(lambda fatal: settle(self._failed, fatal.result()))
         fleet = Fleet(log, engine, told.journal, elsewhere=self._elsewhere)
         cleanup.push_async_callback(fleet.close)

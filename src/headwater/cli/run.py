@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 import click
 import structlog
 import uvloop
 
 from headwater.cli.beside import Serving, calm_collector, serve_beside
+from headwater.cli.egress import egress_options, server_policy
 from headwater.cli.logs import configure_logs
 from headwater.cli.notify import announced
 from headwater.cli.options import config_options, read_grace, run_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.cli.stopping import stopping
 from headwater.config import ConnectorConfig, Problem, load_files, secret_source
+from headwater.core.egress import Place as Egress
+from headwater.core.egress import Policy
 from headwater.core.errors import ProfileError
 from headwater.core.limits import raise_file_limit
 from headwater.engine import Engine
@@ -30,6 +34,7 @@ logger = structlog.get_logger("headwater")
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
 @config_options
 @place_options
+@egress_options("open")
 @run_options
 def command(
     configs: tuple[Path, ...],
@@ -43,6 +48,9 @@ def command(
     log_format: str,
     log_level: str,
     grace: str,
+    egress: Literal["open", "public"],
+    egress_allow: tuple[Egress, ...],
+    egress_deny: tuple[Egress, ...],
 ) -> int:
     """Run connectors in the foreground until Ctrl-C.
 
@@ -54,7 +62,10 @@ def command(
     say_warnings(loaded.warnings)
     serving = Serving(metrics, health)
     place = find_place(profile, data_dir)
-    return run_foreground(loaded.connectors, place, serving, checkpoints=checkpoints, grace=read_grace(grace))
+    policy = server_policy(egress, egress_allow, egress_deny)
+    return run_foreground(
+        loaded.connectors, place, serving, checkpoints=checkpoints, grace=read_grace(grace), egress=policy
+    )
 
 
 def say_warnings(warnings: Sequence[Problem]) -> None:
@@ -64,14 +75,20 @@ def say_warnings(warnings: Sequence[Problem]) -> None:
 
 
 def run_foreground(
-    connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
+    connectors: Sequence[ConnectorConfig],
+    place: Place,
+    serving: Serving,
+    *,
+    checkpoints: str,
+    grace: float,
+    egress: Policy,
 ) -> int:
     """Run connectors until SIGINT or SIGTERM and return the exit status: 130 after Ctrl-C, 0 after SIGTERM.
 
-    `checkpoints` is `cluster` for those that are kept where the records go.
+    `checkpoints` is `cluster` for those that are kept where the records go; `egress` is where requests may go.
     """
     calm_collector()
-    return uvloop.run(_run(connectors, place, serving, checkpoints=checkpoints, grace=grace))
+    return uvloop.run(_run(connectors, place, serving, checkpoints=checkpoints, grace=grace, egress=egress))
 
 
 async def _target(
@@ -98,13 +115,19 @@ async def _target(
 
 
 async def _run(
-    connectors: Sequence[ConnectorConfig], place: Place, serving: Serving, *, checkpoints: str, grace: float
+    connectors: Sequence[ConnectorConfig],
+    place: Place,
+    serving: Serving,
+    *,
+    checkpoints: str,
+    grace: float,
+    egress: Policy,
 ) -> int:
     raise_file_limit()
     with stopping(grace) as end:
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
-            fetcher = await cleanup.enter_async_context(CurlFetcher())
+            fetcher = await cleanup.enter_async_context(CurlFetcher(egress=egress))
             target = await _target(cleanup, place, keeper, connectors, checkpoints)
             engine = Engine(target, fetcher, grace=grace)
             names = [config.name for config in connectors]

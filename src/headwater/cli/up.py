@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 import click
 import structlog
 import uvloop
 
 from headwater.cli.beside import Serving
+from headwater.cli.egress import egress_options, server_policy
 from headwater.cli.logs import configure_logs
 from headwater.cli.managing import Management, Managing
 from headwater.cli.notify import announced
@@ -18,6 +20,7 @@ from headwater.cli.options import data_dir, read_grace
 from headwater.cli.stopping import stopping
 from headwater.control.journal import Journal
 from headwater.core.address import parse_address
+from headwater.core.egress import Place as Egress
 from headwater.core.limits import raise_file_limit
 from headwater.log import Log
 from headwater.server.server import Listen, Server, server_context
@@ -101,6 +104,7 @@ def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
     callback=_port,
     help="Serve the control API there too, on loopback; the token is in control.token of the data directory.",
 )
+@egress_options("public")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there (loopback by default).")
 @click.option(
     "--health", metavar="[HOST:]PORT", help="Answer /startupz, /livez, /readyz and /metrics there (loopback)."
@@ -124,6 +128,9 @@ def command(
     connectors: Path | None,
     secrets: Path | None,
     api: tuple[str, int] | None,
+    egress: Literal["open", "public"],
+    egress_allow: tuple[Egress, ...],
+    egress_deny: tuple[Egress, ...],
     metrics: str | None,
     health: str | None,
     grace: str,
@@ -134,7 +141,8 @@ def command(
     """Serve the embedded log over Fluvio's protocol and run managed connectors, until Ctrl-C.
 
     Any stock Fluvio client finds the topics at the address that is said at the start. Connectors are created with
-    `headwater connector create`, or by their files in a directory that is watched.
+    `headwater connector create`, or by their files in a directory that is watched. They reach public addresses alone,
+    unless --egress or --egress-allow says otherwise.
     """
     journal = Journal(data_dir)
     configure_logs(log_format, log_level, tap=journal.tap)
@@ -150,7 +158,13 @@ def command(
     if place.exposed and tls is None:
         logger.warning("anybody who reaches this machine can read and write all topics", hint="use --tls-cert")
     managing = Managing(
-        journal, read_grace(grace), watched=connectors, secrets=secrets, api=api, serving=Serving(metrics, health)
+        journal,
+        read_grace(grace),
+        watched=connectors,
+        secrets=secrets,
+        api=api,
+        serving=Serving(metrics, health),
+        egress=server_policy(egress, egress_allow, egress_deny),
     )
     return uvloop.run(_serve(data_dir, place, managing))
 

@@ -8,16 +8,20 @@ import socket
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import click
 import structlog
 import uvloop
 
 from headwater.cli.beside import Serving, calm_collector, serve_beside
+from headwater.cli.egress import egress_options, server_policy
 from headwater.cli.logs import configure_logs
 from headwater.cli.options import read_grace, work_options
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
 from headwater.cli.stopping import stopping
+from headwater.core.egress import Place as Egress
+from headwater.core.egress import Policy
 from headwater.core.errors import ProfileError
 from headwater.core.limits import raise_file_limit
 from headwater.engine import Engine
@@ -41,6 +45,7 @@ logger = structlog.get_logger("headwater")
 @click.option("--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="Where the cluster is, outside.")
 @click.option("--namespace", "-n", metavar="NAME", help="The namespace of the group.  [default: the pod's]")
 @place_options
+@egress_options("public")
 @work_options
 def command(
     group: str,
@@ -54,6 +59,9 @@ def command(
     log_format: str,
     log_level: str,
     grace: str,
+    egress: Literal["open", "public"],
+    egress_allow: tuple[Egress, ...],
+    egress_deny: tuple[Egress, ...],
 ) -> int:
     """Work on a share of a group's connectors, as one of its pods.
 
@@ -69,10 +77,13 @@ def command(
         )
     calm_collector()
     options = Options(kubeconfig=kubeconfig, namespace=namespace)
-    return uvloop.run(_work(options, group, slots, place, Serving(metrics, health), read_grace(grace)))
+    policy = server_policy(egress, egress_allow, egress_deny)
+    return uvloop.run(_work(options, group, slots, place, Serving(metrics, health), read_grace(grace), policy))
 
 
-async def _work(options: Options, group: str, slots: int, place: Place, serving: Serving, grace: float) -> int:
+async def _work(
+    options: Options, group: str, slots: int, place: Place, serving: Serving, grace: float, egress: Policy
+) -> int:
     # Imported here: an extra, and it takes long to load.
     from headwater.engine.checkpoints import Checkpoints  # noqa: PLC0415
     from headwater.engine.oncluster import OnCluster  # noqa: PLC0415
@@ -88,7 +99,7 @@ async def _work(options: Options, group: str, slots: int, place: Place, serving:
     with stopping(grace) as end:
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
-            fetcher = await cleanup.enter_async_context(CurlFetcher())
+            fetcher = await cleanup.enter_async_context(CurlFetcher(egress=egress))
             api = await cleanup.enter_async_context(opened(options, group, slots, me))
             cluster = await cleanup.enter_async_context(cluster_of(place))
             claims = Claims(me.identity, slots, lease_clock)

@@ -1,13 +1,14 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
 from headwater.config.definition import Defined, define_files, define_text, load_definition
-from headwater.config.fields import Options, groups_of, holds_many
+from headwater.config.fields import Options, groups_of, holds_many, word_of
 from headwater.config.http import HttpOptions
 from headwater.config.load import ENDINGS, Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
+from headwater.config.transport import local_paths, transport_of
 
 __all__ = [
     "CHAIN_OPTIONS",
@@ -33,5 +34,8 @@ __all__ = [
     "load_files",
     "load_text",
     "load_transforms",
+    "local_paths",
     "secret_source",
+    "transport_of",
+    "word_of",
 ]

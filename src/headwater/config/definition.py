@@ -54,7 +54,7 @@ def define_files(paths: Sequence[Path | str], *, secrets: SecretSource | None = 
     """Define every connector of files and directories. Raises InvalidConfigError with every problem of all."""
     noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
     texts: dict[str, str] = {}
-    loaded = load_files(paths, secrets=noting, texts=texts)
+    loaded = load_files(paths, secrets=noting, texts=texts, here=False)
     definitions: list[Definition] = []
     for file in dict.fromkeys(config.place.file for config in loaded.connectors):
         definitions += _definitions(texts[file], file, str(Path(file).absolute()), noting, loaded)
@@ -66,14 +66,18 @@ def define_text(text: str, name: str = "connect.yml", *, secrets: SecretSource |
     noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
     # A mark of the byte order, which editors write, is no character of the text: places would be off by one.
     text = text.removeprefix("\ufeff")
-    loaded = load_text(text, name, secrets=noting)
+    loaded = load_text(text, name, secrets=noting, here=False)
     return _together(_definitions(text, name, "", noting, loaded), loaded)
 
 
-def load_definition(definition: Definition) -> ConnectorConfig:
-    """Return the configuration that a definition means. Raises InvalidConfigError."""
+def load_definition(definition: Definition, *, here: bool = True) -> ConnectorConfig:
+    """Return the configuration that a definition means. Raises InvalidConfigError.
+
+    Without `here` it runs elsewhere, and the files that it names need not be on this machine.
+    """
     file = definition.file or f"{definition.name}.yml"
-    return load_text(definition.text, file, secrets=SecretSource(definition.secrets, _PLACE)).connectors[0]
+    secrets = SecretSource(definition.secrets, _PLACE)
+    return load_text(definition.text, file, secrets=secrets, here=here).connectors[0]
 
 
 def _together(definitions: Sequence[Definition], loaded: Loaded) -> Defined:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     AliasGenerator,
     BaseModel,
@@ -21,13 +22,15 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from headwater.core.pointer import Pointer, parse_pointer
 from headwater.core.secret import MASK, Text
+from headwater.core.spot import Slot, Spot, parse_slot, parse_spot
 from headwater.core.units import format_duration, parse_duration, parse_size
 
 
-def kebab_and_snake(name: str) -> AliasChoices:
-    """Return both spellings of an option's name."""
-    return AliasChoices(name, name.replace("_", "-"))
+def kebab_and_snake(name: str) -> AliasChoices | str:
+    """Return both spellings of an option's name; a word that tells groups apart may have only one."""
+    return AliasChoices(name, name.replace("_", "-")) if "_" in name else name
 
 
 class Options(BaseModel):
@@ -45,7 +48,15 @@ class Options(BaseModel):
 
 def plain_text(value: object) -> object:
     """Open a Text where an option is not shown with its secret: numbers, names and durations may come from one."""
-    return value.reveal() if isinstance(value, Text) else value
+    return without_expressions(value).reveal() if isinstance(value, Text) else value
+
+
+def without_expressions(value: Text) -> Text:
+    """Return a text that is the same for every request. Raises ValueError for one with expressions."""
+    if value.spans:
+        start, end = value.spans[0]
+        raise ValueError(f"{value.reveal()[start:end]} cannot stand here, for this is the same for every request")
+    return value
 
 
 def _duration(value: object) -> timedelta:
@@ -84,9 +95,86 @@ Size = Annotated[
 ]
 SecretText = Annotated[
     Text,
+    AfterValidator(without_expressions),
     BeforeValidator(as_text),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+# A text that may hold expressions, which get their values when the request is made.
+TemplateText = Annotated[
+    Text,
+    BeforeValidator(as_text),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _pointer(value: object) -> object:
+    value = plain_text(value)
+    return parse_pointer(value) if isinstance(value, str) else value
+
+
+def _spot(value: object) -> object:
+    value = plain_text(value)
+    return parse_spot(value) if isinstance(value, str) else value
+
+
+def _slot(value: object) -> object:
+    value = plain_text(value)
+    return parse_slot(value) if isinstance(value, str) else value
+
+
+# A pointer into JSON; a place in an answer, of its body or of its headers; a place in a request.
+PointerOption = Annotated[
+    Pointer, BeforeValidator(_pointer), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+SpotOption = Annotated[
+    Spot, BeforeValidator(_spot), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+SlotOption = Annotated[
+    Slot, BeforeValidator(_slot), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+
+
+def _hidden(value: object) -> Text:
+    text = as_text(value)
+    return Text(text.reveal(), MASK, (*text.parts, text.reveal()))
+
+
+# A text that is a secret as a whole, wherever it comes from.
+Hidden = Annotated[
+    Text,
+    BeforeValidator(_hidden),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+def _path(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("expected the path of a file")
+    return value
+
+
+# A path, which is relative to the file that it stands in; `~` is the home directory.
+FilePath = Annotated[str, BeforeValidator(_path)]
+
+
+def _listed(value: object) -> object:
+    value = plain_text(value)
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[\s,]+", value) if part)
+    if isinstance(value, list | tuple):
+        return tuple(plain_text(item) for item in value)
+    return value
+
+
+# Words: a list, or one text with commas between them.
+Listed = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}}),
 ]
 _PAIRS_SCHEMA = {
     "anyOf": [
@@ -115,20 +203,78 @@ def _pair(item: object) -> tuple[str, Text]:
     if isinstance(item, list | tuple) and len(item) == 2:
         return str(item[0]), as_text(item[1])
     text = as_text(item)
-    name, rest = _split(text.reveal())
-    _, shown = _split(str(text)) if MASK not in str(text).split(":")[0].split("=")[0] else (name, MASK)
-    return name, Text(rest, shown)
+    name, start = _split(text.reveal())
+    said = str(text)
+    if MASK not in said.split(":", maxsplit=1)[0].split("=", maxsplit=1)[0]:
+        return name, text.behind(start, said[_split(said)[1] :].strip())
+    return name, without_expressions(text).behind(start, MASK)
 
 
-def _split(text: str) -> tuple[str, str]:
+def _split(text: str) -> tuple[str, int]:
+    """Return the name in a pair, and where its value begins."""
     # Fluvio's code wants `Name: value`, its own documentation says `Name=value`; no header name holds either sign.
     found = re.search(r"[:=]", text)
     if not found or not text[: found.start()].strip():
         raise ValueError("expected 'Name: value' or 'Name=value'")
-    return text[: found.start()].strip(), text[found.end() :].strip()
+    return text[: found.start()].strip(), found.end()
 
 
 Pairs = Annotated[tuple[tuple[str, SecretText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
+TemplatePairs = Annotated[tuple[tuple[str, TemplateText], ...], BeforeValidator(_pairs), WithJsonSchema(_PAIRS_SCHEMA)]
+
+
+def _body(value: object) -> object:
+    """Read a body: a text, or a map or list whose texts may hold expressions."""
+    return _tree(value) if isinstance(value, dict | list) else as_text(value)
+
+
+def _tree(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _tree(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tree(inner) for inner in value]
+    return value
+
+
+def _shown_body(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _shown_body(inner) for name, inner in value.items()}
+    return [_shown_body(inner) for inner in value] if isinstance(value, list) else _shown(value)
+
+
+def _shown(value: object) -> object:
+    return str(value) if isinstance(value, Text) else value
+
+
+Body = Annotated[
+    Any,
+    BeforeValidator(_body),
+    PlainSerializer(_shown_body),
+    WithJsonSchema({"type": ["string", "number", "boolean", "object", "array"]}),
+]
+
+
+class OrText:
+    """Says in the schema that a text may stand for a group."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the schema of either."""
+        return {"anyOf": [handler(core_schema), {"type": "string"}]}
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Yield every secret in the texts of a group of options, and of the groups below it."""
+    if isinstance(value, Text):
+        yield from value.parts
+    elif isinstance(value, Options):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from secrets_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from secrets_in(item)
 
 
 def _types(annotation: Any) -> Iterator[Any]:
@@ -140,6 +286,24 @@ def _types(annotation: Any) -> Iterator[Any]:
 def groups_of(field: FieldInfo) -> tuple[type[Options], ...]:
     """Return the groups of options that a field may hold: one, or several that a word tells apart, or none."""
     return tuple(kind for kind in _types(field.annotation) if isinstance(kind, type) and issubclass(kind, Options))
+
+
+def word_of(group: type[Options]) -> str:
+    """Return the word of `type:` that a group is for; empty for one that stands alone."""
+    kind = group.model_fields.get("type")
+    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))
+
+
+def is_structured(group: type[Options], name: str) -> bool:
+    """Return whether an option of a group may be a list or a map."""
+    field = group.model_fields.get(name) or group.model_fields.get(f"{name}_")
+    if field is None:
+        return False
+    structures = {tuple, list, dict}
+    return any(
+        kind in structures or getattr(kind, "__origin__", None) in structures or kind is Any
+        for kind in _types(field.annotation)
+    )
 
 
 def holds_many(field: FieldInfo) -> bool:

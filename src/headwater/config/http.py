@@ -15,7 +15,26 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from headwater.config.fields import Duration, Options, Pairs, SecretText, Size, plain_text
+from headwater.config.auth import Auth, header_of
+from headwater.config.cursor import Cursors
+from headwater.config.egress import EgressOptions
+from headwater.config.fields import (
+    Body,
+    Duration,
+    FilePath,
+    Listed,
+    Options,
+    SecretText,
+    Size,
+    TemplatePairs,
+    TemplateText,
+    plain_text,
+)
+from headwater.config.pagination import Pagination
+from headwater.config.parts import Parts
+from headwater.config.tls import TlsOptions
+from headwater.config.transport import Proxy, Version, check
+from headwater.config.window import WindowOptions
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -99,13 +118,20 @@ class RestartOptions(Options):
 class HttpOptions(Options):
     """What to request, when, what counts as an answer, and what of it becomes the record."""
 
-    endpoint: SecretText = Field(
+    endpoint: TemplateText = Field(
         description="The URL to request, http or https.", examples=["https://catfact.ninja/fact"]
     )
     method: Annotated[Literal["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"], BeforeValidator(_upper)] = Field(
         "GET", description="The HTTP method.", examples=["POST"]
     )
-    body: SecretText | None = Field(None, description="The body of the request.", examples=['{"query":"cats"}'])
+    body: Body | None = Field(
+        None,
+        description="The body of the request: a text, or a map or list that is sent as JSON.",
+        examples=['{"query":"cats"}'],
+    )
+    form: TemplatePairs | None = Field(
+        None, description="A body of fields, sent as a form instead of `body`.", examples=[{"grant": "all"}]
+    )
     interval: Duration | None = Field(
         None,
         description="The time between polls; a bare number is seconds. Default 300 s in the page's dialect, else 10 s.",
@@ -115,10 +141,12 @@ class HttpOptions(Options):
         None, description="Poll at these times instead: minute, hour, day, month, weekday.", examples=["*/5 * * * *"]
     )
     timezone: str = Field("UTC", description="The time zone of `cron`.", examples=["Europe/Berlin"])
-    headers: Pairs = Field(
+    headers: TemplatePairs = Field(
         (), description="Headers to send: a map, or a list of `Name: value`.", examples=[{"X-Token": "abc"}]
     )
-    params: Pairs = Field((), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}])
+    params: TemplatePairs = Field(
+        (), description="Query parameters added to the URL, encoded.", examples=[{"limit": 5}]
+    )
     user_agent: SecretText | None = Field(
         None, description="The User-Agent header. Default `headwater/VERSION`.", examples=["my-app/1.0"]
     )
@@ -178,6 +206,51 @@ class HttpOptions(Options):
     max_redirects: int = Field(
         10, ge=0, le=100, description="How many redirects are followed; 0 refuses.", examples=[0]
     )
+    http_version: Version = Field(
+        "auto",
+        description="auto: HTTP/2 where an https server offers it, else 1.1. 1.0 and 1.1: no other. 2: also asked for "
+        "over http. 2-prior-knowledge: HTTP/2 over http from the first byte. 3: HTTP/3, or else what auto is; "
+        "3-only: nothing else.",
+        examples=["3"],
+    )
+    proxy: Proxy | None = Field(
+        None,
+        description="The proxy to go through: http, https, socks4, socks4a, socks5 or socks5h, with `USER:PASSWORD@` "
+        "if it wants a login. Default: the environment's (`https_proxy`, ...); `none` is none in any case.",
+        examples=["http://user:password@proxy.example.com:3128"],
+    )
+    no_proxy: Listed | None = Field(
+        None,
+        description="Hosts that are asked without a proxy: names with all below them, addresses, networks. Default: "
+        "`no_proxy` of the environment.",
+        examples=[["internal.example.com", ".corp", "10.0.0.0/8"]],
+    )
+    unix_socket: FilePath | None = Field(
+        None,
+        description="The path of a unix socket to connect to, whatever the URL's host.",
+        examples=["/run/api.sock"],
+    )
+    cookies: bool = Field(
+        False,
+        description="Keep the cookies that a server sets, in memory, and send them back to the same scheme, host and "
+        "port.",
+        examples=[True],
+    )
+    tls: TlsOptions = Field(
+        TlsOptions(),
+        description="Whom to trust and who we are: the options of the table below.",
+        examples=[{"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}],
+    )
+    egress: EgressOptions | None = Field(
+        None,
+        description="Where requests may go: the options of the table below. Default: anywhere that the process may.",
+        examples=[{"policy": "public", "allow": ["10.1.0.0/16"]}],
+    )
+    auth: Auth | None = Field(
+        None,
+        description="How requests show who sends them: a map with a `type:`, and the options of its table below.",
+        examples=[{"type": "bearer", "token_file": "/run/secrets/token"}],
+    )
     retry: RetryOptions = Field(
         RetryOptions(),
         description="How a failed request is sent again: the options of the table below.",
@@ -187,6 +260,22 @@ class HttpOptions(Options):
         RestartOptions(),
         description="What becomes of a connector that crashed: the options of the table below.",
         examples=[{"attempts": 5}],
+    )
+
+    cursor: Cursors = Field(
+        {},
+        description="What is remembered of the answers, by names: the options of the table below, or a pointer.",
+        examples=[{"updated": {"from": "/updated_at"}}],
+    )
+    window: WindowOptions | None = Field(
+        None,
+        description="The span of time that a request asks for: the options of the table below.",
+        examples=[{"size": "1h"}],
+    )
+    pagination: Pagination = Field(
+        None,
+        description="How the pages of an answer follow each other: the options of the table below, or a type.",
+        examples=["auto"],
     )
 
     @field_validator("endpoint")
@@ -228,10 +317,31 @@ class HttpOptions(Options):
         return value
 
     @model_validator(mode="after")
+    def _check_auth(self) -> Any:
+        filled = header_of(self.auth)
+        if self.auth is not None and filled in {name.lower() for name, _ in self.headers}:
+            raise ValueError(f"headers and auth both say what {filled} is; leave one of them out")
+        if filled == "authorization" and "@" in urlsplit(self.endpoint.reveal().strip()).netloc:
+            raise ValueError("endpoint names a user, and auth says who it is; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _check_schedule(self) -> Any:
         if self.cron is not None and self.interval is not None:
             raise ValueError("name either interval or cron")
+        if self.body is not None and self.form is not None:
+            raise ValueError("name either body or form")
         return self
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Any:
+        check(self)
+        return self
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the request that may have expressions."""
+        return Parts(self.endpoint, self.params, self.headers, self.body, self.form)
 
 
 def check_cron(expression: str) -> None:
@@ -247,7 +357,8 @@ def check_cron(expression: str) -> None:
 
 def check_url(value: Text) -> Text:
     """Return the URL, with its password masked. Raises ValueError for what cannot be requested."""
-    url, shown = value.reveal().strip(), _without_password(str(value).strip())
+    value = value.behind(0, _without_password(str(value).strip()))
+    url, shown = value.plain(), str(value)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -268,8 +379,11 @@ def check_url(value: Text) -> Text:
         raise ValueError(f"{shown!r} names port 0")
     if re.search(r"[\r\n\t\0]", url):
         raise ValueError("it holds a line break, a tab or NUL")
+    if value.spans and value.spans[0][0] < len(parts.scheme) + len("://") + len(parts.netloc):
+        # What comes from answers must not choose who gets the credentials.
+        raise ValueError("an expression can stand in the path or the query, not in the host")
     secret = (*value.parts, parts.password) if parts.password else value.parts
-    return Text(url, shown, secret)
+    return Text(value.reveal(), shown, secret, value.spans)
 
 
 def _without_password(url: str) -> str:

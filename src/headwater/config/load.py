@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from headwater.config.auth import secrets_of
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
-from headwater.config.fields import Options, groups_of
+from headwater.config.expressions import check
+from headwater.config.fields import Options, groups_of, is_structured, secrets_in, word_of
 from headwater.config.http import HttpOptions
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem, nearest
 from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
+from headwater.config.transport import doubts, wrong_files
 from headwater.core.secret import Masker, Text
 
 ENDINGS = (".yml", ".yaml")
@@ -41,13 +44,15 @@ def load_files(
     secrets: SecretSource | None = None,
     overrides: Mapping[str, str] | None = None,
     texts: MutableMapping[str, str] | None = None,
+    here: bool = True,
 ) -> Loaded:
     """Load every connector of files and of directories of `*.yml` and `*.yaml` files, sorted by name.
 
     `overrides` are options that win over the files' (`interval`, `retry.attempts`, `topic`, `name`). `texts` gets what
-    was read of each file. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
+    was read of each file. Without `here` the connectors run elsewhere, and the files that they name need not be on this
+    machine. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
     """
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {}, here=here)
     for path in map(Path, paths):
         for file in _files_of(path, loading):
             text = _read(file, loading)
@@ -64,9 +69,13 @@ def load_text(
     *,
     secrets: SecretSource | None = None,
     overrides: Mapping[str, str] | None = None,
+    here: bool = True,
 ) -> Loaded:
-    """Load the connectors of a text; `name` is what problems call it. Raises InvalidConfigError."""
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {})
+    """Load the connectors of a text; `name` is what problems call it, `here` as for files.
+
+    Raises InvalidConfigError.
+    """
+    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {}, here=here)
     loading.text(text, name)
     return loading.result()
 
@@ -95,8 +104,8 @@ def from_options(
         if isinstance(value, list | tuple):
             return Node([node(item, key) for item in value], 0, 0, key)
         if isinstance(value, dict):
-            joint = "-" if flags else "."
-            return Node({str(inner): node(item, f"{key}{joint}{inner}") for inner, item in value.items()}, 0, 0, key)
+            below = {inner: f"{key}-{inner}".replace("_", "-") if flags else f"{key}.{inner}" for inner in value}
+            return Node({str(inner): node(item, below[inner]) for inner, item in value.items()}, 0, 0, key)
         return Node(value, 0, 0, key)
 
     tree = {
@@ -193,8 +202,9 @@ class _OnDemand(Mapping[str, str]):
 class _Loading:
     """Gathers connectors and problems over all files."""
 
-    def __init__(self, source: SecretSource, overrides: Mapping[str, str]) -> None:
+    def __init__(self, source: SecretSource, overrides: Mapping[str, str], *, here: bool = True) -> None:
         self.problems: list[Problem] = []
+        self._here = here
         self._source = source
         self._overrides = overrides
         self._connectors: list[ConnectorConfig] = []
@@ -254,6 +264,8 @@ class _Loading:
             if len(self.problems) > before or before:
                 return
             raise
+        if not self._fit_together(config, root, file):
+            return
         places: dict[tuple[str, ...], tuple[int, int, str]] = {}
         for key in _PLACED:
             node = root.child(key)
@@ -261,8 +273,29 @@ class _Loading:
                 places[key,] = (node.line, node.column, node.path)
                 for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
                     places[key, str(index)] = (item.line, item.column, item.path)
-        config.located(Place(file, root.line, root.column, places), Masker(masked))
+        http = root.child("http")
+        auth = None if http is None else http.child("auth")
+        if auth is not None:
+            places["http", "auth"] = (auth.line, auth.column, auth.path)
+        masker = Masker([*masked, *secrets_in(config), *secrets_of(config.http.auth)])
+        config.located(Place(file, root.line, root.column, places), masker)
+        self._look_at_transport(config, root, file)
         self._take(config, root, file)
+
+    def _fit_together(self, config: ConnectorConfig, root: Node, file: str) -> bool:
+        """Enter what does not fit together; return whether all of it can stay."""
+        found = check(config.http)
+        for it in found:
+            node, _ = _find(root, ("http", *it.path))
+            self.problems.append(node.problem(file, it.message, it.suggestion, warning=it.warning))
+        return all(it.warning for it in found)
+
+    def _look_at_transport(self, config: ConnectorConfig, root: Node, file: str) -> None:
+        for path, message, better in doubts(config):
+            self.problems.append(_find(root, path)[0].problem(file, message, better, warning=True))
+        if self._here:
+            for path, message in wrong_files(config):
+                self.problems.append(_find(root, path)[0].problem(file, message))
 
     def _take(self, config: ConnectorConfig, root: Node, file: str) -> None:
         name = root.child("name") or root
@@ -307,7 +340,17 @@ class _Loading:
     def structured(self, option: str, node: Node, file: str) -> Node:
         """Read a text that stands for a list or a map, as flags and overrides have them: in YAML's flow style."""
         field = HttpOptions.model_fields.get(option)
-        if field is None or not groups_of(field) or not isinstance(node.value, str):
+        if field is None or not groups_of(field):
+            return node
+        if isinstance(node.value, dict):
+            for name, inner in node.value.items():
+                if any(is_structured(group, name.replace("-", "_")) for group in groups_of(field)):
+                    node.value[name] = self._flow(inner, file)
+            return node
+        return self._flow(node, file)
+
+    def _flow(self, node: Node, file: str) -> Node:
+        if not isinstance(node.value, str):
             return node
         roots, problems = read_documents(node.value, file)
         self.problems += [node.problem(file, problem.message) for problem in problems]
@@ -338,7 +381,7 @@ class _Loading:
                     group = options.get(path[0])
                     inner = dict(group.value) if group is not None and isinstance(group.value, dict) else {}
                     inner[".".join(path[1:])] = node
-                    options[path[0]] = Node(inner, 0, 0, node.path)
+                    options[path[0]] = self.structured(path[0], Node(inner, 0, 0, node.path), file)
                 if path[0] in {"interval", "cron"}:
                     options.pop("cron" if path[0] == "interval" else "interval", None)
                 tree["http"] = Node(options, root.line, root.column, "" if http is None else http.path)
@@ -375,6 +418,8 @@ def _translate(detail: Mapping[str, Any], root: Node, file: str) -> Problem:
     """Turn one of pydantic's errors into a problem in the user's place and our words."""
     node, missing = _find(root, detail["loc"])
     kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "union_tag_invalid":
+        node = node.child(str(context["discriminator"]).strip("'")) or node
     last = str(detail["loc"][-1]) if detail["loc"] else ""
     if kind == "missing":
         path = f"{node.path}.{missing}" if node.path else missing
@@ -426,7 +471,8 @@ def _find(root: Node, location: Sequence[str | int]) -> tuple[Node, str]:
     for step in location:
         below: Node | None = None
         if isinstance(step, str):
-            below = node.child(step) or (node.child("with") if step == "with_" else None)
+            # Words of Python's have an underscore behind them in the model.
+            below = node.child(step) or node.child(step.removesuffix("_")) or node.child(step.replace("_", "-"))
         elif isinstance(node.value, list) and step < len(node.value):
             below = node.value[step]
         if below is None:
@@ -445,16 +491,9 @@ def _known_below(location: Sequence[str | int]) -> list[str]:
         found = [model.model_fields[step] for model in models if step in model.model_fields]
         if not found:
             # A place in a list, a name in a map, or the word that tells groups apart.
-            models = tuple(model for model in models if _kind(model) == step) or models
+            models = tuple(model for model in models if word_of(model) == step) or models
             continue
         models = groups_of(found[0])
         if not models:
             return []
-    names = {"with_": "with"}
-    return [names.get(name, name) for model in models for name in model.model_fields]
-
-
-def _kind(model: type[Options]) -> str:
-    """Return the word of `type:` that a group is for; empty for one that stands alone."""
-    kind = model.model_fields.get("type")
-    return "" if kind is None else "".join(map(str, getattr(kind.annotation, "__args__", ())))
+    return [name.removesuffix("_") for model in models for name in model.model_fields]

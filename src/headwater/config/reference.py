@@ -110,7 +110,7 @@ def _shown(name: str, field: FieldInfo) -> str:
         return "`2xx`"
     if name == "spread":
         return "`auto`"
-    return f"`{value}`" if isinstance(value, str) else ""
+    return f"`{value}`" if isinstance(value, str) and value else ""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Owns `${{ secrets.NAME }}`: finding the values, and putting them into scalars that are parsed already.
 
-A secret can therefore never become YAML of its own, and every place it went to is known.
+A secret can therefore never become YAML of its own, and every place it went to is known. Expressions that have a value
+only when a request is made stay where they are, marked as what the configuration itself says.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from pathlib import Path
 from headwater.config.document import Node
 from headwater.config.problem import Problem, nearest
 from headwater.core.errors import ConfigError
+from headwater.core.expression import SPACES, ExpressionError, evaluate, parse_expression, text_of
 from headwater.core.secret import MASK, Text
+from headwater.core.template import EXPRESSION
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
-_SECRET = re.compile(r"""\s*secrets\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*(?:"([^"]*)"|'([^']*)')\s*\])\s*""", re.ASCII)
+# Secrets have their values when the configuration is read, everything else when a request is made.
+_SPACES = {"secrets": None, **SPACES}
 _MOST_FILE_BYTES = 1024 * 1024
 
 
@@ -81,7 +84,7 @@ def parse_secrets(text: str) -> dict[str, str]:
 
 
 def insert(root: Node, known: Mapping[str, str], file: str) -> list[Problem]:
-    """Replace every expression below `root` by a Text with the secret's value. Return what is wrong."""
+    """Replace every text with an expression below `root` by a Text with the secrets' values. Return what is wrong."""
     problems = []
     for scalar in root.scalars():
         text = scalar.value
@@ -101,29 +104,53 @@ def _insert_one(scalar: Node, text: str, known: Mapping[str, str], file: str) ->
     real: list[str] = []
     shown: list[str] = []
     used: list[str] = []
-    position = 0
-    for expression in _EXPRESSION.finditer(text):
-        before = text[position : expression.start()]
-        position = expression.end()
-        match = _SECRET.fullmatch(expression[1])
-        name = next((group for group in match.groups() if group is not None), "") if match else ""
-        if not match:
-            message = f"${{{{{expression[1]}}}}} is not an expression that is known here"
-            problems.append(scalar.problem(file, message, "use ${{ secrets.NAME }}"))
-        elif name not in known:
+    spans: list[tuple[int, int]] = []
+    position = length = 0
+    for found in EXPRESSION.finditer(text):
+        before = text[position : found.start()]
+        position = found.end()
+        try:
+            expression = parse_expression(found[1], _SPACES)
+        except ExpressionError as error:
+            problems.append(_unknown(scalar, found, error, file))
+            continue
+        value = found[0]
+        if expression.space != "secrets":
+            spans.append((length + len(before), length + len(before) + len(value)))
+            mask = value
+        elif (name := expression.name) not in known and not expression.has_default:
             near = nearest(name, list(known)) or "declare it under secrets"
             problems.append(scalar.problem(file, f"there is no secret {name!r}", near))
+            continue
         else:
-            real += (before, known[name])
-            shown += (before, MASK)
-            used.append(known[name])
-    if text.count("${{") > len(_EXPRESSION.findall(text)):
+            secret = known.get(name)
+            value, mask = text_of(evaluate(expression, {"secrets": {name: secret}})), MASK
+            used += [part for part in (secret, value) if part]
+        real += (before, value)
+        shown += (before, mask)
+        length += len(before) + len(value)
+    if text.count("${{") > len(EXPRESSION.findall(text)):
         problems.append(scalar.problem(file, "${{ is not closed by }}"))
     if not problems:
         scalar.value = Text(
-            "".join([*real, text[position:]]), "".join([*shown, text[position:]]), tuple(part for part in used if part)
+            "".join([*real, text[position:]]),
+            "".join([*shown, text[position:]]),
+            tuple(dict.fromkeys(used)),
+            tuple(spans),
         )
     return problems
+
+
+def _unknown(scalar: Node, found: re.Match[str], error: ExpressionError, file: str) -> Problem:
+    """Return what is wrong with an expression; one that is like none of ours is told what is most wanted."""
+    space = re.match(r"\s*(\w*)", found[1])
+    if space is None or space[1] not in _SPACES:
+        near = nearest(space[1], list(_SPACES)) if space else ""
+        if space and space[1] in {"now", "today"}:
+            near = "use ${{ scheduled }}, which is the same for all requests of a round, whatever comes between"
+        message = f"{found[0]} is not an expression that is known here"
+        return scalar.problem(file, message, near or "use ${{ secrets.NAME }}")
+    return scalar.problem(file, f"{found[0]}: {error}", error.suggestion)
 
 
 def resolve_objects(node: Node, known: Mapping[str, str], file: str) -> list[Problem]:

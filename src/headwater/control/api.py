@@ -18,7 +18,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from headwater.config import InvalidConfigError, define_text, load_definition
+from headwater.config import InvalidConfigError, define_text, load_definition, local_paths
+from headwater.config.auth import reads_this_machine
 from headwater.config.model import names_file
 from headwater.config.secrets import SecretSource
 from headwater.control.messages import Connectors, Entries, Given, Refusal, Standing
@@ -288,13 +289,24 @@ async def _definition(request: Request) -> Definition:
 
 def _check_remote(definition: Definition) -> None:
     """Refuse what would read files or run code of this machine: over the network comes configuration, nothing else."""
-    for link in load_definition(definition).chain:
+    config = load_definition(definition, here=False)
+    if option := reads_this_machine(config.http.auth):
+        raise _malformed(
+            f"auth: {option} has a file or the environment of the server's machine read",
+            "write the credential into the configuration as a secret, or create the connector on that machine",
+        )
+    for link in config.chain:
         uses = link.transform.uses
         if names_file(uses):
             raise _malformed(
                 f"{uses!r} is a file or a function of the server's machine",
                 "load it there with: headwater smartmodule load",
             )
+    for key_path, path in local_paths(config):
+        raise _malformed(
+            f"`{'.'.join(key_path[1:])}` names {path!r} on the server's machine",
+            "create the connector there, or have it in a file of --connectors",
+        )
 
 
 async def _body(request: Request) -> Given:

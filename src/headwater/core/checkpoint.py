@@ -12,16 +12,19 @@ from headwater.core.errors import LogCorruptError
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a source has got that asks for something else each time.
 
-    `cursors` is what templates see. A round of several exchanges that is under way has its scheduled time in `round`
+    `cursors` is what templates see; `window` is up to when windows of time were asked for (ms since the Unix epoch;
+    0 when none was). A round of several exchanges that is under way has its scheduled time in `round`
     (ms since the Unix epoch; 0 when none is), where it is in `page`, and what its exchanges have gathered for the
     cursors in `pending`, which becomes theirs at its end: a round that is broken off goes on where it was, and asks for
-    the same.
+    the same. `asked` is the fingerprint of the request that the validators of the checkpoint belong to.
     """
 
     cursors: dict[str, Any] = {}
+    window: int = 0
     round: int = 0
     page: dict[str, Any] = {}
     pending: dict[str, Any] = {}
+    asked: str = ""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -11,12 +11,16 @@ Every error that leaves Headwater is one of these, split by what the caller shou
     │   ├── ConnectError                refused, unreachable, no route                retry
     │   ├── ConnectTimeoutError         no connection in time                         retry
     │   ├── TlsError                    handshake or certificate                      fix, not retried at once
+    │   ├── ProxyError                  the proxy wants a login, or refuses           fix, not retried at once
     │   ├── ResetError                  the peer closed or reset in the middle        retry
     │   ├── TruncatedError              the body ended early                          retry
     │   ├── ProtocolError               not HTTP, a bad chunk, a bad encoding         retry
     │   ├── ReadTimeoutError            the response was not complete in time         retry
     │   ├── BodyTooLargeError           the body passed its bound and was cut         fix, not retried at once
     │   ├── RedirectError               too many redirects, or one that is refused    fix, not retried at once
+    │   ├── CredentialError             no token could be had now                     retry
+    │   │   └── CredentialRefusedError      there is none to be had: a wrong secret       fix, not retried at once
+    │   ├── EgressError                 the policy does not let it connect there      fix, not retried at once
     │   └── RequestError                the request cannot be sent as written         fix, not retried at once
     ├── TopicError                  the log answered no
     │   ├── TopicNotFoundError
@@ -135,6 +139,14 @@ class TlsError(FetchError):
     slug = "tls"
 
 
+class ProxyError(FetchError):
+    """The proxy wants a login, or does not let the request through. No server has seen it."""
+
+    retryable = False
+    sent = False
+    slug = "proxy"
+
+
 class ResetError(FetchError):
     """The peer closed or reset the connection before the response was complete."""
 
@@ -173,12 +185,33 @@ class RedirectError(FetchError):
     slug = "redirect"
 
 
+class EgressError(FetchError):
+    """The egress policy does not allow a connection to this host or address. Nothing was sent there."""
+
+    retryable = False
+    sent = False
+    slug = "egress"
+
+
 class RequestError(FetchError):
     """The request cannot be sent as it is written."""
 
     retryable = False
     sent = False
     slug = "request"
+
+
+class CredentialError(FetchError):
+    """What a request needs to be let in could not be had now: the request itself was not sent."""
+
+    sent = False
+    slug = "auth"
+
+
+class CredentialRefusedError(CredentialError):
+    """What a request needs to be let in is not to be had: a secret is wrong, or a refresh token is over."""
+
+    retryable = False
 
 
 class TopicError(HeadwaterError):

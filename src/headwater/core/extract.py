@@ -24,6 +24,23 @@ _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+# Escapes in JSON texts: pairs of surrogates, surrogates that stand alone, all others.
+_ESCAPES = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+
+
+def mended(document: bytes | Raw) -> bytes | Raw:
+    """Return JSON in which surrogates that stand alone are U+FFFD: it may hold them (RFC 8259, 8.2), but no text can.
+
+    What has none is returned as it is.
+    """
+    data = document if isinstance(document, bytes) else bytes(document)
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return document
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found[2] else found[0], data)
+
+
 class DocumentError(ValueError):
     """The bytes are not JSON. The sentence says where they stop being it."""
 
@@ -69,14 +86,12 @@ class Extractor:
         """
         try:
             if self._fast is None:
-                _ANY.decode(document)
-                return tuple(_find(pointer, document) for pointer in self._pointers)
+                return self._step_by_step(document)
             found: tuple[Raw | None, ...] = self._pick(self._fast.decode(document))
-        except msgspec.ValidationError:
-            # Something else than an object is on the way to one of them: the others are found all the same.
+        except (msgspec.DecodeError, RecursionError):
+            # Something else than an object is on the way to one of them: the others are found all the same. Or it is no
+            # JSON at all, and that is told there.
             return self._step_by_step(document)
-        except _BROKEN as error:
-            raise DocumentError(_sentence(error)) from None
         return self._with_slow(document, found) if self._slow else found
 
     def _with_slow(self, document: bytes | Raw, found: tuple[Raw | None, ...]) -> tuple[Raw | None, ...]:
@@ -89,8 +104,8 @@ class Extractor:
         return tuple(values)
 
     def _step_by_step(self, document: bytes | Raw) -> tuple[Raw | None, ...]:
+        document = checked(document)
         try:
-            _ANY.decode(document)
             return tuple(_find(pointer, document) for pointer in self._pointers)
         except _BROKEN as error:
             raise DocumentError(_sentence(error)) from None
@@ -98,11 +113,27 @@ class Extractor:
 
 def extract(pointer: Pointer, document: bytes | Raw) -> Raw | None:
     """Return one raw value, or None. Raises DocumentError. For one document: an Extractor is faster for many."""
+    document = checked(document)
     try:
-        _ANY.decode(document)
         return _find(pointer, document)
     except _BROKEN as error:
         raise DocumentError(_sentence(error)) from None
+
+
+def checked(document: bytes | Raw) -> bytes | Raw:
+    """Return a document that decodes: itself, or `mended`. Raises DocumentError for what is not JSON."""
+    try:
+        _ANY.decode(document)
+    except _BROKEN as error:
+        better = mended(document)
+        if better is document:
+            raise DocumentError(_sentence(error)) from None
+        try:
+            _ANY.decode(better)
+        except _BROKEN as worse:
+            raise DocumentError(_sentence(worse)) from None
+        return better
+    return document
 
 
 def _find(pointer: Pointer, document: bytes | Raw) -> Raw | None:

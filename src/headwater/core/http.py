@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
 from headwater.core.callback import Cancellable
+from headwater.core.egress import Policy
 from headwater.core.errors import FetchError
 
 # What stays in a URL as it is (RFC 3986), the sign of what is encoded already included.
@@ -17,14 +18,75 @@ _URL = "!#$%&'()*+,/:;=?@[]~"
 Headers = tuple[tuple[str, str], ...]
 
 
+HttpVersion = Literal["auto", "1.0", "1.1", "2", "2-prior-knowledge", "3", "3-only"]
+TlsVersion = Literal["1.0", "1.1", "1.2", "1.3"]
+
+
+class Login(msgspec.Struct, frozen=True):
+    """A login that whoever performs the request carries out itself, in each request or with the server's challenge.
+
+    `basic` and `digest` have a user and a password; `bearer` has its token in `password`. `negotiate` is Kerberos: with
+    an empty user the credentials of the environment's cache. `sigv4` signs with the access key `user` and the secret
+    key `password`; `scope` is `provider1:provider2:region:service`, such as `aws:amz:eu-central-1:es`, and
+    `session_token` is sent, and signed, when there is one. It holds secrets: it is never shown.
+    """
+
+    kind: Literal["basic", "digest", "negotiate", "bearer", "sigv4"]
+    user: str = ""
+    password: str = ""
+    scope: str = ""
+    session_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Login({self.kind!r}, ***)"
+
+
+class Transport(msgspec.Struct, frozen=True):
+    """How the requests of a connector travel. One value is shared by all of them.
+
+    `proxy` is a URL, empty for none whatever the environment says, and None for the environment's. `no_proxy` are the
+    hosts that are asked without one; None leaves it to the environment. `unix_socket` is a path. Of TLS: `ca_file` is
+    trusted instead of the usual authorities; `server_name` is the name that the server is asked for and whose
+    certificate it must have, instead of the URL's. `cookies` names the jar that cookies are kept in, empty for none;
+    requests with the same name share it. `egress` is where connections may go, beside what whoever performs the
+    request allows. Requests share connections only if their transports are alike in all but cookies, and have logins
+    that no connection remembers. It holds secrets: it is never shown.
+    """
+
+    http_version: HttpVersion = "auto"
+    proxy: str | None = None
+    no_proxy: tuple[str, ...] | None = None
+    unix_socket: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    key_password: str = ""
+    min_version: TlsVersion = "1.2"
+    verify: bool = True
+    server_name: str = ""
+    cookies: str = ""
+    egress: Policy | None = None
+    login: Login | None = None
+
+    def __repr__(self) -> str:
+        return "Transport(***)"
+
+
+USUAL = Transport()
+
+
 class Request(msgspec.Struct, frozen=True):
     """One HTTP request, complete: whoever performs it adds only Host, Accept-Encoding and what framing needs.
 
     `url` is absolute, http or https, already percent-encoded, and may hold secrets: never log it, log `shown_url`.
     `headers` hold real values, in the order they are sent; `secret_headers` names (lower case) those that must not
-    cross to another origin in a redirect. Times are seconds. `max_body` is bytes after decompression. `permit` is asked
-    when the connection is there, right before anything is sent over it; without leave nothing is, and the exchange
-    fails.
+    cross to another origin in a redirect, `secret_params` the parameters of the URL that must not. Times are seconds.
+    `max_body` is bytes after decompression. `permit` is asked when the connection is there, right before anything is
+    sent over it; without leave nothing is, and the exchange fails.
+
+    `open` takes the body of the final response while it arrives: see `Opener`. With `idle_timeout` the head must have
+    come within `total_timeout`, and then no more than `idle_timeout` may pass without a byte of the body; time in which
+    a sink holds the transfer back does not count.
     """
 
     method: str
@@ -38,6 +100,10 @@ class Request(msgspec.Struct, frozen=True):
     max_body: int = 64 * 1024 * 1024
     max_redirects: int = 10
     permit: Callable[[], bool] | None = None
+    transport: Transport = USUAL
+    secret_params: frozenset[str] = frozenset()
+    open: Opener | None = None
+    idle_timeout: float | None = None
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -71,10 +137,39 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 Deliver = Callable[[Response | FetchError], None]
 
 
+class Sink(Protocol):
+    """Whatever takes a body in while it arrives."""
+
+    def write(self, chunk: bytes) -> bool:
+        """Take the next bytes of the body, decompressed; return False to have no more until `Fetching.resume`.
+
+        It is called in the event loop, and is not called again after the exchange is cancelled or has been delivered.
+        A FetchError that it raises ends the exchange and is what is delivered.
+        """
+        ...
+
+
+# Called in the event loop when the head of the final response is there, its `body` still empty: not for a redirect that
+# is followed. It returns what takes the body in, or None to have it gathered in the response as usual. With a sink,
+# what is delivered in the end has an empty body. A FetchError that it raises ends the exchange.
+Opener = Callable[["Response"], "Sink | None"]
+
+
+class Fetching(Cancellable, Protocol):
+    """An exchange under way: it can be cut, and a sink's pause ended."""
+
+    def resume(self) -> None:
+        """Let the body go on after `Sink.write` returned False. Otherwise, and when it is over, nothing happens.
+
+        No bytes come from within the call.
+        """
+        ...
+
+
 class Fetcher(Protocol):
     """Whatever performs exchanges. The engine knows only this."""
 
-    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+    def begin(self, request: Request, deliver: Deliver) -> Fetching:
         """Begin one exchange, redirects included, and call `deliver` with the outcome: later, never from within.
 
         It calls in the event loop, and must not raise. Cancelling what is returned cuts the connection. Nothing hangs:

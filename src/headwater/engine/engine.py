@@ -16,7 +16,7 @@ from traceback import format_exception
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions
+from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions, transport_of
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
@@ -26,6 +26,7 @@ from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
+from headwater.engine.credentials import Credentials
 from headwater.engine.guard import Guard, GuardedFetcher
 from headwater.engine.round import Surroundings
 from headwater.engine.schedule import spread_offset
@@ -33,6 +34,7 @@ from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
+from headwater.sources.poll import build_request
 from headwater.sources.retry import back_off
 from headwater.transforms.chain import Chain
 
@@ -106,6 +108,7 @@ class Engine:
         self._guard = guard
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
+        self.credentials = Credentials(target, fetcher, self._shared.clock, chance)
 
     async def run(self, configs: Sequence[ConnectorConfig], stop: asyncio.Event) -> None:
         """Run the connectors until `stop` is set, then drain.
@@ -158,12 +161,14 @@ class Engine:
             spec = specs.get(config.topic.name, TopicSpec())
             codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
             shared = self._shared
+            leave = None
             if self._guard is not None:
                 permit = self._guard(config.name)
                 if permit is None:
                     self._chains.pop(config.name, None)
                     continue
                 shared = replace(shared, fetcher=GuardedFetcher(shared.fetcher, permit))
+                leave = permit.holds
             connector = Connector(
                 config,
                 shared,
@@ -171,6 +176,7 @@ class Engine:
                 codec,
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
+                gates=self.credentials.gates(config, build_request(config.http, transport_of(config)), leave),
             )
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
@@ -188,6 +194,8 @@ class Engine:
             for run in runs:
                 run.task.cancel()
             await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
+            ended = [run.connector.config.name for run in runs]
+            await self.credentials.release(ended, self._grace if grace is None else grace)
             for run in runs:
                 self._runs.pop(run.connector.config.name, None)
                 # One that somebody paused is not failing.
@@ -233,7 +241,7 @@ class Engine:
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
-        problems = []
+        problems = await self.credentials.problems(configs)
         for config in configs:
             name = config.topic.name
             if name not in topics:

@@ -42,7 +42,7 @@ class Gate(Protocol):
         ...
 
     async def renew(self, request: Request, left: float) -> bool:
-        """Renew what the server has just refused; return whether the request is worth sending once more.
+        """Renew what the server has refused in an admitted request; return whether it is worth sending once more.
 
         Raises as `admit` does.
         """

@@ -11,9 +11,8 @@ from functools import partial
 
 import msgspec
 
-from headwater.core.callback import Cancellable
 from headwater.core.errors import FetchError
-from headwater.core.http import Deliver, Fetcher, Request, Response
+from headwater.core.http import Deliver, Fetcher, Fetching, Request, Response
 
 
 class Permit:
@@ -61,7 +60,7 @@ class GuardedFetcher:
         self._request: Request | None = None
         self._guarded: Request | None = None
 
-    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+    def begin(self, request: Request, deliver: Deliver) -> Fetching:
         """Begin one exchange; the permit is asked now, and by the fetcher when the connection is there."""
         if not self._permit.holds():
             return _Nothing()
@@ -81,4 +80,7 @@ class _Nothing:
     __slots__ = ()
 
     def cancel(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
         """Do nothing."""

@@ -140,7 +140,7 @@ class Harvester:
             reason = f"{reason}; {self._mask(told(rejections, whither=whither))}"
             if self._letters:
                 beside = (Beside(self._letters, self._dead_letters(rejections, reaped.records, now)),)
-        elif not records:
+        elif not records and reaped.records:
             reason = f"{reason}; no record passed the transforms"
         exchange = msgspec.structs.replace(exchange, records=len(records), rejected=len(rejections), reason=reason)
         return self._harvest(

@@ -34,6 +34,8 @@ from headwater.log import Append, TopicInfo
 
 # A topic, and how its records are put together: connectors that agree on both share batches.
 _Way = tuple[str, ProducerOptions | None]
+# What is kept for several connectors - a refresh token - begins so. No permit: theirs are asked when it is used.
+SHARED = "@"
 # How long an append is tried before the connector hears of it, says so, and tries again for as long as it takes.
 _PATIENCE = timedelta(seconds=10)
 
@@ -133,7 +135,7 @@ class OnCluster:
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
         """Send the records, and keep checkpoint and entry once all of them are acknowledged."""
         connector = "" if append.checkpoint is None else append.checkpoint[0]
-        if self._guard is None:
+        if self._guard is None or connector.startswith(SHARED):
             self._later(self._store(append, connector, receive, None))
         elif (permit := self._guard(connector)) is not None and permit.holds():
             self._storing[connector] = self._later(self._store(append, connector, receive, permit))
@@ -241,6 +243,10 @@ class OnCluster:
         keeper = self._checkpoints
         if keeper is None:
             return await self._keeper.checkpoint(connector)
+        if connector.startswith(SHARED):
+            # Whoever uses it next claims it, wherever: what counts is what was kept last, by whoever it was.
+            keeper.forget(connector)
+            return await keeper.load(connector)
         if self._guard is None:
             return await keeper.load(connector)
         permit = self._guard(connector)

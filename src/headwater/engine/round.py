@@ -30,6 +30,7 @@ from headwater.engine.standing import Standing
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
+from headwater.sources.course import NothingDueError
 from headwater.sources.judge import Action, Attempt, Verdict
 from headwater.sources.poll import Poll
 from headwater.sources.retry import back_off
@@ -81,6 +82,7 @@ class Round:
         "_counters",
         "_duration",
         "_fetcher",
+        "_first",
         "_gates",
         "_harvester",
         "_lag",
@@ -91,6 +93,7 @@ class Round:
         "_requests",
         "_schedule",
         "_scheduled",
+        "_sent",
         "_shared",
         "_skipped",
         "_standing",
@@ -141,6 +144,9 @@ class Round:
         self._begun = 0.0
         self._started = self._scheduled = self._duration = self._attempts = 0
         self._renewed = False
+        self._first = True
+        # The last request as the gates let it pass.
+        self._sent: Request | None = None
 
     @property
     def plain(self) -> bool:
@@ -161,6 +167,7 @@ class Round:
     def open(self) -> None:
         """Begin the round that is due."""
         self._enter()
+        self._first = True
         late = (self._started / 1000 if self._schedule.wall else self._begun) - self.tick.at
         self._scheduled = self._started - round(late * 1000)
         self._lag.observe(max(0.0, late))
@@ -170,18 +177,20 @@ class Round:
         self._begun = self._clock.monotonic()
         self._started = self._clock.time_ms()
         self._attempts = 0
-        self._renewed = False
+        self._renewed = self._first = False
 
     def request(self) -> Request:
-        """Return the request of the next attempt, and count it."""
+        """Return the request of the next attempt, and count it. Raises what the source does when there is none."""
         self._attempts += 1
+        request = self._poll.request(self.checkpoint, self._moment())
         self._counters.attempts += 1
-        return self._poll.request(self.checkpoint, self._moment())
+        return request
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
         # A round that was broken off is still the one it was.
-        return Moment(self._scheduled if progress is None else progress.round or self._scheduled, self._started)
+        scheduled = self._scheduled if progress is None else progress.round or self._scheduled
+        return Moment(scheduled, self._started, self._first)
 
     def judge(self, outcome: Response | FetchError) -> Verdict:
         """Decide what came of an attempt, and count it."""
@@ -217,6 +226,9 @@ class Round:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
         reaped = self._poll.reap(response, self.checkpoint, self._moment())
         exchange = self._entry(response, verdict, len(reaped.records))
+        if reaped.failure:
+            reason = f"{exchange.reason}; {self._standing.told(reaped.failure)}"
+            exchange = msgspec.structs.replace(exchange, decision=Decision.FAILED, reason=reason, topic=None)
         return self._harvester.harvest(reaped, self.checkpoint, exchange, now=now)
 
     def reap_at_once(self, response: Response, verdict: Verdict) -> Harvest:
@@ -228,9 +240,12 @@ class Round:
         self._skipped = 0
         self.checkpoint = harvest.checkpoint
         counters, exchange = self._counters, harvest.exchange
-        counters.decisions[_ACCEPTED] += 1
+        counters.decisions[exchange.decision] += 1
         counters.records += exchange.records
         counters.rejected += exchange.rejected
+        if exchange.decision is Decision.FAILED:
+            self._standing.bad("pages", exchange.reason, "see what the answers say with: headwater test")
+            return
         counters.last_record = harvest.at
         if counters.trouble is not None:
             self._standing.good()
@@ -314,12 +329,33 @@ class Round:
                 outcome, verdict = await self._settle(judged)
             except HeldError as held:
                 return self._held(held)
+            except NothingDueError:
+                return 0.0
             judged = None
-            if verdict.action is not _STORE or not isinstance(outcome, Response):
+            if isinstance(outcome, Response) and self._leaves(verdict):
+                more = await self._store(outcome, verdict)
+            elif (harvest := self._begin_again(outcome, verdict)) is not None:
+                await self._append(harvest)
+                more = self._continues(harvest)
+            else:
                 return self.conclude(outcome, verdict)
-            if not await self._store(outcome, verdict):
+            if not more:
                 return 0.0
             self._enter()
+
+    def _leaves(self, verdict: Verdict) -> bool:
+        """Return whether an answer leaves something: records, or in a course of several exchanges how far it is."""
+        return verdict.action is _STORE or (verdict.action is Action.EMPTY and not self._poll.plain)
+
+    def _begin_again(self, outcome: Response | FetchError, verdict: Verdict) -> Harvest | None:
+        """Return what is left when a page of a round that was broken off is not known any more, None otherwise."""
+        if verdict.action is not _FAIL or not isinstance(outcome, Response):
+            return None
+        reaped = self._poll.forgotten(outcome, self.checkpoint, self._moment())
+        if reaped is None:
+            return None
+        exchange = self._entry(outcome, verdict)
+        return self._harvester.harvest(reaped, self.checkpoint, exchange, now=self._clock.time_ms())
 
     async def _settle(
         self, judged: tuple[Response | FetchError, Verdict] | None
@@ -329,19 +365,27 @@ class Round:
         while not self.stopping:
             if verdict.action is _RETRY:
                 await self._nap(self._clock.monotonic() + verdict.wait)
-            elif verdict.action is not _RENEW or not await self._renew():
+            elif verdict.action is not _RENEW:
                 break
+            else:
+                try:
+                    if not await self._renew():
+                        break
+                except FetchError as error:
+                    outcome, verdict = error, self.judge(error)
+                    continue
             outcome, verdict = await self._attempt()
         return outcome, verdict
 
     async def _attempt(self) -> tuple[Response | FetchError, Verdict]:
         """Send the request once, when the gates let it, and judge what came of it."""
-        request = self.request()
         try:
+            request = self.request()
             for gate in self._gates:
                 request = await gate.admit(request, max(0.0, self._left()))
         except FetchError as error:
             return error, self.judge(error)
+        self._sent = request
         outcome = await self._exchange(request)
         for gate in self._gates:
             gate.heard(request, outcome)
@@ -358,8 +402,11 @@ class Round:
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
         self._renewed = True
-        request = self._poll.request(self.checkpoint, self._moment())
-        renewed = [await gate.renew(request, max(0.0, self._left())) for gate in self._gates]
+        sent = self._sent
+        if sent is None:
+            # The request of a plain poll: there are no gates.
+            return False
+        renewed = [await gate.renew(sent, max(0.0, self._left())) for gate in self._gates]
         return any(renewed)
 
     def _held(self, held: HeldError) -> float:

@@ -1,4 +1,4 @@
-"""Owns the exchange of HTTP requests over libcurl: how many at once, which in turn, redirects, cutting.
+"""Owns the exchange of HTTP requests over libcurl: how many at once, which in turn, redirects, time, cutting.
 
 One request on one handle is `handle`'s, the event loop is `lane`'s; what a redirect becomes and what an error means is
 decided in `redirect` and `failure`.
@@ -7,31 +7,36 @@ decided in `redirect` and `failure`.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Self
 
 import pycurl
 
-from headwater.core.callback import Cancellable, settle
-from headwater.core.errors import BodyTooLargeError, ConnectTimeoutError, FetchError, ProtocolError
-from headwater.core.http import Deliver, Request, Response
+from headwater.core.callback import settle
+from headwater.core.cookies import Jar
+from headwater.core.egress import Policy
+from headwater.core.errors import ConnectTimeoutError, FetchError, ProtocolError
+from headwater.core.http import Deliver, Fetching, Request, Response, Sink
 from headwater.core.limits import raise_file_limit
-from headwater.core.units import format_size
-from headwater.fetch.failure import failure
+from headwater.fetch.failure import Ending, failure, login_of_proxy, silent
 from headwater.fetch.handle import Handle
-from headwater.fetch.lane import CAPACITY, Lane
+from headwater.fetch.lane import Lane
+from headwater.fetch.lanes import Lanes
 from headwater.fetch.redirect import REDIRECTS, follow
+from headwater.fetch.setting import Surroundings
 from headwater.fetch.trust import ca_bundle
 
+_PROXY_LOGIN = 407
 # Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
 _MOST_IN_FLIGHT = 4096
 _IDLE_HANDLES = 1024
-# Where libcurl looks for proxies of http and https.
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+# Connectors whose cookies are kept; the longest unused are forgotten first.
+_MOST_JARS = 4096
+# A time-out of libcurl's that never comes, where time is kept here.
+_NEVER = 10**6
 
 
 class _Transfer:
@@ -55,28 +60,46 @@ class _Transfer:
         if not self.ended:
             self._fetcher.cut(self)
 
+    def resume(self) -> None:
+        """Let a body go on that its sink holds back."""
+        if not self.ended:
+            self._fetcher.go_on(self)
+
+    def left(self) -> float:
+        """Return the seconds of the total time-out that are left."""
+        return self.request.total_timeout - (monotonic() - self.started)
+
+    def keep_time(self, timer: asyncio.TimerHandle | None) -> None:
+        """Have this timer instead of the one that there was."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = timer
+
 
 class CurlFetcher:
     """Performs exchanges over libcurl in the running event loop. Use `async with CurlFetcher() as fetcher`.
 
     `most_in_flight` bounds the exchanges at once; further ones wait their turn within their own total time-out.
-    `trusted` is a file of certificate authorities instead of the usual ones.
+    `trusted` is a file of certificate authorities instead of the usual ones. `egress` is where any request may go,
+    beside what its own transport says.
     """
 
-    def __init__(self, *, most_in_flight: int | None = None, trusted: str | None = None) -> None:
+    def __init__(
+        self, *, most_in_flight: int | None = None, trusted: str | None = None, egress: Policy | None = None
+    ) -> None:
         self._most = most_in_flight or max(16, min(_MOST_IN_FLIGHT, raise_file_limit() // 2))
-        self._trusted = trusted or ca_bundle()
-        self._proxies = any(os.environ.get(name) for name in _PROXY_VARIABLES)
+        self._around = Surroundings.of(trusted or ca_bundle(), egress or Policy())
         self._flying: dict[pycurl.Curl, _Transfer] = {}
         self._queue: deque[_Transfer] = deque()
         # By the identity of the request that each was set up for last; the longest unused first.
         self._idle: dict[int, Handle] = {}
-        self._lanes: list[Lane] = []
-        self._last: Lane | None = None
+        # By what transports call them; the longest unused first.
+        self._jars: dict[str, Jar] = {}
         self._awaited: set[asyncio.Future[Response | FetchError]] = set()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._lanes = Lanes(self._finish, self._fail)
         return self
 
     async def __aexit__(
@@ -93,12 +116,9 @@ class CurlFetcher:
         for handle in self._idle.values():
             handle.close()
         self._idle.clear()
-        for lane in self._lanes:
-            lane.close()
-        self._lanes.clear()
-        self._last = None
+        self._lanes.close()
 
-    def begin(self, request: Request, deliver: Deliver) -> Cancellable:
+    def begin(self, request: Request, deliver: Deliver) -> Fetching:
         """Begin one exchange. See `headwater.core.http.Fetcher`."""
         transfer = _Transfer(self, request, deliver)
         if len(self._flying) >= self._most:
@@ -127,6 +147,22 @@ class CurlFetcher:
         self._stop(transfer)
         self._start_waiting()
 
+    def go_on(self, transfer: _Transfer) -> None:
+        """Let the body of an exchange go on, soon, if its sink holds it back."""
+        handle = transfer.handle
+        if handle is not None and handle.intake is not None and handle.intake.wants_more():
+            self._loop.call_soon(self._unpause, transfer)
+
+    def _unpause(self, transfer: _Transfer) -> None:
+        handle = transfer.handle
+        if handle is None or handle.intake is None:
+            return
+        try:
+            handle.intake.go_on(handle.curl)
+        except pycurl.error as error:
+            if transfer.handle is handle:
+                self._fail(handle.curl, int(error.args[0]), str(error.args[-1]))
+
     def _waited_too_long(self, transfer: _Transfer) -> None:
         self._queue.remove(transfer)
         request = transfer.request
@@ -141,52 +177,84 @@ class CurlFetcher:
     def _start(self, transfer: _Transfer, seconds: float) -> None:
         request = transfer.request
         handle = self._handle_for(request)
+        apart = request.open is not None or request.idle_timeout is not None
         try:
-            handle.prepare(request, seconds)
-        except (pycurl.error, UnicodeEncodeError, ValueError) as error:
+            handle.prepare(request, seconds if request.idle_timeout is None else _NEVER)
+            if request.transport.cookies:
+                handle.carry(self._jar(request).header(request.url, time()))
+            if apart:
+                handle.attend(partial(self._open, transfer))
+        except (FetchError, pycurl.error, UnicodeEncodeError, ValueError) as error:
             handle.close()
-            code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
+            if not isinstance(error, FetchError):
+                code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
+                error = failure(request, Ending(code, str(error), sent=False))
             # Not from here: whoever began the exchange does not even know of it yet.
-            self._loop.call_soon(self._deliver, transfer, failure(code, str(error), request, sent=False))
+            self._loop.call_soon(self._deliver, transfer, error)
             return
         transfer.handle = handle
-        transfer.lane = lane = self._lane()
+        if request.idle_timeout is not None:
+            transfer.keep_time(self._loop.call_later(seconds, self._check_time, transfer))
+        transfer.lane = lane = self._lanes.of(handle.shared)
         self._flying[handle.curl] = transfer
         lane.add(handle.curl)
 
-    def _lane(self) -> Lane:
-        """Return the lane of the last exchange, or else the first that has room, so that few share few connections."""
-        if self._last is not None and self._last.load < CAPACITY:
-            return self._last
-        self._last = next((lane for lane in self._lanes if lane.load < CAPACITY), None) or self._another_lane()
-        return self._last
-
-    def _another_lane(self) -> Lane:
-        self._lanes.append(Lane(self._finish, self._fail))
-        return self._lanes[-1]
-
     def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
-        """Tell the lanes, so that a handle need not be told of its lane for each exchange: new sockets are rare."""
-        for lane in self._lanes:
-            lane.forget(descriptor)
+        self._lanes.forget(descriptor)
         return pycurl.SOCKOPT_OK
 
     def _handle_for(self, request: Request) -> Handle:
         handle = self._idle.pop(id(request), None)
         if handle is None and len(self._idle) >= _IDLE_HANDLES:
             handle = self._idle.pop(next(iter(self._idle)))
-        return handle or Handle(self._trusted, self._on_new_socket, proxies=self._proxies)
+        return handle or Handle(self._around, self._on_new_socket)
+
+    def _jar(self, request: Request) -> Jar:
+        name = request.transport.cookies
+        jar = self._jars.pop(name, None) or Jar()
+        if len(self._jars) >= _MOST_JARS:
+            del self._jars[next(iter(self._jars))]
+        self._jars[name] = jar
+        return jar
+
+    def _open(self, transfer: _Transfer) -> Sink | None:
+        """Give a response whose body is to come to whoever takes that in."""
+        request, handle = transfer.request, transfer.handle
+        assert handle is not None
+        if request.idle_timeout is not None:
+            transfer.keep_time(self._loop.call_later(request.idle_timeout, self._check_time, transfer))
+        if request.open is None:
+            return None
+        return request.open(handle.response(monotonic() - transfer.started, transfer.followed, under_way=True))
+
+    def _check_time(self, transfer: _Transfer) -> None:
+        """End an exchange whose head has not come in time, or whose body has been silent for too long."""
+        handle, request = transfer.handle, transfer.request
+        if handle is None or handle.intake is None or request.idle_timeout is None:
+            return
+        intake = handle.intake
+        if intake.opened:
+            left = request.idle_timeout - (0 if intake.paused else monotonic() - intake.heard)
+            if left > 0:
+                transfer.keep_time(self._loop.call_later(left, self._check_time, transfer))
+                return
+            error: FetchError = silent(request)
+        else:
+            error = handle.error(pycurl.E_OPERATION_TIMEDOUT, "")
+        self._land(transfer)
+        handle.close()
+        self._deliver(transfer, error)
+        self._start_waiting()
 
     def _stop(self, transfer: _Transfer) -> None:
         """Cut the connection of an exchange, or take it out of the queue."""
         transfer.ended = True
-        if transfer.timer is not None:
-            transfer.timer.cancel()
         if transfer.handle is not None:
             handle = transfer.handle
             self._land(transfer)
             handle.close()
         elif transfer in self._queue:
+            transfer.keep_time(None)
             self._queue.remove(transfer)
 
     def _land(self, transfer: _Transfer) -> None:
@@ -194,22 +262,18 @@ class CurlFetcher:
             del self._flying[transfer.handle.curl]
             transfer.lane.remove(transfer.handle.curl)
             transfer.handle = None
+            if transfer.timer is not None:
+                transfer.keep_time(None)
 
     def _start_waiting(self) -> None:
         while self._queue and len(self._flying) < self._most:
             transfer = self._queue.popleft()
-            if transfer.timer is not None:
-                transfer.timer.cancel()
-                transfer.timer = None
-            self._start(transfer, self._left(transfer))
-
-    @staticmethod
-    def _left(transfer: _Transfer) -> float:
-        """Return the seconds that an exchange still has."""
-        return transfer.request.total_timeout - (monotonic() - transfer.started)
+            transfer.keep_time(None)
+            self._start(transfer, transfer.left())
 
     def _keep(self, handle: Handle) -> None:
         key = id(handle.request)
+        handle.intake = None
         if len(self._idle) < _IDLE_HANDLES and key not in self._idle:
             self._idle[key] = handle
         else:
@@ -217,25 +281,30 @@ class CurlFetcher:
 
     def _finish(self, curl: pycurl.Curl) -> None:
         transfer = self._flying[curl]
-        handle = transfer.handle
+        handle, request = transfer.handle, transfer.request
         assert handle is not None
         outcome: Response | FetchError
         following: Request | None = None
         try:
             outcome = handle.response(monotonic() - transfer.started, transfer.followed)
+            if request.transport.cookies:
+                self._jar(request).take(outcome.url, outcome.headers, time())
             if outcome.status in REDIRECTS:
-                following = follow(transfer.request, outcome, followed=transfer.followed)
+                following = follow(request, outcome, followed=transfer.followed)
+            elif outcome.status == _PROXY_LOGIN and handle.arranged.answers:
+                outcome = login_of_proxy(request, handle.arranged.proxy)
+            if following is None and request.open is not None:
+                _open_empty(handle)
         except FetchError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging
-            request = transfer.request
             outcome = ProtocolError(f"{request.method} {request.shown_url}: the answer cannot be read ({error!r})")
         self._land(transfer)
         self._keep(handle)
         if following is not None:
             transfer.request = following
             transfer.followed += 1
-            self._start(transfer, self._left(transfer))
+            self._start(transfer, transfer.left())
         else:
             self._deliver(transfer, outcome)
         if self._queue:
@@ -243,18 +312,10 @@ class CurlFetcher:
 
     def _fail(self, curl: pycurl.Curl, code: int, said: str) -> None:
         transfer = self._flying[curl]
-        handle, request = transfer.handle, transfer.request
+        handle = transfer.handle
         assert handle is not None
-        sent = curl.getinfo(pycurl.REQUEST_SIZE) > 0
+        error = handle.error(code, said)
         self._land(transfer)
-        if code == pycurl.E_WRITE_ERROR and handle.size > request.max_body:
-            error: FetchError = BodyTooLargeError(
-                f"{request.method} {request.shown_url}: the body is larger than "
-                f"{format_size(request.max_body)} and was cut",
-                hint="raise `max_body` if such bodies are right",
-            )
-        else:
-            error = failure(code, said, request, sent=sent)
         handle.close()
         self._deliver(transfer, error)
         self._start_waiting()
@@ -268,3 +329,10 @@ class CurlFetcher:
             # An earlier hop of a redirect has seen the request, wherever the last one failed.
             outcome.sent = True
         transfer.deliver(outcome)
+
+
+def _open_empty(handle: Handle) -> None:
+    """Ask for the sink of a response that has no body. Raises what it is refused with."""
+    intake = handle.intake
+    if intake is not None and not intake.opened and not intake.open() and intake.error is not None:
+        raise intake.error

@@ -8,27 +8,22 @@ import msgspec
 
 from headwater.core.errors import RedirectError
 from headwater.core.http import Request, Response, ascii_url
+from headwater.core.origin import CREDENTIALS, PORTS, anonymous, origin, without_secrets
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _OF_THE_BODY = frozenset({"content-type", "content-length", "content-encoding", "content-language", "content-location"})
-_PORTS = {"http": 80, "https": 443}
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port of a URL. Raises ValueError for a port that is no number."""
-    parts = urlsplit(url)
-    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme.lower())
 
 
 def follow(request: Request, response: Response, *, followed: int) -> Request | None:
     """Return the request that a redirect asks for, or None when the response is none (RFC 9110, section 15.4).
 
-    `followed` counts the redirects before. Across origins, credentials and secret headers stay behind. Raises
-    RedirectError for too many, or for one to a place that is not http or https.
+    With a `max_redirects` below zero none is: the redirect itself is what was asked for. `followed` counts those
+    before. Across origins all credentials stay behind: logins, client certificates, cookies, secret headers, and secret
+    parameters that the server repeats. Raises RedirectError for too many, or for one to a place that is not http or
+    https.
     """
-    if response.status not in REDIRECTS:
+    if response.status not in REDIRECTS or request.max_redirects < 0:
         return None
     location = response.header("location")
     if location is None:
@@ -44,7 +39,7 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
         stays = (scheme, host, port) == origin(request.url)
     except ValueError:
         target, scheme, host, stays = "", "", "", False
-    if scheme not in _PORTS or not host:
+    if scheme not in PORTS or not host:
         raise RedirectError(
             f"{request.method} {request.shown_url} was redirected to a place that is not http or https",
             hint="check the endpoint in a browser or with curl -v",
@@ -54,11 +49,20 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
     if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
         method, body = "GET", None
         dropped |= _OF_THE_BODY
+    transport = request.transport
     if not stays:
-        dropped |= _CREDENTIALS | request.secret_headers
+        dropped |= CREDENTIALS | request.secret_headers
+        target = without_secrets(target, request)
+        transport = anonymous(transport)
     headers = tuple((name, value) for name, value in request.headers if name.lower() not in dropped)
     return msgspec.structs.replace(
-        request, method=method, body=body, headers=headers, url=_without_fragment(target), shown_url=_shown(target)
+        request,
+        method=method,
+        body=body,
+        headers=headers,
+        url=_without_fragment(target),
+        shown_url=_shown(target),
+        transport=transport,
     )
 
 

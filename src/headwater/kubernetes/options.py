@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from headwater.core.egress import place
 from headwater.version import __version__
 
 # The names that Fluvio's own controller of connectors used, so that what people have prepared for it goes on working.
@@ -20,6 +21,8 @@ PROFILE_KEY: Final = "fluvioClientConfig"
 IMAGE: Final = f"headwater:{__version__}"
 REQUESTS: Final = {"cpu": "50m", "memory": "128Mi"}
 LIMITS: Final = {"cpu": "1", "memory": "512Mi"}
+
+Egress = Literal["open", "public"]
 
 _QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|[kMGTPE]|[KMGTPE]i)?")
 
@@ -44,6 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     requests: Mapping[str, str] | None = None
     limits: Mapping[str, str] | None = None
     grace: int | None = None
+    egress: Egress | None = None
+    egress_allow: tuple[str, ...] | None = None
     group: str | None = None
     replicas: int | None = None
     slots: int | None = None
@@ -55,7 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `storage` is the size of a volume for the data directory, "" for none. `profile_config_map` names the ConfigMap with
     the profile of the Fluvio cluster that records go to, "" for the embedded log on the volume. `client_tls` mounts the
     Secrets with the certificates that such a profile names. `secret` names a Secret that somebody else keeps, "" for
-    one of our own. `grace` is how many seconds polls under way may take when the pod is stopped.
+    one of our own. `grace` is how many seconds polls under way may take when the pod is stopped. `egress` says where
+    requests may go, and `egress_allow` where else, as the options of `headwater up` do.
     """
 
     image: str = IMAGE
@@ -67,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests: dict[str, str] = msgspec.field(default_factory=REQUESTS.copy)
     limits: dict[str, str] = msgspec.field(default_factory=LIMITS.copy)
     grace: int = 20
+    egress: Egress = "public"
+    egress_allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.image or any(character.isspace() for character in self.image):
@@ -75,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name, quantity in (("storage", self.storage or "0"), *quantities.items()):
             if not _QUANTITY.fullmatch(quantity):
                 raise ValueError(f"{quantity!r} is no quantity ({name}); write one such as 500m, 128Mi or 10Gi")
+        for entry in self.egress_allow:
+            place(entry)
         if not self.profile_config_map and not self.storage:
             raise ValueError("a connector needs a cluster's profile, or storage for the embedded log")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
+from headwater.config import ConnectorConfig, InvalidConfigError, load_definition, local_paths
 from headwater.core.managed import Definition
 from headwater.kubernetes import names
 from headwater.kubernetes.options import PROFILE_KEY, Settings, encode_settings
@@ -86,7 +86,7 @@ def render(
 
 def check(definition: Definition) -> ConnectorConfig:
     """Return what a definition means. Raises InvalidConfigError, also for what works only where its file is."""
-    config = load_definition(definition)
+    config = load_definition(definition, here=False)
     problems = [
         config.problem(
             link.key_path,
@@ -96,6 +96,15 @@ def check(definition: Definition) -> ConnectorConfig:
         for link in config.chain
         if (path := link.transform.uses.partition(":")[0]).endswith((".py", ".wasm"))
         and not PurePath(path).is_absolute()
+    ]
+    problems += [
+        config.problem(
+            key_path,
+            f"{path!r} is a path beside this file, which a pod does not have",
+            "mount it into the pod, or put it into the image, and write its absolute path",
+        )
+        for key_path, path in local_paths(config)
+        if not PurePath(path).is_absolute()
     ]
     if len(definition.text.encode()) > MOST_CONFIG:
         problems.append(config.problem((), f"it is larger than the {MOST_CONFIG} bytes that a ConfigMap holds"))
@@ -215,9 +224,16 @@ def _container(parts: Parts, settings: Settings, mounts: Sequence[Manifest]) -> 
         arguments += ["--checkpoints", "local" if settings.storage else "cluster"]
     else:
         arguments += ["--profile", "local"]
-    arguments += ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    arguments += work_arguments(settings)
     # Probes come to the address of the pod, of whichever family that is.
     return container(settings, arguments, environment, {"POD_IP": "status.podIP"}, mounts)
+
+
+def work_arguments(settings: Settings) -> list[str]:
+    """Return what every process of ours is told that runs connectors in a pod."""
+    allowed = [f"--egress-allow={entry}" for entry in settings.egress_allow]
+    work = ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    return [*work, "--egress", settings.egress, *allowed]
 
 
 def container(

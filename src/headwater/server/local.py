@@ -134,16 +134,29 @@ class Local:
     def _begin_term(self, connector: str, client: str, term: int, connection: Connection) -> None:
         """Let a connection of a client speak for a connector. Two that poll for one would store everything twice.
 
+        What begins with @ is kept for several connectors: a refresh token, which only one process may use.
+
         Raises LogLockedError while somebody else runs it, and LogServerGoneError when the same client has a later
         connection.
         """
+        shared = connector.startswith("@")
         if self.managed(connector):
+            if shared:
+                raise LogLockedError(
+                    f"the server of {self._log.directory} works with this credential itself",
+                    hint="run the connectors that share a refresh token in one process",
+                )
             raise LogLockedError(
                 f"the server of {self._log.directory} runs a connector {connector} itself",
                 hint=f"give this one another name, or pause that one: headwater connector pause {connector}",
             )
         speaker = self._speakers.get(connector)
         if speaker is not None and speaker.client != client and speaker.connection.live:
+            if shared:
+                raise LogLockedError(
+                    f"{_shown(speaker.client)} works with this credential already",
+                    hint="run the connectors that share a refresh token in one process",
+                )
             raise LogLockedError(
                 f"a connector {connector} is run by {_shown(speaker.client)} already",
                 hint="give this one another name, or end that process",

@@ -105,8 +105,10 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
             return Verdict(Action.UNCHANGED, "304 Not Modified: unchanged since the last record")
         return Verdict(Action.FAIL, "304 Not Modified, but no validator was sent", "status")
     reason = f"{status} {phrase(status)}".rstrip()
-    if status == 401 and policy.renewable and not attempt.renewed:
-        return Verdict(Action.REAUTHENTICATE, reason, "status")
+    if status == 401 and policy.renewable:
+        if not attempt.renewed:
+            return Verdict(Action.REAUTHENTICATE, reason, "status")
+        return Verdict(Action.FAIL, f"{reason}, also with a token that has just come", "status")
     if status in _WITH_RETRY_AFTER:
         asked = retry_after(outcome.header("retry-after"), now=attempt.now)
         if asked is not None:

@@ -6,20 +6,29 @@ Pure: it never waits, sends or stores. The engine does all three with what this 
 from __future__ import annotations
 
 import hashlib
-from urllib.parse import quote, urlsplit, urlunsplit
+import os
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
-from headwater.config import ConnectorConfig, HttpOptions
+from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
-from headwater.core.http import Headers, Request, Response, ascii_url
+from headwater.core.extract import Extractor
+from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.core.secret import Text
+from headwater.core.secret import MASK, Masker, Text
+from headwater.sources.auth.standing import authorized, renewable
+from headwater.sources.course import Course, Step
+from headwater.sources.cursors import Cursors
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
+from headwater.sources.pages import Pager
 from headwater.sources.reaped import Reaped
+from headwater.sources.requesting import Requester
+from headwater.sources.window import Windows
 from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
@@ -34,40 +43,64 @@ class Poll:
     It remembers what the headers of the last response said, for answers repeat theirs.
     """
 
-    __slots__ = ("_conditional", "_fingerprint", "_full", "_headers", "_json", "_policy", "_request", "_said")
+    __slots__ = (
+        "_asked",
+        "_conditional",
+        "_course",
+        "_fingerprint",
+        "_full",
+        "_headers",
+        "_json",
+        "_policy",
+        "_request",
+        "_said",
+        "_values",
+    )
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
-        self._request = build_request(options)
+        self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
         self._fingerprint = fingerprint(self._request, config.topic.name)
+        self._course = course_of(options, self._request, config.masker)
+        self._values = Extractor(self._course.pointers)
+        self._asked = ""
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
 
     @property
     def plain(self) -> bool:
         """Whether each round is one exchange that needs nothing but the checkpoint."""
-        return True
+        return self._course.plain
 
-    def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:  # noqa: ARG002 - requests without templates
-        """Return the request of the next attempt: the configured one, with the validators of its last answer."""
+    def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:
+        """Return the request of the next attempt, with the validators of the last answer to the same.
+
+        Raises RequestError when a value for it is missing, and NothingDueError when there is nothing to ask for.
+        """
+        request = self._course.request(checkpoint.progress, moment)
+        if self._conditional and not self._course.plain:
+            progress = checkpoint.progress
+            # Only an answer that was the whole of its round says by a 304 that nothing is new.
+            self._asked = "" if progress and progress.page.get("n") else fingerprint(request, "")
         if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
-            return self._request
-        headers = list(self._request.headers)
+            return request
+        headers = list(request.headers)
         if checkpoint.etag is not None:
             headers.append(("If-None-Match", checkpoint.etag))
         if checkpoint.last_modified is not None:
             headers.append(("If-Modified-Since", checkpoint.last_modified))
-        return msgspec.structs.replace(self._request, headers=tuple(headers))
+        return msgspec.structs.replace(request, headers=tuple(headers))
 
     def conditional(self, checkpoint: Checkpoint) -> bool:
         """Return whether `request` carries validators with this checkpoint."""
         return (
             self._conditional
             and checkpoint.request == self._fingerprint
+            and (self._course.plain or (checkpoint.progress is not None and self._asked == checkpoint.progress.asked))
             and (checkpoint.etag is not None or checkpoint.last_modified is not None)
         )
 
@@ -83,19 +116,59 @@ class Poll:
 
     def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what an accepted response comes to: one record, with a null key, stamped at the append."""
-        records = (Record(render(response, json=self._json, full=self._full)),)
+        records: tuple[Record, ...] = (Record(render(response, json=self._json, full=self._full)),)
+        following = self._following(response, checkpoint, moment, len(records))
+        if self._course.plain:
+            return Reaped(records, following)
+        if response.status == 204 or (self._policy.body_only and not response.body):
+            records, following = (), msgspec.structs.replace(following, records=checkpoint.records)
+        gleaned = self._course.gleaning(checkpoint.progress)
+        document = _json_of(response)
+        if document is not None:
+            gleaned.take([response.body], [self._values(response.body)])
+            gleaned.count = len(document) if isinstance(document, list) else 1
+        step = self._course.step(
+            checkpoint.progress,
+            moment,
+            gleaned,
+            None if document is None else response.body,
+            headers=response.headers,
+            url=response.url,
+        )
+        return self._stepped(step, records, following, checkpoint)
+
+    def _stepped(self, step: Step, records: tuple[Record, ...], following: Checkpoint, before: Checkpoint) -> Reaped:
+        """Return what an accepted response comes to in a course with several."""
+        progress = step.progress
+        if step.failure:
+            records, following = (), msgspec.structs.replace(following, records=before.records)
+        if step.more or step.failure or (before.progress is not None and before.progress.page.get("n")):
+            following = msgspec.structs.replace(following, etag=None, last_modified=None)
+        else:
+            progress = msgspec.structs.replace(progress, asked=self._asked)
+        following = msgspec.structs.replace(following, progress=progress)
+        return Reaped(records, following, step.more, note=step.note, failure=step.failure)
+
+    def forgotten(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped | None:
+        """Return what follows when a refusal says that the page of a round which was broken off is not known any more.
+
+        None for any other refusal.
+        """
+        step = self._course.forgotten(checkpoint.progress, moment, response.status)
+        if step is None:
+            return None
+        return Reaped((), msgspec.structs.replace(checkpoint, progress=step.progress), step.more, note=step.note)
+
+    def _following(self, response: Response, checkpoint: Checkpoint, moment: Moment, records: int) -> Checkpoint:
         etag, last_modified, kind = self._heard(response)
-        return Reaped(
-            records,
-            Checkpoint(
-                checkpoint.exchanges + 1,
-                checkpoint.records + len(records),
-                moment.scheduled,
-                self._fingerprint,
-                etag,
-                last_modified,
-                kind[:100],
-            ),
+        return Checkpoint(
+            checkpoint.exchanges + 1,
+            checkpoint.records + records,
+            moment.scheduled,
+            self._fingerprint,
+            etag,
+            last_modified,
+            kind[:100],
         )
 
     def _heard(self, response: Response) -> tuple[str | None, str | None, str]:
@@ -114,11 +187,44 @@ class Poll:
         return self._said
 
 
-def build_request(options: HttpOptions) -> Request:
+def _json_of(response: Response) -> Any:
+    """Return the body's JSON with its members as they are, None for what is none."""
+    if not response.body:
+        return None
+    try:
+        return _DOCUMENT.decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+_DOCUMENT = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw] | None)
+
+
+def course_of(options: HttpOptions, request: Request, masker: Masker) -> Course:
+    """Return the course that the options describe; `request` has what all its requests have in common."""
+    requester = Requester(options.parts, request, masker)
+    cursors = Cursors(options.cursor)
+    pagination = options.pagination
+    pager = Pager(pagination, requester.asked, requester.origin, templated="page" in requester.spaces)
+    windows = None if options.window is None else Windows(options.window)
+    if pagination is None:
+        return Course(requester, pager, cursors, windows)
+    return Course(
+        requester,
+        pager,
+        cursors,
+        windows,
+        most=pagination.max_pages,
+        ignores_beyond=pagination.beyond == "ignore",
+        stop_at=pagination.stop_at,
+    )
+
+
+def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
     """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
     headers, secret = _headers(options)
-    body = None if options.body is None else options.body.reveal().encode()
-    return Request(
+    body = options.body.reveal().encode() if isinstance(options.body, Text) else None
+    request = Request(
         method=options.method,
         url=_url(options, shown=False),
         shown_url=_url(options, shown=True),
@@ -129,7 +235,10 @@ def build_request(options: HttpOptions) -> Request:
         total_timeout=options.timeout.total_seconds(),
         max_body=options.max_body,
         max_redirects=options.max_redirects,
+        transport=transport,
+        secret_params=_secret_params(options),
     )
+    return authorized(request, options.auth, os.environ)
 
 
 def fingerprint(request: Request, topic: str) -> str:
@@ -152,6 +261,7 @@ def _policy(options: HttpOptions) -> Policy:
         longest=options.retry.max.total_seconds(),
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
+        renewable=renewable(options.auth),
     )
 
 
@@ -165,6 +275,13 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.append(("Accept", "*/*"))
     secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
     return tuple(headers), frozenset(secret)
+
+
+def _secret_params(options: HttpOptions) -> frozenset[str]:
+    """Return the parameters of the URL that hold secrets, wherever they are written."""
+    shown = parse_qsl(urlsplit(str(options.endpoint)).query, keep_blank_values=True)
+    named = {name for name, value in shown if MASK in value}
+    return frozenset(named | {name for name, value in options.params if value.secret})
 
 
 def _url(options: HttpOptions, *, shown: bool) -> str:

@@ -27,7 +27,8 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     """What an accepted response comes to.
 
     `checkpoint` commits with `records`; it counts them as they are here. With `more` another exchange of the same round
-    follows at once, from that checkpoint. `note` is added to the reason in the ledger.
+    follows at once, from that checkpoint. `note` is added to the reason in the ledger. With a `failure` the round has
+    ended in trouble that this says: there are no records, and the checkpoint is what the next round begins with.
     """
 
     records: Sequence[Record]
@@ -35,3 +36,4 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     more: bool = False
     bad: Sequence[BadItem] = ()
     note: str = ""
+    failure: str = ""

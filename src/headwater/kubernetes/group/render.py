@@ -19,13 +19,13 @@ from headwater.kubernetes.render import (
     CLOSING,
     DATA,
     HOME,
-    PORT,
     Manifest,
     check,
     container,
     pod_security,
     secret_content,
     volumes_without_own,
+    work_arguments,
 )
 
 REPLICAS: Final = 2
@@ -157,7 +157,7 @@ def group_deployment(group: Group, namespace: str = "", restarted: str = "") -> 
 def _container(group: Group, mounts: list[Manifest]) -> Manifest:
     settings = group.settings
     arguments = ["k8s", "worker", "--group", group.name, "--slots", str(group.slots), "--data-dir", DATA]
-    arguments += ["--health", f"$(POD_IP):{PORT}", "--grace", f"{settings.grace}s", "--log-format", "json"]
+    arguments += work_arguments(settings)
     own = {"POD_IP": "status.podIP", "POD_NAME": "metadata.name", "POD_UID": "metadata.uid"}
     environment = {"HOME": HOME, "FLV_PROFILE_PATH": f"{HOME}/.fluvio/config"}
     return container(settings, arguments, environment, own, mounts)

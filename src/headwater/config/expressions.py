@@ -1,0 +1,136 @@
+"""Owns what can be wrong between the groups of options that make requests. What is wrong within one is said there.
+
+That is: names that nobody gives a value, values that nobody asks for, pages without a place in the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headwater.config.cursor import CursorOptions
+from headwater.config.pagination import PaginationOptions
+from headwater.config.parts import Parts, tree_of
+from headwater.config.problem import nearest
+from headwater.core.expression import Expression
+from headwater.core.spot import Slot
+from headwater.core.template import Template
+
+if TYPE_CHECKING:
+    from headwater.config.http import HttpOptions
+
+Path = tuple[str | int, ...]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that does not fit: the way to it below the options, a sentence, what to do, and whether it can stay."""
+
+    path: Path
+    message: str
+    suggestion: str = ""
+    warning: bool = False
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What expressions may ask for."""
+
+    cursors: Mapping[str, CursorOptions] = {}
+    window: bool = False
+    pages: bool = False
+    item: bool = False
+
+
+def check(http: HttpOptions) -> list[Finding]:
+    """Return what does not fit together in a connector's options."""
+    parts = http.parts
+    pagination = http.pagination
+    pages = pagination is not None and pagination.type != "none"
+    used = list(_expressions(parts))
+    known = Known(http.cursor, http.window is not None, pages)
+    findings = [finding for path, expression in used if (finding := _unknown(path, expression, known))]
+    asked = {(expression.space, expression.name) for _, expression in used}
+    spaces = {space for space, _ in asked}
+    if http.window is not None and "window" not in spaces:
+        message = "no expression of the request asks for the window: every request is the same"
+        findings.append(
+            Finding(("window",), message, "write ${{ window.start }} and ${{ window.end }} into params", warning=True)
+        )
+    for name in http.cursor:
+        if ("cursor", name) not in asked and (pagination is None or pagination.stop_at != name):
+            message = f"no expression of the request asks for the cursor {name}"
+            findings.append(
+                Finding(("cursor", name), message, f"write ${{{{ cursor.{name} }}}} into params", warning=True)
+            )
+    if pagination is not None and pages:
+        findings += _check_pages(pagination, parts, http.cursor, asked)
+    return findings
+
+
+def _expressions(parts: Parts) -> Iterator[tuple[Path, Expression]]:
+    for path, text in parts.texts():
+        if text.spans:
+            for expression in Template.parse(text).expressions:
+                yield path, expression
+
+
+def _unknown(path: Path, expression: Expression, known: Known) -> Finding | None:
+    """Return what is wrong with an expression's name, None when it has a value at some time."""
+    shown = f"${{{{ {expression.source} }}}}"
+    if expression.space == "cursor":
+        options = known.cursors.get(expression.name)
+        if options is None:
+            near = nearest(expression.name, list(known.cursors)) or "declare it under cursor"
+            return Finding(path, f"{shown}: there is no cursor {expression.name!r}", near)
+        if options.initial is None and not expression.has_default:
+            hint = "give the cursor an `initial`, or write | default(null), which leaves a parameter out at first"
+            return Finding(path, f"{shown} has no value in the first request", hint)
+    elif expression.space == "window" and not known.window:
+        return Finding(path, f"{shown}: there is no window", "declare it: window: {size: 1h}")
+    elif expression.space == "page" and not known.pages:
+        return Finding(path, f"{shown}: there is no pagination", "declare it: pagination: {type: page}")
+    elif expression.space == "item" and not known.item:
+        return Finding(path, f"{shown}: an item is known only in the requests of `children`", "move it there")
+    return None
+
+
+def _check_pages(
+    pagination: PaginationOptions,
+    parts: Parts,
+    cursors: Mapping[str, CursorOptions],
+    asked: Iterable[tuple[str, str]],
+) -> Iterator[Finding]:
+    named = {name for space, name in asked if space == "page"}
+    if pagination.type == "cursor" and pagination.param is None and "token" not in named:
+        hint = "name a parameter: param: cursor; or write ${{ page.token }} into the request"
+        yield Finding(("pagination",), "nothing says where the token of the next page goes", hint)
+    for option in ("param", "size_param"):
+        slot = getattr(pagination, option)
+        if slot is not None and (wrong := _misplaced(slot, parts)):
+            yield Finding(("pagination", option), wrong)
+    yield from _check_stop(pagination, cursors)
+
+
+def _misplaced(slot: Slot, parts: Parts) -> str:
+    """Return why a value of a page cannot go where it is to go, empty when it can."""
+    if slot.param or slot.header:
+        return ""
+    if parts.form is not None:
+        return f"{slot} leads into a field of a form, which has no inside" if len(slot.pointer.steps) > 1 else ""
+    try:
+        tree_of(parts.body)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _check_stop(pagination: PaginationOptions, cursors: Mapping[str, CursorOptions]) -> Iterator[Finding]:
+    if pagination.stop_at is not None:
+        options = cursors.get(pagination.stop_at)
+        if options is None:
+            near = nearest(pagination.stop_at, list(cursors)) or "declare it under cursor"
+            yield Finding(("pagination", "stop_at"), f"there is no cursor {pagination.stop_at!r}", near)
+        elif options.where != "item" or options.taken not in {"max", "min"}:
+            message = f"the cursor {pagination.stop_at} is not the largest or the smallest of items"
+            yield Finding(("pagination", "stop_at"), message)

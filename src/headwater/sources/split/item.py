@@ -1,0 +1,127 @@
+"""Owns what splitters have in common: the item, the bad item, the splitter's verbs, and items that are too large.
+
+Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Protocol, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from headwater.core.units import format_size
+
+# How much of an item that is too large is kept to show it (bytes).
+PREVIEW = 1024
+# How much of a body is worked on at once (bytes): large enough that the work around it does not count.
+WINDOW = 512 * 1024
+
+
+class BrokenBodyError(ValueError):
+    """The body is not what it should be, and nothing can be said of what follows. The sentence says where."""
+
+
+class Bad(msgspec.Struct, frozen=True):
+    """An item that is no record: why, its bytes or their beginning, and where it stood when that is not its number.
+
+    `size` and `digest` (SHA-256, hexadecimal) are those of the whole item when `data` is only its beginning.
+    """
+
+    reason: str
+    data: bytes
+    slug: str = "bad-item"
+    place: str = ""
+    size: int | None = None
+    digest: str = ""
+
+
+class Formed(msgspec.Struct, frozen=True):
+    """An item whose pointers lead into another form than its own bytes: an element of XML, as JSON."""
+
+    value: bytes
+    form: bytes
+
+
+Item: TypeAlias = "bytes | Raw | Formed | Bad"
+
+
+class Splitter(Protocol):
+    """Whatever cuts a body into items.
+
+    `what` is what an item is called in words. `rest` is what stands around the items, as JSON, once `finish` has
+    returned: None where there is no such thing, or when it is larger than what is kept of it.
+    """
+
+    what: str
+    rest: bytes | None
+
+    def feed(self, chunk: bytes) -> Sequence[Item]:
+        """Take the next bytes of the body; return the items that they complete. Raises BrokenBodyError."""
+        ...
+
+    def finish(self) -> Sequence[Item]:
+        """Take the end of the body; return the items that are left. Raises BrokenBodyError."""
+        ...
+
+
+class Large:
+    """An item that passes the bound while it arrives: its beginning and its digest are kept, its bytes are not.
+
+    What is of `blank` before and behind it does not belong to it.
+    """
+
+    __slots__ = ("_blank", "_digest", "_head", "_held", "_most", "_size")
+
+    def __init__(self, most: int, blank: bytes = b"") -> None:
+        self._most = most
+        self._blank = blank
+        self._held = b""
+        self._digest = sha256()
+        self._head = b""
+        self._size = 0
+
+    def add(self, data: bytes | Raw) -> None:
+        """Take more of the item."""
+        if self._blank:
+            data = bytes(data) if self._size else bytes(data).lstrip(self._blank)
+            inner = data.rstrip(self._blank)
+            if not inner and len(self._held) < PREVIEW:
+                self._held += data
+                return
+            self._held, data = data[len(inner) :], self._held + inner
+        if len(self._head) < PREVIEW:
+            self._head += bytes(memoryview(data)[: PREVIEW - len(self._head)])
+        self._digest.update(data)
+        self._size += len(data)
+
+    def end(self, place: str = "") -> Bad:
+        """Return what is told of it."""
+        digest = self._digest.hexdigest()
+        reason = f"it has {format_size(self._size)}, more than max_item allows ({format_size(self._most)})"
+        return Bad(reason, self._head, "too-large", place, self._size, digest)
+
+
+def too_large(data: bytes | Raw, most: int, place: str = "") -> Bad:
+    """Return what is told of an item that is here whole and larger than `most`."""
+    large = Large(most)
+    large.add(data)
+    return large.end(place)
+
+
+def bounded(items: list[Item], most: int) -> list[Item]:
+    """Return items, those larger than `most` bad."""
+    if not items or max(map(_size, items)) <= most:
+        return items
+    return [too_large(item, most) if isinstance(item, bytes | Raw) and len(item) > most else item for item in items]
+
+
+def _size(item: Item) -> int:
+    return len(item) if isinstance(item, bytes | Raw) else 0
+
+
+def shown(data: bytes) -> bytes:
+    """Return the beginning of bytes that cannot be an item, to show them."""
+    return data[:PREVIEW]
