@@ -28,6 +28,8 @@ from headwater.core.secret import Masker, Text
 ENDINGS = (".yml", ".yaml")
 # Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
 _PLACED = ("topic", "producer", "filter", "map", "arraymap", "dead_letter_topic", "transforms")
+# The same of those below `http`.
+_PLACED_BELOW = ("auth", "deduplicate", "changes")
 _LONGEST_SHOWN = 60
 
 
@@ -266,19 +268,8 @@ class _Loading:
             raise
         if not self._fit_together(config, root, file):
             return
-        places: dict[tuple[str, ...], tuple[int, int, str]] = {}
-        for key in _PLACED:
-            node = root.child(key)
-            if node is not None:
-                places[key,] = (node.line, node.column, node.path)
-                for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
-                    places[key, str(index)] = (item.line, item.column, item.path)
-        http = root.child("http")
-        auth = None if http is None else http.child("auth")
-        if auth is not None:
-            places["http", "auth"] = (auth.line, auth.column, auth.path)
         masker = Masker([*masked, *secrets_in(config), *secrets_of(config.http.auth)])
-        config.located(Place(file, root.line, root.column, places), masker)
+        config.located(Place(file, root.line, root.column, _places(root)), masker)
         self._look_at_transport(config, root, file)
         self._take(config, root, file)
 
@@ -412,6 +403,23 @@ def _misprint(file: str, lines: list[str], inserted: int, line: int) -> Problem:
     corrected = "\n".join(f"    {text.rstrip()}" for text in shown)
     message = f"a line `parameters:` is missing below it; read as\n{corrected}\n "
     return Problem(file, line, 1, "direction", message.rstrip(), warning=True)
+
+
+def _places(root: Node) -> dict[tuple[str, ...], tuple[int, int, str]]:
+    """Return where those parts of a connector stand of which something is said when it is to run."""
+    places: dict[tuple[str, ...], tuple[int, int, str]] = {}
+    for key in _PLACED:
+        node = root.child(key)
+        if node is not None:
+            places[key,] = (node.line, node.column, node.path)
+            for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
+                places[key, str(index)] = (item.line, item.column, item.path)
+    http = root.child("http")
+    for key in _PLACED_BELOW:
+        node = None if http is None else http.child(key)
+        if node is not None:
+            places["http", key] = (node.line, node.column, node.path)
+    return places
 
 
 def _translate(detail: Mapping[str, Any], root: Node, file: str) -> Problem:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from headwater.core.errors import LogCorruptError
+from headwater.core.memory import Remembered
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,7 +36,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     belong to: those of another request are forgotten. `transforms` is the state of the transforms that have one, by
     the keys of their places in the chain.
 
-    `progress` is how far a source has got that asks for something else each time; None for one that does not.
+    `progress` is how far a source has got that asks for something else each time; None for one that does not. `memory`
+    is how much of items is remembered beside it; None where none is.
     """
 
     exchanges: int = 0
@@ -47,6 +49,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     media_type: str = ""
     transforms: dict[str, bytes] = {}
     progress: Progress | None = None
+    memory: Remembered | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -12,6 +12,7 @@ import msgspec
 from headwater.config import ConnectorConfig
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.exchange import Exchange
+from headwater.core.memory import MemoryChange
 from headwater.core.record import Record
 from headwater.engine.deadletter import dead_letter, told
 from headwater.engine.identity import identified
@@ -80,7 +81,9 @@ class Harvester:
             exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {self._mask(reaped.note)}")
         if self._chain is not None:
             return self._through(self._chain, reaped, before, exchange, now=now)
-        return self._harvest(reaped.records, reaped.checkpoint, exchange, now=now, more=reaped.more)
+        return self._harvest(
+            reaped.records, reaped.checkpoint, exchange, now=now, more=reaped.more, memory=reaped.memory
+        )
 
     def _harvest(
         self,
@@ -92,6 +95,7 @@ class Harvester:
         more: bool,
         rejections: Sequence[Rejection] = (),
         beside: Sequence[Beside] = (),
+        memory: MemoryChange | None = None,
     ) -> Harvest:
         if self._identify:
             records = identified(records, self._name, checkpoint.exchanges)
@@ -115,6 +119,7 @@ class Harvester:
             exchange,
             self._linger,
             beside,
+            memory,
         )
         return Harvest(append, checkpoint, exchange, now, rejections, more)
 
@@ -144,7 +149,14 @@ class Harvester:
             reason = f"{reason}; no record passed the transforms"
         exchange = msgspec.structs.replace(exchange, records=len(records), rejected=len(rejections), reason=reason)
         return self._harvest(
-            records, checkpoint, exchange, now=now, more=reaped.more, rejections=rejections, beside=beside
+            records,
+            checkpoint,
+            exchange,
+            now=now,
+            more=reaped.more,
+            rejections=rejections,
+            beside=beside,
+            memory=reaped.memory,
         )
 
     def _dead_letters(self, rejections: Sequence[Rejection], given: Sequence[Record], now: int) -> list[EncodedBatch]:

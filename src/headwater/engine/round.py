@@ -155,8 +155,8 @@ class Round:
 
     @property
     def quick(self) -> bool:
-        """Whether what an accepted answer leaves is made at once, without a transform."""
-        return self._chain is None
+        """Whether what an accepted answer leaves is made at once, without a transform, and without asking the disk."""
+        return self._chain is None and not self._poll.remembers
 
     # What does not wait.
 
@@ -224,7 +224,8 @@ class Round:
 
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
-        reaped = self._poll.reap(response, self.checkpoint, self._moment())
+        recall = self._target.recall(self._name) if self._poll.remembers else None
+        reaped = self._poll.reap(response, self.checkpoint, self._moment(), recall)
         exchange = self._entry(response, verdict, len(reaped.records))
         if reaped.failure:
             reason = f"{exchange.reason}; {self._standing.told(reaped.failure)}"

@@ -43,12 +43,13 @@ class Rules(msgspec.Struct, frozen=True):
     """What a connector's options say of its collection.
 
     `partial`: answers have only a part of it, so that whatever they have is compared with what was last seen of it, and
-    nothing is ever gone.
+    nothing is ever gone. `keeps_values`: items are remembered whole.
     """
 
     connector: str
     options: ChangesOptions
     partial: bool
+    keeps_values: bool
     canon: Canon
     identify: Identify
     teller: Teller
@@ -222,7 +223,7 @@ class Census:
         return self._rules.teller.changed(who, before, item.document, self._moment.now, item.timestamp())
 
     def _put(self, item: _Item, number: int, print_: bytes) -> None:
-        data = squeeze(bytes(item.document)) if self._options.keeps_values else None
+        data = squeeze(bytes(item.document)) if self._rules.keeps_values else None
         self._rows.add((number, item.key, item.mark, print_, data))
         if self._seen is None:
             self._touched[number] = Kept(item.key, item.mark, print_, data)

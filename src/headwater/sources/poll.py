@@ -17,6 +17,7 @@ from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
 from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
+from headwater.core.memory import Nothing, Recall
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Masker, Text
@@ -28,6 +29,7 @@ from headwater.sources.output import render
 from headwater.sources.pages import Pager
 from headwater.sources.reaped import Reaped
 from headwater.sources.requesting import Requester
+from headwater.sources.sifting import document_of, forgetting, sift, sifter_of
 from headwater.sources.window import Windows
 from headwater.version import __version__
 
@@ -46,6 +48,7 @@ class Poll:
     __slots__ = (
         "_asked",
         "_conditional",
+        "_connector",
         "_course",
         "_fingerprint",
         "_full",
@@ -54,6 +57,7 @@ class Poll:
         "_policy",
         "_request",
         "_said",
+        "_sifter",
         "_values",
     )
 
@@ -64,7 +68,11 @@ class Poll:
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
-        self._fingerprint = fingerprint(self._request, config.topic.name)
+        self._connector = config.name
+        self._sifter = sifter_of(config)
+        # An answer that the validators stand for has served the same purpose.
+        purpose = config.topic.name if self._sifter is None else f"{config.topic.name} {self._sifter.of}"
+        self._fingerprint = fingerprint(self._request, purpose)
         self._course = course_of(options, self._request, config.masker)
         self._values = Extractor(self._course.pointers)
         self._asked = ""
@@ -75,6 +83,11 @@ class Poll:
     def plain(self) -> bool:
         """Whether each round is one exchange that needs nothing but the checkpoint."""
         return self._course.plain
+
+    @property
+    def remembers(self) -> bool:
+        """Whether `reap` asks what is remembered of items, which is done in a thread."""
+        return self._sifter is not None
 
     def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:
         """Return the request of the next attempt, with the validators of the last answer to the same.
@@ -114,7 +127,17 @@ class Poll:
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
 
-    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
+    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment, recall: Recall | None = None) -> Reaped:
+        """Return what an accepted response comes to. `recall` is asked where items are remembered. Raises LogError."""
+        reaped = self._reap(response, checkpoint, moment)
+        if self._sifter is not None:
+            records = reaped.records
+            documents = [document_of(response.body)] if records else []
+            taken = [(documents, records.__getitem__)]
+            return sift(self._sifter, reaped, taken, before=checkpoint, moment=moment, recall=recall or Nothing())
+        return reaped if checkpoint.memory is None else forgetting(self._connector, reaped)
+
+    def _reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what an accepted response comes to: one record, with a null key, stamped at the append."""
         records: tuple[Record, ...] = (Record(render(response, json=self._json, full=self._full)),)
         following = self._following(response, checkpoint, moment, len(records))

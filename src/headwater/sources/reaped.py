@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headwater.core.checkpoint import Checkpoint
+from headwater.core.memory import MemoryChange
 from headwater.core.record import Record
 
 
@@ -26,9 +27,10 @@ class BadItem(msgspec.Struct, frozen=True):
 class Reaped(msgspec.Struct, frozen=True, gc=False):
     """What an accepted response comes to.
 
-    `checkpoint` commits with `records`; it counts them as they are here. With `more` another exchange of the same round
-    follows at once, from that checkpoint. `note` is added to the reason in the ledger. With a `failure` the round has
-    ended in trouble that this says: there are no records, and the checkpoint is what the next round begins with.
+    `checkpoint` and `memory` commit with `records`; it counts them as they are here. With `more` another exchange of
+    the same round follows at once, from that checkpoint. `note` is added to the reason in the ledger. With a `failure`
+    the round has ended in trouble that this says: there are no records, and the checkpoint is what the next round
+    begins with.
     """
 
     records: Sequence[Record]
@@ -37,3 +39,4 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     bad: Sequence[BadItem] = ()
     note: str = ""
     failure: str = ""
+    memory: MemoryChange | None = None
