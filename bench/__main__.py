@@ -12,7 +12,7 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import fleet, log, managed, polls, protocol, start, transforms
+from bench import fleet, log, managed, polls, protocol, split, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
@@ -22,6 +22,7 @@ PARTS = {
     "log": log.measure,
     "transforms": transforms.measure,
     "protocol": protocol.measure,
+    "split": split.measure,
     "polls": polls.measure,
     "fleet": fleet.measure,
     "managed": managed.measure,

@@ -73,8 +73,8 @@ async def test_an_answer_that_changes_is_told_once(tmp_path: Path) -> None:
         reasons = [entry.reason.partition("; ")[2] for entry in ledger(tmp_path)]
         assert reasons == ["1 added, 1 known", "", "1 changed, 1 known"]
         checkpoint = await remembered(it)
-        assert checkpoint.memory is not None
-        assert (checkpoint.memory.known, checkpoint.records, checkpoint.exchanges) == (1, 2, 2)
+        assert checkpoint.remembered is not None
+        assert (checkpoint.remembered.known, checkpoint.records, checkpoint.exchanges) == (1, 2, 2)
         it.stop = asyncio.Event()
         async with it.running(it.config(more=CHANGES)):
             await polls(it, 3)
@@ -104,7 +104,7 @@ async def test_records_go_to_partitions_by_the_items_keys(tmp_path: Path) -> Non
         topic = await it.log.topic("cats")
         by_partition = [await topic.read(partition=number) for number in range(3)]
         keys = [{record.key for record in records} for records in by_partition]
-        assert sorted(key for some in keys for key in some) == [b"1", b"2"], "a key is in one partition"
+        assert sorted(key or b"" for some in keys for key in some) == [b"1", b"2"], "a key is in one partition"
         told = [json.loads(record.value)["op"] if record.value else None for some in by_partition for record in some]
         assert sorted(map(str, told)) == ["None", "added", "added", "changed", "removed"]
         assert [entry.records for entry in ledger(tmp_path)] == [1, 1, 3, 0]
@@ -119,7 +119,7 @@ async def test_switched_on_it_begins_with_everything(tmp_path: Path) -> None:
             async with it.running(it.config(more=more)):
                 await polls(it, 2)
             assert len(await it.values()) == records
-            assert ((await remembered(it)).memory is not None) is bool(more)
+            assert ((await remembered(it)).remembered is not None) is bool(more)
         assert count(tmp_path, "SELECT count(*) FROM memory WHERE connector IS NOT NULL") == 0
 
 
@@ -173,7 +173,6 @@ async def test_a_collection_that_is_not_believed_is_a_failed_poll(tmp_path: Path
             assert it.engine.figures.of("cats").trouble is None
         entries = ledger(tmp_path)[1:]
         assert [entry.decision for entry in entries] == [Decision.ACCEPTED, Decision.FAILED, Decision.ACCEPTED]
-        assert "ask for a part of it" in entries[1].reason
         assert [json.loads(value)["op"] for value in await it.values()][1:] == ["added", "changed"]
 
 

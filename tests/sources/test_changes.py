@@ -53,7 +53,8 @@ class Connector:
         self, items: Sequence[bytes], scheduled: int, *, last: bool = True, unfit: bool = False, commit: bool = True
     ) -> list[Record]:
         """Take the items of one exchange; return its records, which count only if they are committed."""
-        begun = self.changes.begin(self.memory, self.remembered, Moment(scheduled, AT + scheduled))
+        going_on = self.remembered is not None and self.remembered.round == scheduled
+        begun = self.changes.begin(self.memory, self.remembered, Moment(scheduled, AT + scheduled), going_on=going_on)
         # In two pieces, as a body that arrives.
         half = len(items) // 2
         for piece in (items[:half], items[half:]):

@@ -7,6 +7,7 @@ from headwater.config.http import HttpOptions
 from headwater.config.load import ENDINGS, Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
 from headwater.config.problem import InvalidConfigError, Problem
+from headwater.config.records import RecordsOptions
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
 from headwater.config.transport import local_paths, transport_of
@@ -22,6 +23,7 @@ __all__ = [
     "Loaded",
     "Options",
     "Problem",
+    "RecordsOptions",
     "SecretSource",
     "TopicOptions",
     "TransformOptions",

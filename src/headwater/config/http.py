@@ -34,6 +34,7 @@ from headwater.config.fields import (
 )
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
+from headwater.config.records import RecordsOptions
 from headwater.config.tls import TlsOptions
 from headwater.config.transport import Proxy, Version, check
 from headwater.config.window import WindowOptions
@@ -264,6 +265,12 @@ class HttpOptions(Options):
         examples=[{"attempts": 5}],
     )
 
+    records: RecordsOptions | None = Field(
+        None,
+        description="What of an answer becomes records: the options of the table below. Default: one record, as "
+        "`output_type` and `output_parts` say.",
+        examples=[{"split": "/items", "key": "/id"}],
+    )
     cursor: Cursors = Field(
         {},
         description="What is remembered of the answers, by names: the options of the table below, or a pointer.",
@@ -336,6 +343,15 @@ class HttpOptions(Options):
             raise ValueError(f"headers and auth both say what {filled} is; leave one of them out")
         if filled == "authorization" and "@" in urlsplit(self.endpoint.reveal().strip()).netloc:
             raise ValueError("endpoint names a user, and auth says who it is; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_records(self) -> Any:
+        if self.records is not None and (self.output_type != "text" or self.output_parts != "body"):
+            raise ValueError(
+                "output_type and output_parts make one record of a whole answer, and records makes one of each item; "
+                "leave them out: records.metadata has the status and the headers"
+            )
         return self
 
     @model_validator(mode="after")

@@ -217,12 +217,14 @@ class ConnectorConfig(Options):
     )
     on_error: Literal["dead-letter", "skip", "fail"] = Field(
         "dead-letter",
-        description="What becomes of a record that a transform refuses or crashes on: it goes to the dead-letter "
-        "topic, is left out, or the whole poll fails.",
+        description="What becomes of a bad item, and of a record that a transform refuses or crashes on: it goes to "
+        "the dead-letter topic, is left out, or the whole poll fails.",
         examples=["skip"],
     )
     dead_letter_topic: Name | None = Field(
-        None, description="Where refused records go. Default: the topic's name with -dead-letter.", examples=["bad"]
+        None,
+        description="Where bad items and refused records go. Default: the topic's name with -dead-letter.",
+        examples=["bad"],
     )
     transform_timeout: Duration = Field(
         timedelta(seconds=5), description="How long one call of a transform may take.", examples=["500ms"]
@@ -260,8 +262,8 @@ class ConnectorConfig(Options):
 
     @property
     def dead_letters(self) -> str | None:
-        """The topic for records that a transform refuses, None when there is no use for one."""
-        if self.on_error != "dead-letter" or not self.chain:
+        """The topic for items that are bad and records that a transform refuses, None when there is no use for one."""
+        if self.on_error != "dead-letter" or (not self.chain and self.http.records is None):
             return None
         return self.dead_letter_topic or f"{self.topic.name}{DEAD_LETTER_SUFFIX}"
 

@@ -28,6 +28,19 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: str = ""
 
 
+class BodyPosition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a body is stored whose records commit in several steps: its first `items`, and a digest of them.
+
+    `request` is the fingerprint of the request that it answers, `scheduled` the time of its round, ms since the Unix
+    epoch.
+    """
+
+    items: int
+    digest: str
+    request: str
+    scheduled: int = 0
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """All that a polling source remembers. It commits together with the records it stands for.
 
@@ -36,8 +49,9 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     belong to: those of another request are forgotten. `transforms` is the state of the transforms that have one, by
     the keys of their places in the chain.
 
-    `progress` is how far a source has got that asks for something else each time; None for one that does not. `memory`
-    is how much of items is remembered beside it; None where none is.
+    `progress` is how far a source has got that asks for something else each time; None for one that does not. `body` is
+    how far an answer has got that is stored in several steps; None when none is under way. `remembered` is how much is
+    remembered of items; None where nothing is.
     """
 
     exchanges: int = 0
@@ -49,7 +63,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     media_type: str = ""
     transforms: dict[str, bytes] = {}
     progress: Progress | None = None
-    memory: Remembered | None = None
+    body: BodyPosition | None = None
+    remembered: Remembered | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -35,7 +35,7 @@ def mended(document: bytes | Raw) -> bytes | Raw:
 
     What has none is returned as it is.
     """
-    data = document if isinstance(document, bytes) else bytes(document)
+    data = bytes(document)
     if b"\\ud" not in data and b"\\uD" not in data:
         return document
     return _ESCAPES.sub(lambda found: rb"\ufffd" if found[2] else found[0], data)

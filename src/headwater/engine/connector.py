@@ -119,11 +119,15 @@ class Connector:
             await begin(self._chain, state, self._target, topic, self._clock.time_ms())
         progress = its.checkpoint.progress
         # A round that was broken off goes on at once, also where a schedule would begin later.
-        its.tick = Tick(its.now()) if progress and progress.round else self._schedule.first(its.now())
-        while not its.stopping:
-            rest = await self._go_on()
-            if rest is not None:
-                await rest()
+        broken = its.checkpoint.body is not None or (progress is not None and progress.round)
+        its.tick = Tick(its.now()) if broken else self._schedule.first(its.now())
+        try:
+            while not its.stopping:
+                rest = await self._go_on()
+                if rest is not None:
+                    await rest()
+        finally:
+            its.cut()
 
     async def _go_on(self) -> Rest | None:
         """Let callbacks poll; return what does the first round that they cannot do, or None at the stop."""
@@ -155,7 +159,8 @@ class Connector:
             self._waiting = False
             if self._plain:
                 self._round.open()
-                self._pending = self._fetcher.begin(self._round.request(), self._on_answer)
+                self._pending = fetching = self._fetcher.begin(self._round.request(), self._on_answer)
+                self._round.begun(fetching, self._on_flood)
             else:
                 self._hand_over(self._round.run)
         except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
@@ -163,10 +168,17 @@ class Connector:
 
     # The second callback: the answer.
 
+    def _on_flood(self) -> None:
+        """Have a body that is too large to be held stored while it arrives."""
+        self._pending = None
+        self._hand_over(self._round.finish_flood)
+
     def _on_answer(self, outcome: Response | FetchError) -> None:
         try:
-            self._pending = None
-            self._answered(outcome)
+            arrived = self._round.arrived(outcome)
+            if arrived is not None:
+                self._pending = None
+                self._answered(arrived)
         except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
             self._crash(error)
 

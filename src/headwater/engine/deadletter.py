@@ -1,4 +1,4 @@
-"""Owns what a rejected record becomes in the dead-letter topic, and the words for what was rejected. Pure."""
+"""Owns what bad items and rejected records become in the dead-letter topic, and the words for them. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headwater.core.record import Record
+from headwater.sources.reaped import BadItem
 from headwater.transforms.chain import UNKNOWN, Rejection
 
 # A reason is a module's text, and may be of any length (characters).
@@ -47,6 +48,27 @@ def dead_letter(
     return Record(msgspec.json.encode(letter), original.key)
 
 
+def bad_letter(item: BadItem, *, connector: str, topic: str, now_ms: int, mask: Callable[[str], str]) -> Record:
+    """Return the dead letter of an item that is no record, in the same form: stage 0, with where it stood.
+
+    Of an item that is too long to be shown whole there are its size in bytes and its SHA-256 as well.
+    """
+    letter: dict[str, Any] = {
+        "connector": connector,
+        "topic": topic,
+        "time": now_ms,
+        "stage": 0,
+        "module": "records",
+        "error": item.slug,
+        "reason": mask(item.reason[:_LONGEST_REASON]),
+        "record": {"key": None, "value": _text(item.data)},
+        "position": item.position,
+    }
+    if item.size is not None:
+        letter |= {"size": item.size, "sha256": item.digest}
+    return Record(msgspec.json.encode(letter))
+
+
 def _readable(record: Record) -> dict[str, Any]:
     return {"key": None if record.key is None else _text(record.key), "value": _text(record.value)}
 
@@ -65,3 +87,11 @@ def told(rejections: Sequence[Rejection], *, whither: str) -> str:
     count = f"{len(rejections)} record{'s' if len(rejections) != 1 else ''}"
     reason = first.reason if len(first.reason) <= _LONGEST_TOLD else f"{first.reason[:_LONGEST_TOLD]}..."
     return f"{count} {whither}: stage {first.stage} ({first.name}): {reason}"
+
+
+def told_bad(bad: Sequence[BadItem], *, whither: str) -> str:
+    """Return the sentence about bad items for the ledger: `2 bad items to cats-dead-letter: item 3: why`."""
+    first = bad[0]
+    count = f"{len(bad)} bad item{'s' if len(bad) != 1 else ''}"
+    reason = first.reason if len(first.reason) <= _LONGEST_TOLD else f"{first.reason[:_LONGEST_TOLD]}..."
+    return f"{count} {whither}: {first.position}: {reason}"

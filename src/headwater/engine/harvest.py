@@ -12,22 +12,23 @@ import msgspec
 from headwater.config import ConnectorConfig
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.exchange import Exchange
-from headwater.core.memory import MemoryChange
 from headwater.core.record import Record
-from headwater.engine.deadletter import dead_letter, told
+from headwater.engine.deadletter import bad_letter, dead_letter, told, told_bad
 from headwater.engine.identity import identified
 from headwater.fluvio.batch import EncodedBatch, encode_batches
 from headwater.fluvio.compression import Compression
 from headwater.fluvio.partition import grouped
 from headwater.log import Append, Beside
-from headwater.sources.reaped import Reaped
+from headwater.sources.reaped import BadItem, Reaped
 from headwater.transforms.chain import Chain, Rejection
 
 
 class Harvest(msgspec.Struct, frozen=True, gc=False):
     """What an accepted response leaves: `append` commits `checkpoint` and `exchange`; transforms refused `rejections`.
 
-    `at` is when it was reaped, ms since the Unix epoch. With `more` another exchange of the same round follows.
+    `at` is when it was reaped, ms since the Unix epoch. With `more` another exchange of the same round follows; it is
+    `partial` where more of the same response follows. `bad` items were no records. `slug` and `hint` are about the
+    trouble of an exchange that failed.
     """
 
     append: Append
@@ -36,6 +37,10 @@ class Harvest(msgspec.Struct, frozen=True, gc=False):
     at: int
     rejections: Sequence[Rejection] = ()
     more: bool = False
+    partial: bool = False
+    bad: Sequence[BadItem] = ()
+    slug: str = ""
+    hint: str = ""
 
 
 class Harvester:
@@ -79,26 +84,30 @@ class Harvester:
         """
         if reaped.note:
             exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {self._mask(reaped.note)}")
+        beside: Sequence[Beside] = ()
+        if reaped.bad:
+            told = self._mask(told_bad(reaped.bad, whither=self._whither))
+            exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {told}", rejected=len(reaped.bad))
+            beside = self._bad_letters(reaped.bad, now)
         if self._chain is not None:
-            return self._through(self._chain, reaped, before, exchange, now=now)
-        return self._harvest(
-            reaped.records, reaped.checkpoint, exchange, now=now, more=reaped.more, memory=reaped.memory
-        )
+            return self._through(self._chain, reaped, before, exchange, beside, now=now)
+        return self._harvest(reaped.records, reaped, reaped.checkpoint, exchange, now=now, beside=beside)
 
     def _harvest(
         self,
         records: Sequence[Record],
+        reaped: Reaped,
         checkpoint: Checkpoint,
         exchange: Exchange,
         *,
         now: int,
-        more: bool,
         rejections: Sequence[Rejection] = (),
         beside: Sequence[Beside] = (),
-        memory: MemoryChange | None = None,
     ) -> Harvest:
         if self._identify:
-            records = identified(records, self._name, checkpoint.exchanges)
+            # An exchange is counted when all of it is there.
+            number = checkpoint.exchanges + (1 if reaped.partial else 0)
+            records = identified(records, self._name, number, reaped.first)
         place: int | None = None
         if self._partitions > 1:
             groups = grouped(records, self._partitions)
@@ -119,9 +128,30 @@ class Harvester:
             exchange,
             self._linger,
             beside,
-            memory,
+            reaped.memory,
         )
-        return Harvest(append, checkpoint, exchange, now, rejections, more)
+        return Harvest(
+            append,
+            checkpoint,
+            exchange,
+            now,
+            rejections,
+            reaped.more,
+            reaped.partial,
+            reaped.bad,
+            reaped.slug,
+            reaped.hint,
+        )
+
+    @property
+    def _whither(self) -> str:
+        return f"to {self._letters}" if self._letters else "left out"
+
+    def _bad_letters(self, bad: Sequence[BadItem], now: int) -> Sequence[Beside]:
+        if not self._letters:
+            return ()
+        letters = [bad_letter(it, connector=self._name, topic=self._topic, now_ms=now, mask=self._mask) for it in bad]
+        return (Beside(self._letters, encode_batches(letters, now)),)
 
     def _through(
         self,
@@ -129,6 +159,7 @@ class Harvester:
         reaped: Reaped,
         before: Checkpoint,
         exchange: Exchange,
+        beside: Sequence[Beside],
         *,
         now: int,
     ) -> Harvest:
@@ -139,25 +170,15 @@ class Harvester:
             reaped.checkpoint, records=before.records + len(records), transforms=chain.state
         )
         reason = exchange.reason
-        beside: Sequence[Beside] = ()
         if rejections:
-            whither = f"to {self._letters}" if self._letters else "left out"
-            reason = f"{reason}; {self._mask(told(rejections, whither=whither))}"
+            reason = f"{reason}; {self._mask(told(rejections, whither=self._whither))}"
             if self._letters:
-                beside = (Beside(self._letters, self._dead_letters(rejections, reaped.records, now)),)
+                beside = (*beside, Beside(self._letters, self._dead_letters(rejections, reaped.records, now)))
         elif not records and reaped.records:
             reason = f"{reason}; no record passed the transforms"
-        exchange = msgspec.structs.replace(exchange, records=len(records), rejected=len(rejections), reason=reason)
-        return self._harvest(
-            records,
-            checkpoint,
-            exchange,
-            now=now,
-            more=reaped.more,
-            rejections=rejections,
-            beside=beside,
-            memory=reaped.memory,
-        )
+        rejected = exchange.rejected + len(rejections)
+        exchange = msgspec.structs.replace(exchange, records=len(records), rejected=rejected, reason=reason)
+        return self._harvest(records, reaped, checkpoint, exchange, now=now, rejections=rejections, beside=beside)
 
     def _dead_letters(self, rejections: Sequence[Rejection], given: Sequence[Record], now: int) -> list[EncodedBatch]:
         letters = [

@@ -7,7 +7,7 @@ gates', what an answer leaves the harvester's. The methods that do not wait are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,21 +19,29 @@ from headwater.core.checkpoint import Checkpoint
 from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
-from headwater.core.http import Fetcher, Request, Response
+from headwater.core.http import Fetcher, Fetching, Request, Response
+from headwater.core.memory import Recall
 from headwater.core.moment import Moment
+from headwater.core.units import format_size
 from headwater.engine.counters import Counters, Figures
 from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
 from headwater.engine.harvest import Harvest, Harvester
+from headwater.engine.inflow import Inflow
 from headwater.engine.schedule import Schedule, Tick
 from headwater.engine.standing import Standing
+from headwater.engine.steps import Steps, sliced
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
 from headwater.sources.course import NothingDueError
 from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.output import phrase
 from headwater.sources.poll import Poll
+from headwater.sources.reaped import Reaped
+from headwater.sources.reaping import ANOTHER, Reaping, anew
 from headwater.sources.retry import back_off
+from headwater.sources.split.resume import AnotherBodyError
 from headwater.transforms.chain import Chain
 
 # Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
@@ -82,12 +90,15 @@ class Round:
         "_counters",
         "_duration",
         "_fetcher",
+        "_final",
         "_first",
         "_gates",
         "_harvester",
+        "_inflow",
         "_lag",
         "_name",
         "_nap",
+        "_opened",
         "_poll",
         "_renewed",
         "_requests",
@@ -147,6 +158,12 @@ class Round:
         self._first = True
         # The last request as the gates let it pass.
         self._sent: Request | None = None
+        # Where bodies come in that are cut into items, the last request and itself with a way for them, and the last
+        # step of a body that was stored while it arrived.
+        held = self._poll.holds
+        self._inflow = None if held is None else Inflow(held, self._wanted)
+        self._opened: tuple[Request, Request] | None = None
+        self._final: Harvest | None = None
 
     @property
     def plain(self) -> bool:
@@ -184,20 +201,45 @@ class Round:
         self._attempts += 1
         request = self._poll.request(self.checkpoint, self._moment())
         self._counters.attempts += 1
-        return request
+        if self._inflow is None:
+            return request
+        self._inflow.reset()
+        # The same request stays the same one: fetchers keep what they have set up for it.
+        if self._opened is None or self._opened[0] is not request:
+            self._opened = request, msgspec.structs.replace(request, open=self._inflow.open)
+        return self._opened[1]
+
+    def begun(self, fetching: Fetching, flood: Callable[[], None]) -> None:
+        """Know the exchange that is under way, and what is to be done when its body is too large to be held."""
+        if self._inflow is not None:
+            self._inflow.begun(fetching, flood)
+
+    def arrived(self, outcome: Response | FetchError) -> Response | FetchError | None:
+        """Return what an exchange came to, None for one whose body was too large to be held."""
+        return outcome if self._inflow is None else self._inflow.arrived(outcome)
+
+    def cut(self) -> None:
+        """Cut the exchange whose body is coming in."""
+        if self._inflow is not None:
+            self._inflow.cancel()
+
+    def _wanted(self, head: Response) -> bool:
+        """Return whether the body of a response is to be cut into items, by its head."""
+        verdict = self._poll.accept(msgspec.structs.replace(head, body=b" "), self.checkpoint)
+        return verdict is not None and verdict.action is _STORE
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
         # A round that was broken off is still the one it was.
         scheduled = self._scheduled if progress is None else progress.round or self._scheduled
+        if self.checkpoint.body is not None:
+            scheduled = self.checkpoint.body.scheduled
         return Moment(scheduled, self._started, self._first)
 
     def judge(self, outcome: Response | FetchError) -> Verdict:
         """Decide what came of an attempt, and count it."""
-        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+        self._count(outcome)
         if isinstance(outcome, Response):
-            self._counters.bytes += outcome.received
-            self._requests.observe(outcome.elapsed)
             verdict = self._poll.accept(outcome, self.checkpoint)
             if verdict is not None:
                 return verdict
@@ -210,6 +252,12 @@ class Round:
             renewed=self._renewed,
         )
         return self._poll.judge(outcome, circumstances, self.checkpoint)
+
+    def _count(self, outcome: Response | FetchError) -> None:
+        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+        if isinstance(outcome, Response):
+            self._counters.bytes += outcome.received
+            self._requests.observe(outcome.elapsed)
 
     def _left(self) -> float:
         """Return for how many seconds the exchange under way may be tried: until the next tick, or as long as a period.
@@ -224,13 +272,19 @@ class Round:
 
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
-        recall = self._target.recall(self._name) if self._poll.remembers else None
-        reaped = self._poll.reap(response, self.checkpoint, self._moment(), recall)
+        reaped = self._poll.reap(response, self.checkpoint, self._moment(), self._recall)
+        return self._harvested(reaped, response, verdict, self.checkpoint, now)
+
+    def _recall(self) -> Recall:
+        """Return what is remembered of items, as of now. A thread may do this."""
+        return self._target.recall(self._name)
+
+    def _harvested(self, reaped: Reaped, response: Response, verdict: Verdict, before: Checkpoint, now: int) -> Harvest:
         exchange = self._entry(response, verdict, len(reaped.records))
         if reaped.failure:
             reason = f"{exchange.reason}; {self._standing.told(reaped.failure)}"
             exchange = msgspec.structs.replace(exchange, decision=Decision.FAILED, reason=reason, topic=None)
-        return self._harvester.harvest(reaped, self.checkpoint, exchange, now=now)
+        return self._harvester.harvest(reaped, before, exchange, now=now)
 
     def reap_at_once(self, response: Response, verdict: Verdict) -> Harvest:
         """Return what an accepted response leaves that has just come."""
@@ -241,11 +295,14 @@ class Round:
         self._skipped = 0
         self.checkpoint = harvest.checkpoint
         counters, exchange = self._counters, harvest.exchange
-        counters.decisions[exchange.decision] += 1
         counters.records += exchange.records
         counters.rejected += exchange.rejected
+        if harvest.partial:
+            return
+        counters.decisions[exchange.decision] += 1
         if exchange.decision is Decision.FAILED:
-            self._standing.bad("pages", exchange.reason, "see what the answers say with: headwater test")
+            hint = harvest.hint or "see what the answers say with: headwater test"
+            self._standing.bad(harvest.slug, exchange.reason, hint)
             return
         counters.last_record = harvest.at
         if counters.trouble is not None:
@@ -314,6 +371,15 @@ class Round:
         """Do the rest of a round whose first attempt is judged, and close it."""
         self.close(await self._go_on((outcome, verdict)))
 
+    async def finish_flood(self) -> None:
+        """Do the rest of a round whose first answer is larger than what is held, and close it."""
+        try:
+            outcome, verdict = await self._flow()
+        except AnotherBodyError:
+            self.close(await self._go_on())
+        else:
+            self.close(await self._go_on((outcome, verdict or self.judge(outcome))))
+
     async def finish_append(self, harvest: Harvest, refusal: HeadwaterError) -> None:
         """Do the rest of a round whose first append was refused, and close it."""
         await self._append(harvest, refusal)
@@ -380,25 +446,78 @@ class Round:
 
     async def _attempt(self) -> tuple[Response | FetchError, Verdict]:
         """Send the request once, when the gates let it, and judge what came of it."""
-        try:
-            request = self.request()
+        while True:
+            try:
+                request = self.request()
+                for gate in self._gates:
+                    request = await gate.admit(request, max(0.0, self._left()))
+            except FetchError as error:
+                return error, self.judge(error)
+            self._sent = request
+            try:
+                outcome, verdict = await self._exchange(request)
+            except AnotherBodyError:
+                continue
             for gate in self._gates:
-                request = await gate.admit(request, max(0.0, self._left()))
-        except FetchError as error:
-            return error, self.judge(error)
-        self._sent = request
-        outcome = await self._exchange(request)
-        for gate in self._gates:
-            gate.heard(request, outcome)
-        return outcome, self.judge(outcome)
+                gate.heard(request, outcome)
+            return outcome, verdict or self.judge(outcome)
 
-    async def _exchange(self, request: Request) -> Response | FetchError:
-        answered: asyncio.Future[Response | FetchError] = asyncio.get_running_loop().create_future()
-        exchange = self._fetcher.begin(request, partial(settle, answered))
+    async def _exchange(self, request: Request) -> tuple[Response | FetchError, Verdict | None]:
+        """Return what an exchange came to, with the verdict where it is known already."""
+        answered: asyncio.Future[Response | FetchError | None] = asyncio.get_running_loop().create_future()
+
+        def deliver(outcome: Response | FetchError) -> None:
+            arrived = self.arrived(outcome)
+            if arrived is not None:
+                settle(answered, arrived)
+
+        fetching = self._fetcher.begin(request, deliver)
+        self.begun(fetching, partial(settle, answered, None))
         try:
-            return await answered
+            outcome = await answered
+            return (outcome, None) if outcome is not None else await self._flow()
         finally:
-            exchange.cancel()
+            fetching.cancel()
+
+    async def _flow(self) -> tuple[Response | FetchError, Verdict | None]:
+        """Store a body while it arrives, but for its last step. Raises AnotherBodyError."""
+        inflow = self._inflow
+        assert inflow is not None
+        head = inflow.head
+        assert head is not None
+        reaping = self._poll.reaping(head, self.checkpoint, self._moment(), self._recall)
+        try:
+            self._final = await self._in_steps(reaping, head, inflow.pieces())
+        except FetchError as error:
+            return error, None
+        except AnotherBodyError:
+            await self._forget(head)
+            raise
+        finally:
+            inflow.cancel()
+        outcome = inflow.outcome if isinstance(inflow.outcome, Response) else head
+        self._count(outcome)
+        return outcome, self._so_far(head, reaping)
+
+    async def _in_steps(self, reaping: Reaping, response: Response, pieces: AsyncIterator[bytes]) -> Harvest:
+        """Store a body in steps, and return the last. Raises what `pieces` does, and AnotherBodyError."""
+
+        def make(reaped: Reaped, before: Checkpoint) -> Harvest:
+            self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+            return self._harvested(reaped, response, self._so_far(response, reaping), before, self._clock.time_ms())
+
+        steps = Steps(reaping, self.checkpoint, make, self._append, self._refuses)
+        return await steps.store(pieces)
+
+    def _so_far(self, response: Response, reaping: Reaping) -> Verdict:
+        status = f"{response.status} {phrase(response.status)}".rstrip()
+        return Verdict(_STORE, f"{status}, {format_size(reaping.received)}" + ("" if reaping.ended else " so far"))
+
+    async def _forget(self, response: Response) -> None:
+        """Forget how far a body was stored that came as another one."""
+        verdict = Verdict(_STORE, f"{response.status} {phrase(response.status)}".rstrip())
+        reaped = Reaped((), anew(self.checkpoint), note=ANOTHER, partial=True)
+        await self._append(self._harvested(reaped, response, verdict, self.checkpoint, self._clock.time_ms()))
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
@@ -422,18 +541,35 @@ class Round:
 
     async def _store(self, response: Response, verdict: Verdict) -> bool:
         """Store what an accepted response leaves; return whether another exchange follows."""
-        now = self._clock.time_ms()
-        if self.quick and len(response.body) < LARGE:
-            harvest = self.reap(response, verdict, now)
-        else:
-            harvest = await asyncio.to_thread(self.reap, response, verdict, now)
-        if harvest.rejections and self._config.on_error == "fail":
+        harvest = await self._made(response, verdict)
+        if self._refuses(harvest):
             await self._refuse(harvest)
             return False
         await self._append(harvest)
         if self._chain is not None:
             self._standing.passed(harvest.rejections)
         return self._continues(harvest)
+
+    async def _made(self, response: Response, verdict: Verdict) -> Harvest:
+        """Return what an accepted response leaves; of one that is stored in several steps the last."""
+        final, self._final = self._final, None
+        if final is not None:
+            return final
+        now = self._clock.time_ms()
+        large = len(response.body) >= LARGE
+        if self.quick and not large:
+            return self.reap(response, verdict, now)
+        if not large or self._inflow is None:
+            return await asyncio.to_thread(self.reap, response, verdict, now)
+        while True:
+            reaping = self._poll.reaping(response, self.checkpoint, self._moment())
+            try:
+                return await self._in_steps(reaping, response, sliced(response.body))
+            except AnotherBodyError:
+                await self._forget(response)
+
+    def _refuses(self, harvest: Harvest) -> bool:
+        return bool(harvest.rejections) and self._config.on_error == "fail"
 
     def _continues(self, harvest: Harvest) -> bool:
         return harvest.more and not self.stopping

@@ -53,8 +53,8 @@ class Changes:
         """What is remembered, and for which purpose. Validators of answers that served another one are of no use."""
         return self._of
 
-    def begin(self, recall: Recall, before: Remembered | None, moment: Moment) -> Census:
-        """Begin with an exchange; `before` is what its checkpoint has. `recall` is asked in the thread that takes."""
+    def begin(self, recall: Recall, before: Remembered | None, moment: Moment, *, going_on: bool = False) -> Census:
+        """Begin with an exchange, or a step of one; see `Sifter`."""
         if before is None or before.of != self._of:
             return Census(self._rules, Nothing(), Remembered(self._of, recall.salt()), moment, anew=True)
-        return Census(self._rules, recall, before, moment)
+        return Census(self._rules, recall, before, moment, going_on=going_on)

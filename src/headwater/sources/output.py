@@ -5,11 +5,11 @@ Does not decide whether there is a record at all: the judge does.
 
 from __future__ import annotations
 
-import codecs
 from http import HTTPStatus
 
 import msgspec
 
+from headwater.core.charset import text_codec
 from headwater.core.http import Headers, Response
 
 # Fluvio prints the phrases of Rust's http crate, which differ from Python's in these.
@@ -22,8 +22,6 @@ _PHRASES: dict[int, str] = {
     418: "I'm a teapot",
     422: "Unprocessable Entity",
 }
-# Text encodings that Python knows and no server means; idna takes quadratic time.
-_NOT_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
 
 
 class _Status(msgspec.Struct, omit_defaults=True):
@@ -52,18 +50,16 @@ def phrase(status: int) -> str:
 
 def charset(response: Response) -> str:
     """Return the Python codec that the response's Content-Type names; UTF-8 when it names none that can be used."""
+    return named_charset(response) or "utf-8"
+
+
+def named_charset(response: Response) -> str | None:
+    """Return the Python codec that the response's Content-Type names; None when it names none that can be used."""
     for parameter in (response.header("content-type") or "").split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset":
-            try:
-                codec = codecs.lookup(value.strip().strip("\"'"))
-            except (LookupError, ValueError):
-                break
-            # `_is_text_encoding` is how CPython itself keeps hex, zlib and the like out of bytes.decode().
-            if codec._is_text_encoding and codec.name.replace("-", "_") not in _NOT_CHARSETS:  # noqa: SLF001 - see above
-                return codec.name
-            break
-    return "utf-8"
+            return text_codec(value.strip().strip("\"'"))
+    return None
 
 
 def decode_body(response: Response) -> str:

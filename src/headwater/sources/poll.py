@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
@@ -22,14 +24,17 @@ from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Masker, Text
 from headwater.sources.auth.standing import authorized, renewable
-from headwater.sources.course import Course, Step
+from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
+from headwater.sources.items import About, Items
 from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
 from headwater.sources.reaped import Reaped
+from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
 from headwater.sources.requesting import Requester
-from headwater.sources.sifting import document_of, forgetting, sift, sifter_of
+from headwater.sources.sifting import Sifting
+from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
 from headwater.version import __version__
 
@@ -48,16 +53,19 @@ class Poll:
     __slots__ = (
         "_asked",
         "_conditional",
-        "_connector",
         "_course",
         "_fingerprint",
         "_full",
         "_headers",
+        "_items",
         "_json",
         "_policy",
+        "_purpose",
         "_request",
         "_said",
-        "_sifter",
+        "_sent",
+        "_sifting",
+        "_strict",
         "_values",
     )
 
@@ -68,13 +76,19 @@ class Poll:
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
-        self._connector = config.name
-        self._sifter = sifter_of(config)
-        # An answer that the validators stand for has served the same purpose.
-        purpose = config.topic.name if self._sifter is None else f"{config.topic.name} {self._sifter.of}"
-        self._fingerprint = fingerprint(self._request, purpose)
+        self._sifting = Sifting(config)
+        # Answers that served another purpose are to be had again.
+        self._purpose = f"{config.topic.name}{self._sifting.purpose}"
+        self._fingerprint = fingerprint(self._request, self._purpose)
         self._course = course_of(options, self._request, config.masker)
         self._values = Extractor(self._course.pointers)
+        self._items = (
+            None
+            if options.records is None
+            else Items(options.records, self._course.pointers, formed=self._sifting.active)
+        )
+        self._strict = config.on_error == "fail"
+        self._sent = self._request
         self._asked = ""
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
@@ -87,14 +101,14 @@ class Poll:
     @property
     def remembers(self) -> bool:
         """Whether `reap` asks what is remembered of items, which is done in a thread."""
-        return self._sifter is not None
+        return self._sifting.active
 
     def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:
         """Return the request of the next attempt, with the validators of the last answer to the same.
 
         Raises RequestError when a value for it is missing, and NothingDueError when there is nothing to ask for.
         """
-        request = self._course.request(checkpoint.progress, moment)
+        self._sent = request = self._course.request(checkpoint.progress, moment)
         if self._conditional and not self._course.plain:
             progress = checkpoint.progress
             # Only an answer that was the whole of its round says by a 304 that nothing is new.
@@ -110,8 +124,10 @@ class Poll:
 
     def conditional(self, checkpoint: Checkpoint) -> bool:
         """Return whether `request` carries validators with this checkpoint."""
+        # A body that was broken off is asked for as a whole.
         return (
             self._conditional
+            and checkpoint.body is None
             and checkpoint.request == self._fingerprint
             and (self._course.plain or (checkpoint.progress is not None and self._asked == checkpoint.progress.asked))
             and (checkpoint.etag is not None or checkpoint.last_modified is not None)
@@ -127,18 +143,73 @@ class Poll:
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
 
-    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment, recall: Recall | None = None) -> Reaped:
-        """Return what an accepted response comes to. `recall` is asked where items are remembered. Raises LogError."""
-        reaped = self._reap(response, checkpoint, moment)
-        if self._sifter is not None:
-            records = reaped.records
-            documents = [document_of(response.body)] if records else []
-            taken = [(documents, records.__getitem__)]
-            return sift(self._sifter, reaped, taken, before=checkpoint, moment=moment, recall=recall or Nothing())
-        return reaped if checkpoint.memory is None else forgetting(self._connector, reaped)
+    @property
+    def holds(self) -> int | None:
+        """How much of a body is to be held (bytes), where one is cut into items; None where it is taken as a whole."""
+        return None if self._items is None else self._items.buffer
 
-    def _reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
-        """Return what an accepted response comes to: one record, with a null key, stamped at the append."""
+    def reap(
+        self, response: Response, checkpoint: Checkpoint, moment: Moment, recall: Callable[[], Recall] = Nothing
+    ) -> Reaped:
+        """Return what an accepted response comes to, in one step.
+
+        `recall` returns what is remembered of items. Raises LogError, and only where it is asked.
+        """
+        if self._items is None:
+            reaped = self._whole(response, checkpoint, moment)
+            return self._sifting.whole(reaped, response.body, checkpoint, moment, recall)
+        note = ""
+        while True:
+            reaping = self.reaping(response, checkpoint, moment, recall)
+            try:
+                reaped = reaping.whole(response.body)
+            except AnotherBodyError:
+                checkpoint, note = anew(checkpoint), ANOTHER
+            else:
+                reaped = self._sifting.forgetting(reaped, checkpoint)
+                return msgspec.structs.replace(reaped, note=f"{note}; {reaped.note}") if note else reaped
+
+    def reaping(
+        self, response: Response, checkpoint: Checkpoint, moment: Moment, recall: Callable[[], Recall] = Nothing
+    ) -> Reaping:
+        """Return what takes in the body of an accepted response, of which this is the head, in any pieces."""
+        items = self._items
+        assert items is not None
+        progress = checkpoint.progress
+        page = progress.page.get("n", 0) + 1 if progress is not None else 1
+        about = About(self._sent.shown_url, response.status, moment.now, page, dict(response.headers))
+        resumption = Resumption(partial(fingerprint, self._sent, self._purpose), moment.scheduled, checkpoint.body)
+        going_on = resumption.resuming or bool(progress and progress.round)
+        return Reaping(
+            Given(response, checkpoint, self._strict),
+            items,
+            items.splitter(response),
+            items.making(about),
+            gleaned := self._course.gleaning(progress),
+            resumption,
+            partial(self._concluded, response, checkpoint, moment, gleaned),
+            self._sifting.sieves(checkpoint.remembered, moment, recall, going_on=going_on),
+        )
+
+    def _concluded(  # noqa: PLR0917 - the first four are given beforehand
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        gleaned: Gleaning,
+        count: int,
+        rest: bytes | None,
+        records: Sequence[Record],
+    ) -> Reaped:
+        """Return what an answer comes to of which all items are taken, `count` of them anew."""
+        following = self._following(response, checkpoint, moment, count)
+        if self._course.plain:
+            return Reaped(records, following)
+        step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
+        return self._stepped(step, records, following, checkpoint)
+
+    def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
+        """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
         records: tuple[Record, ...] = (Record(render(response, json=self._json, full=self._full)),)
         following = self._following(response, checkpoint, moment, len(records))
         if self._course.plain:
@@ -160,7 +231,7 @@ class Poll:
         )
         return self._stepped(step, records, following, checkpoint)
 
-    def _stepped(self, step: Step, records: tuple[Record, ...], following: Checkpoint, before: Checkpoint) -> Reaped:
+    def _stepped(self, step: Step, records: Sequence[Record], following: Checkpoint, before: Checkpoint) -> Reaped:
         """Return what an accepted response comes to in a course with several."""
         progress = step.progress
         if step.failure:

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from os.path import commonprefix
 
 import msgspec
 from msgspec import Raw
 
 from headwater.core.extract import DocumentError, checked
 from headwater.core.pointer import Pointer
-from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Item, Large, bounded, shown, too_large
+from headwater.sources.split.item import (
+    BLANK,
+    MOST_BLANK,
+    WINDOW,
+    Bad,
+    BrokenBodyError,
+    Item,
+    Large,
+    bounded,
+    is_text,
+    json_item,
+    too_large,
+)
 from headwater.sources.split.path import Finder, Found
 from headwater.sources.split.structure import Scanner
 
@@ -26,7 +37,6 @@ _LESSON = 64 * 1024
 _GUESSES = 4
 # After guessing in vain so many times in a row the structure is walked through to the end.
 _PATIENCE = 8
-_BLANK = b" \t\r\n"
 _DECODE = msgspec.json.Decoder(list[Raw]).decode
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 
@@ -148,7 +158,7 @@ class ArraySplitter:
             self._keep(data[: end + 1])
             data = data[end + 1 :]
         self._keep(data)
-        if not self._scalar and data.strip(_BLANK):
+        if not self._scalar and data.strip(BLANK):
             raise BrokenBodyError("the body goes on behind the end of its JSON document")
 
     def _keep(self, data: bytes) -> None:
@@ -189,10 +199,10 @@ class ArraySplitter:
             except (msgspec.DecodeError, RecursionError):
                 end = start + len(mark) - 1
                 continue
-            if not raws or not _is_text(content):
+            if not raws or not is_text(content):
                 return None
             self._cut(start + comma + 1)
-            return bounded([*raws], self._most)
+            return bounded(raws, self._most, len(content))
         return None
 
     def _last(self) -> list[Item] | None:
@@ -211,12 +221,12 @@ class ArraySplitter:
                 raws = _DECODE(b"[%b" % data[:end])
         except (msgspec.DecodeError, RecursionError):
             return None
-        bracket = len(data[:end].rstrip(_BLANK)) - 1
-        if (self._behind_comma and not raws) or not _is_text(data[:bracket]):
+        bracket = len(data[:end].rstrip(BLANK)) - 1
+        if (self._behind_comma and not raws) or not is_text(data[:bracket]):
             return None
         self._data = data[bracket:]
         self._turn(self._finder.open)
-        return bounded([*raws], self._most)
+        return bounded(raws, self._most, bracket)
 
     def _walk(self) -> list[Item]:
         """Walk through the structure; return the elements that are complete."""
@@ -225,8 +235,11 @@ class ArraySplitter:
         data = self._data
         if end is None and not commas:
             self._slow = True
-            if self._large is None and len(data) > self._most and len(data.strip(_BLANK)) > self._most:
-                self._large = Large(self._most, _BLANK)
+            if self._large is None and len(data) > self._most:
+                if len(data.strip(BLANK)) > self._most:
+                    self._large = Large(self._most, BLANK)
+                elif len(data) > self._most + MOST_BLANK:
+                    raise BrokenBodyError("the body has nothing but white space for very long")
             if self._large is not None:
                 self._large.add(data[: self._scanner.at])
                 self._data = data[self._scanner.at :]
@@ -253,7 +266,7 @@ class ArraySplitter:
 
     def _empty(self, data: bytes, start: int, end: int) -> bool:
         """Return whether the array ends before it has begun."""
-        return not self._behind_comma and start == 0 and not data[:end].strip(_BLANK)
+        return not self._behind_comma and start == 0 and not data[:end].strip(BLANK)
 
     def _cut(self, at: int) -> None:
         """Go on behind a comma between elements."""
@@ -267,13 +280,13 @@ class ArraySplitter:
         content = data[start : cuts[-1]]
         try:
             raws = _DECODE(b"[%b]" % content)
-            if len(raws) == len(cuts) and _is_text(content):
-                return bounded([*raws], self._most)
+            if len(raws) == len(cuts) and is_text(content):
+                return bounded(raws, self._most, len(content))
         except (msgspec.DecodeError, RecursionError):
             pass
         items: list[Item] = []
         for cut in cuts:
-            items.append(self._one(data[start:cut].strip(_BLANK)))
+            items.append(self._one(data[start:cut].strip(BLANK)))
             start = cut + 1
         return items
 
@@ -282,28 +295,7 @@ class ArraySplitter:
             return too_large(element, self._most)
         if not element:
             return Bad("there is nothing between two commas", b"")
-        if not _is_text(element):
-            if not self._legacy:
-                return Bad("it is not UTF-8", shown(element))
-            try:
-                element = element.decode(self._legacy).encode()
-            except UnicodeDecodeError as error:
-                return Bad(f"it is neither UTF-8 nor {self._legacy}: {error.reason}", shown(element))
-        try:
-            checked(element)
-        except DocumentError as error:
-            return Bad(str(error), shown(element))
-        return element
-
-
-def _is_text(data: bytes) -> bool:
-    """Return whether bytes are UTF-8, which decoders do not look at where they only skip."""
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return False
-    return True
+        return json_item(element, self._legacy)
 
 
 def _lesson(data: bytes) -> tuple[bytes, int] | None:
@@ -312,13 +304,16 @@ def _lesson(data: bytes) -> tuple[bytes, int] | None:
     Scanner().walk(data, commas, most=8)
     if not commas:
         return None
-    heads = [data[at : at + 64].lstrip(_BLANK) for at in (0, *(comma + 1 for comma in commas))]
-    shared = commonprefix([head[:24] for head in heads])
+    heads = [data[at : at + 64].lstrip(BLANK) for at in (0, *(comma + 1 for comma in commas))]
+    first, last = min(heads)[:24], max(heads)[:24]
+    shared = first[
+        : next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    ]
     gaps = set()
     for comma in commas:
-        left = data[:comma].rstrip(_BLANK)
+        left = data[:comma].rstrip(BLANK)
         right = data[comma + 1 : comma + 65]
-        gaps.add((left[-1:] + data[len(left) : comma], right[: len(right) - len(right.lstrip(_BLANK))]))
+        gaps.add((left[-1:] + data[len(left) : comma], right[: len(right) - len(right.lstrip(BLANK))]))
     if len(gaps) > 1 or shared[:1] not in {b"{", b"[", b'"'}:
         return b",", 0
     left, right = gaps.pop()

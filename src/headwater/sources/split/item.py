@@ -12,12 +12,16 @@ from typing import Protocol, TypeAlias
 import msgspec
 from msgspec import Raw
 
+from headwater.core.extract import DocumentError, checked
 from headwater.core.units import format_size
 
 # How much of an item that is too large is kept to show it (bytes).
 PREVIEW = 1024
 # How much of a body is worked on at once (bytes): large enough that the work around it does not count.
 WINDOW = 512 * 1024
+# What JSON takes for white space, and how much of it may stand in one place (bytes).
+BLANK = b" \t\r\n"
+MOST_BLANK = 1024 * 1024
 
 
 class BrokenBodyError(ValueError):
@@ -51,12 +55,20 @@ Item: TypeAlias = "bytes | Raw | Formed | Bad"
 class Splitter(Protocol):
     """Whatever cuts a body into items.
 
-    `what` is what an item is called in words. `rest` is what stands around the items, as JSON, once `finish` has
-    returned: None where there is no such thing, or when it is larger than what is kept of it.
+    `what` is what an item is called in words.
     """
 
     what: str
-    rest: bytes | None
+
+    @property
+    def rest(self) -> bytes | None:
+        """What stands around the items, as JSON, once the body has ended; None for no such thing, or too much of it."""
+        ...
+
+    @property
+    def missing(self) -> bool:
+        """Whether what has the items was not there at all, or null."""
+        ...
 
     def feed(self, chunk: bytes) -> Sequence[Item]:
         """Take the next bytes of the body; return the items that they complete. Raises BrokenBodyError."""
@@ -70,14 +82,15 @@ class Splitter(Protocol):
 class Large:
     """An item that passes the bound while it arrives: its beginning and its digest are kept, its bytes are not.
 
-    What is of `blank` before and behind it does not belong to it.
+    What is of `blank` behind it does not belong to it, and with `both` what is before it neither.
     """
 
-    __slots__ = ("_blank", "_digest", "_head", "_held", "_most", "_size")
+    __slots__ = ("_blank", "_both", "_digest", "_head", "_held", "_most", "_size")
 
-    def __init__(self, most: int, blank: bytes = b"") -> None:
+    def __init__(self, most: int, blank: bytes = b"", *, both: bool = True) -> None:
         self._most = most
         self._blank = blank
+        self._both = both
         self._held = b""
         self._digest = sha256()
         self._head = b""
@@ -86,7 +99,7 @@ class Large:
     def add(self, data: bytes | Raw) -> None:
         """Take more of the item."""
         if self._blank:
-            data = bytes(data) if self._size else bytes(data).lstrip(self._blank)
+            data = bytes(data).lstrip(self._blank) if self._both and not self._size else bytes(data)
             inner = data.rstrip(self._blank)
             if not inner and len(self._held) < PREVIEW:
                 self._held += data
@@ -111,15 +124,37 @@ def too_large(data: bytes | Raw, most: int, place: str = "") -> Bad:
     return large.end(place)
 
 
-def bounded(items: list[Item], most: int) -> list[Item]:
-    """Return items, those larger than `most` bad."""
-    if not items or max(map(_size, items)) <= most:
-        return items
-    return [too_large(item, most) if isinstance(item, bytes | Raw) and len(item) > most else item for item in items]
+def bounded(items: Sequence[bytes | Raw], most: int, length: int) -> list[Item]:
+    """Return items that were cut out of `length` bytes, those larger than `most` bad."""
+    if length <= most or not items or max(map(len, items)) <= most:
+        return [*items]
+    return [too_large(item, most) if len(item) > most else item for item in items]
 
 
-def _size(item: Item) -> int:
-    return len(item) if isinstance(item, bytes | Raw) else 0
+def is_text(data: bytes) -> bool:
+    """Return whether bytes are UTF-8, which decoders do not look at where they only skip."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def json_item(text: bytes, legacy: str = "", place: str = "") -> Item:
+    """Return one JSON text as an item if it is one, in UTF-8 or else in the charset `legacy`."""
+    if not is_text(text):
+        if not legacy:
+            return Bad("it is not UTF-8", shown(text), place=place)
+        try:
+            text = text.decode(legacy).encode()
+        except UnicodeDecodeError as error:
+            return Bad(f"it is neither UTF-8 nor {legacy}: {error.reason}", shown(text), place=place)
+    try:
+        checked(text)
+    except DocumentError as error:
+        return Bad(str(error), shown(text), place=place)
+    return text
 
 
 def shown(data: bytes) -> bytes:

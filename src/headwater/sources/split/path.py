@@ -132,7 +132,7 @@ class Finder:
         self._want = _Want.COLON
         return None
 
-    def _colon(self, data: bytes) -> None:
+    def _colon(self, data: bytes) -> Found | None:
         if data[self.at : self.at + 1] != b":":
             raise BrokenBodyError("the body is not JSON: a colon is missing behind a name")
         self.at += 1
@@ -141,6 +141,7 @@ class Finder:
             self._want = _Want.VALUE
         else:
             self._want = _Want.SKIP
+        return None
 
     def _element(self, data: bytes) -> Found | None:
         """In an array on the way, before an element or the end."""

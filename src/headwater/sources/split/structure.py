@@ -18,14 +18,14 @@ _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
 def _nested(levels: int) -> bytes:
     """Return the pattern of a whole object or array with so many levels below it; which bracket is which is open."""
-    inner = _STRING
+    inner = value = _STRING
     for _ in range(levels):
         value = rb'[\[{][^"\[\]{}]*+(?:%b[^"\[\]{}]*+)*+[\]}]' % inner
         inner = rb"(?:%b|%b)" % (_STRING, value)
     return value
 
 
-# A value nested four deep is one step for the engine of regular expressions; what is deeper is taken bracket by bracket.
+# A value nested four deep is one step for the engine of regular expressions; deeper ones are taken bracket by bracket.
 _VALUE = _nested(4)
 STRING = re.compile(_STRING, re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -49,11 +49,11 @@ class Scanner:
         self.at = 0
         self._in_string = False
 
-    def walk(self, data: bytes, commas: list[int] | None = None, *, most: int | None = None) -> int | None:
+    def walk(self, data: bytes, commas: list[int] | None = None, *, most: int | None = None) -> int | None:  # noqa: C901 - one hot loop
         """Walk on from `at` to the bracket that closes the outermost level; return its place, or None: not yet.
 
-        Places of commas of the outermost level are added to `commas`, if given; after `most` of them the walk stops. What
-        was walked over may be cut off in front before the next call: `at` moves with it.
+        Places of commas of the outermost level are added to `commas`, if given; after `most` of them the walk stops.
+        What was walked over may be cut off in front before the next call: `at` moves with it.
         """
         at, end = self.at, len(data)
         while at < end:
