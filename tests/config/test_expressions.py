@@ -55,7 +55,10 @@ HEAD = "apiVersion: 0.1.0\nmeta: {name: a, topic: b}\nhttp:\n  endpoint: https:/
         ("  cursor: {a: {from: /x, type: number, initial: x1}}\n", "the initial 'x1' is no number"),
         ("  cursor: {a: {from: /x, initial: ''}}\n", "it is empty; leave it out"),
         ("  cursor: {a: {from: /x, initial: true}}\n", "expected a text, a number or a time"),
+        ("  cursor: {a: {from: /x, source: body, until: 5}}\n", "until leaves items out, and this is no cursor of ite"),
         # Windows.
+        ("  window: {size: 1h, until: 5d}\n", "'5d' is no time; write 2025-01-01T00:00:00Z"),
+        ("  window: {initial: '2025-01-01', until: '2024-01-01'}\n", "until must be after the initial time"),
         ("  window: {}\n", "it needs a size, or an initial time for the first window to begin at"),
         ("  window: {initial: yesterday}\n", "'yesterday' is neither a time nor a duration"),
         ("  window: {initial: '1969-01-01'}\n", "is before 1970"),

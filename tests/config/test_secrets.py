@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.config import load_text
 from headwater.config.document import read_documents
 from headwater.config.secrets import insert, parse_secrets, secret_source
 from headwater.core.errors import ConfigError
@@ -95,3 +96,16 @@ def test_a_directory_of_secrets(tmp_path: Path) -> None:
     (tmp_path / "BINARY").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not UTF-8 text"):
         secret_source(tmp_path)
+
+
+def test_credentials_in_the_open_are_masked_too() -> None:
+    """Who writes a password into the URL, or a token into a header, does not see it anywhere else."""
+    text = """
+name: a
+topic: b
+parameters:
+  endpoint: http://user:in-the-url@x/
+  headers: {Authorization: Bearer in-a-header, X-API-Key: in-another, X-Open: nothing-secret}
+"""
+    masker = load_text(text).connectors[0].masker
+    assert masker.mask("in-the-url in-a-header in-another nothing-secret") == "*** *** *** nothing-secret"

@@ -211,6 +211,28 @@ async def test_no_files_and_no_code_come_over_the_port(tmp_path: Path, server: S
             assert "of the server's machine" in said["message"]
 
 
+async def test_no_secret_of_the_machine_goes_over_the_port(tmp_path: Path, server: ScriptedServer) -> None:
+    """Whoever has the token has no file read, no command run and no variable looked up, whether a value comes along."""
+    file, trace = tmp_path / "secret.txt", tmp_path / "ran"
+    file.write_text("machine-hush")
+    async with served(tmp_path / "data") as (_, url):
+        token = (tmp_path / "data" / TOKEN_NAME).read_text().strip()
+        for origin, values, status in (
+            (f"file: {file}", {}, 422),
+            (f"command: [touch, {trace}]", {}, 422),
+            ("env: PATH", {}, 422),
+            (f"file: {file}", {"TOKEN": "own"}, 400),
+            (f"command: [touch, {trace}]", {"TOKEN": "own"}, 400),
+            ("env: PATH", {"TOKEN": "own"}, 201),
+        ):
+            text = f"{defined(server).text}secrets: [{{name: TOKEN, {origin}}}]\n"
+            body = msgspec.json.encode({"text": text, "secrets": values})
+            found, said = await asyncio.to_thread(asked, url, "/v1/connectors", token, "POST", body)
+            assert found == status, said
+            assert "hush" not in str(said)
+        assert not trace.exists()
+
+
 async def test_nonsense(tmp_path: Path, server: ScriptedServer) -> None:
     """What makes no sense is refused with a sentence, and the server goes on."""
     async with served(tmp_path) as (_, url):
@@ -389,3 +411,23 @@ def test_the_api_is_what_its_document_says(tmp_path: Path, operation: str) -> No
             case.call_and_validate(base_url=url, headers=headers, excluded_checks=[positive_data_acceptance])
 
         check()
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        "type: bearer, token_file: /etc/shadow",
+        "type: api-key, value_file: /etc/shadow",
+        "type: jwt, algorithm: ES256, key_file: /etc/key.pem",
+        "type: sigv4, service: s, environment: true",
+        "type: negotiate",
+    ],
+)
+async def test_nothing_of_the_servers_machine_is_sent_for_who_asks_over_the_network(tmp_path: Path, auth: str) -> None:
+    """A credential from a file or the environment of the server is refused over the port."""
+    async with served(tmp_path) as (_, url):
+        text = TEXT.replace("{endpoint", f"{{auth: {{{auth}}}, endpoint")
+        body = msgspec.json.encode({"text": text})
+        status, said = await asyncio.to_thread(asked, url, "/v1/connectors", token_of(tmp_path), "POST", body)
+    assert status == 400
+    assert "has a file or the environment of the server's machine read" in said["message"]

@@ -94,7 +94,7 @@ class Authorization(AuthorizationServer):  # type: ignore[misc]
     def __init__(self, server: ScriptedServer, *, key: Key | None = None, expires_in: Any = 3600) -> None:
         super().__init__()
         self.expires_in = expires_in
-        self.server = server
+        self.server_url = server.url
         self.client = _Client(key=key)
         self.requests: list[dict[str, str]] = []
         self.headers: list[dict[str, str]] = []

@@ -280,6 +280,7 @@ async def working(it: GroupBed, name: str, directory: Path, slots: int = SLOTS) 
             str(Path(__file__).with_name("telling.py")),
             *("k8s", "worker", "--group", GROUP, "--slots", str(slots), "--namespace", it.bed.namespace),
             *("--kubeconfig", str(directory / "kubeconfig"), "--data-dir", str(directory / "data"), "--grace", "5s"),
+            f"--egress-allow={','.join(ALLOWED)}",
             env=os.environ | told,
             stderr=log,
         )

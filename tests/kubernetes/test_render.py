@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -193,6 +194,20 @@ def test_files_of_this_machine_are_refused(uses: str, right: bool) -> None:  # n
         return
     with pytest.raises(InvalidConfigError, match="which a pod does not have"):
         render(definition(text), Settings())
+
+
+@pytest.mark.parametrize(
+    ("origin", "right"), [("file: /etc/token", False), ("command: [get, token]", False), ("env: OTHER", True)]
+)
+def test_secrets_of_this_machine_are_refused(origin: str, right: bool) -> None:  # noqa: FBT001 - a parameter
+    """A pod has neither the file nor the program; a variable's value goes into the Secret."""
+    text = f"{PLAIN}secrets:\n  - name: TOKEN\n    {origin}\n"
+    given = msgspec.structs.replace(definition(PLAIN), text=text, secrets={"TOKEN": "hush"})
+    if right:
+        assert of_kind(render(given, Settings()), "Secret")["data"]
+        return
+    with pytest.raises(InvalidConfigError, match=r"the secret TOKEN comes from a .*, which a pod does not have"):
+        render(given, Settings())
 
 
 def test_what_is_too_large_is_refused() -> None:

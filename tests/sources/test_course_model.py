@@ -315,6 +315,23 @@ def test_every_instant_is_in_exactly_one_window(
         assert spans[-1][1] == (now - lag * 1000) // 1000
 
 
+def test_windows_may_end() -> None:
+    """Nothing is asked for after `until`; the last window is as long as what is left."""
+    it = course(
+        {
+            "endpoint": URL,
+            "params": {"to": "${{ window.end }}"},
+            "window": {"size": "1h", "whole": True, "initial": "2024-01-01", "until": "2024-01-01T02:30:00Z"},
+        }
+    )
+    walk = Walk(it, lambda request: Reply({"items": [query(request)["to"]]}))
+    walk.round(1_710_000_000_000)
+    assert walk.stored == ["2024-01-01T01:00:00Z", "2024-01-01T02:00:00Z", "2024-01-01T02:30:00Z"]
+    assert it.done(walk.progress)
+    with pytest.raises(NothingDueError):
+        walk.round(1_710_000_000_000)
+
+
 def test_what_is_behind_catches_up_window_by_window() -> None:
     """A round asks for as many windows as are due, up to its bound; the next one goes on."""
     asked: list[tuple[str, str]] = []

@@ -210,3 +210,13 @@ def test_values_for_people(value: Any, text: str) -> None:
     """A text that could be taken for a number stands in quotes."""
     assert shown(value) == text
     assert text_of(alive(value)) is not None
+
+
+def test_items_may_be_left_out() -> None:
+    """Those that are not below a bound: times and numbers, exactly; what cannot be compared stays."""
+    it = cursors(until="2024-01-02T00:00:00Z")
+    values = column('"2024-01-01T23:59:59Z"', '"2024-01-02T00:00:00Z"', '"2024-01-02T01:00:00+02:00"', None, '"x"')
+    assert it.kept([values]) == [True, False, True, True, True]
+    assert it.kept([column('"2024-01-01"')]) is None
+    assert cursors(until=10).kept([column("9.99", "10", '"9"')]) == [True, False, True]
+    assert cursors().kept([values]) is None

@@ -86,8 +86,19 @@ def test_retry_after_beyond_the_next_poll_holds_the_connector() -> None:
     assert absurd.wait == 3600.0
 
 
+def test_a_quota_that_is_used_up_says_how_long_to_wait() -> None:
+    """Where a refusal has no Retry-After; 403 counts as one when nothing is left."""
+    used = (("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1700000012"))
+    for status in (429, 403):
+        verdict = judge(response(status, headers=used), FIRST, Policy())
+        assert (verdict.action, verdict.wait, verdict.slug) == (Action.RETRY, 12.0, "rate-limited")
+    assert judge(response(403, headers=used), FIRST, Policy(quota=False)).action is Action.FAIL
+    assert judge(response(403), FIRST, Policy()).action is Action.FAIL
+    assert judge(response(429, headers=(("retry-after", "2.5"),)), FIRST, Policy()).wait == 2.5
+
+
 def test_retry_after_of_other_statuses_is_not_read() -> None:
-    """Only 429 and 503 give the header its meaning here."""
+    """Only refusals give the header its meaning here."""
     assert judge(response(404, headers=(("retry-after", "9"),)), FIRST, Policy()).wait == 0
 
 

@@ -31,7 +31,7 @@ def test_back_off_stays_within_its_bounds(failures: int, chance: float) -> None:
         ("120", 120),
         (" 7 ", 7),
         ("0", 0),
-        ("1.5", None),
+        ("1.5", 1.5),
         ("-3", None),
         ("soon", None),
         ("Tue, 14 Nov 2023 22:14:20 GMT", 60),
@@ -40,10 +40,12 @@ def test_back_off_stays_within_its_bounds(failures: int, chance: float) -> None:
         ("Tue Nov 14 22:14:20 2023", 60),
         ("Tue, 99 Nov 2023 22:14:20 GMT", None),
         ("9" * 50, 999_999_999_999),
+        ("1700000060", 60),
+        ("2023-11-14T22:14:20Z", 60),
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
-    """Seconds and all three date forms of RFC 9110 are read; nonsense is as if it were not there."""
+    """Seconds, all three date forms of RFC 9110 and what servers send besides are read; nonsense is as nothing."""
     assert retry_after(value, now=NOON) == seconds
 
 

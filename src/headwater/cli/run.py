@@ -91,7 +91,7 @@ def run_foreground(
     return uvloop.run(_run(connectors, place, serving, checkpoints=checkpoints, grace=grace, egress=egress))
 
 
-async def _target(
+async def target_of(
     cleanup: AsyncExitStack, place: Place, keeper: Target, connectors: Sequence[ConnectorConfig], checkpoints: str
 ) -> Target:
     """Return where the records go: to the log itself, or to a cluster with the rest kept in the log, or there too."""
@@ -128,7 +128,7 @@ async def _run(
         async with AsyncExitStack() as cleanup:
             keeper = await cleanup.enter_async_context(writable(place.directory))
             fetcher = await cleanup.enter_async_context(CurlFetcher(egress=egress))
-            target = await _target(cleanup, place, keeper, connectors, checkpoints)
+            target = await target_of(cleanup, place, keeper, connectors, checkpoints)
             engine = Engine(target, fetcher, grace=grace)
             names = [config.name for config in connectors]
             await serve_beside(cleanup, serving, engine, keeper.size, lambda: names)

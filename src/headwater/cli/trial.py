@@ -6,25 +6,30 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
 import uvloop
 
 from headwater.cli.options import config_options
-from headwater.cli.place import find_place, modules_of, place_options
+from headwater.cli.place import find_place, modules_of, place_options, writable
 from headwater.cli.run import say_warnings
-from headwater.config import ConnectorConfig, load_files, secret_source
+from headwater.config import ConnectorConfig, InvalidConfigError, load_files, secret_source, transport_of
 from headwater.core.checkpoint import Checkpoint
+from headwater.core.clock import SystemClock
 from headwater.core.errors import FetchError
 from headwater.core.http import Request, Response
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.units import format_size
+from headwater.engine.credentials import Credentials, keeps_tokens
+from headwater.engine.gate import Gate
+from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.sources.judge import Action, Attempt
 from headwater.sources.output import phrase
-from headwater.sources.poll import Poll
+from headwater.sources.poll import Poll, build_request
 from headwater.transforms.chain import Chain, Rejection
 
 # A record longer than this is cut in the display (characters); `run` stores it whole.
@@ -36,10 +41,18 @@ _FATES = {"dead-letter": "would go to ", "skip": "would be left out", "fail": "t
 
 @click.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...", type=click.Path(path_type=Path))
+@click.option("--replay", "recording", type=click.Path(path_type=Path), help="Take the answers from a recording.")
+@click.option("--expect", "expected", type=click.Path(path_type=Path), help="What a replay must come to.")
+@click.option("--update", is_flag=True, help="Write what a replay comes to into the file of --expect.")
+@click.option("--interrupted", is_flag=True, help="End and start the connector after each exchange of a replay.")
 @config_options
 @place_options
 def command(
     configs: tuple[Path, ...],
+    recording: Path | None,
+    expected: Path | None,
+    update: bool,  # noqa: FBT001 - click passes every option as an argument
+    interrupted: bool,  # noqa: FBT001 - the same
     secrets: Path | None,
     overrides: dict[str, str],
     profile: str | None,
@@ -49,7 +62,26 @@ def command(
 
     With transforms the records are shown before them and after each.
     Secrets are masked. Exit status 1 when an exchange would not have been stored.
+
+    With --replay nothing is sent: a connector does all rounds of a recording that `headwater record` has made, pages
+    and retries included, and what that comes to is printed, or compared with the file of --expect. Secrets need not be
+    there. Exit status 1 when anything is otherwise.
     """
+    if recording is not None:
+        from headwater.cli.replay import replay_all  # noqa: PLC0415 - only replays pay for the import
+
+        return replay_all(
+            configs,
+            recording=recording,
+            secrets=None if secrets is None else secret_source(secrets),
+            overrides=overrides,
+            data=data_dir,
+            expected=expected,
+            update=update,
+            interrupted=interrupted,
+        )
+    if expected is not None or update or interrupted:
+        raise click.UsageError("--expect, --update and --interrupted are for --replay")
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
     chains: dict[str, Chain] = {}
@@ -59,28 +91,47 @@ def command(
         place = find_place(profile, data_dir).say()
         used = sorted({link.transform.uses for config in loaded.connectors for link in config.chain})
         chains = chains_of(Library(data_dir, asyncio.run(modules_of(place, used))), loaded.connectors)
-    return uvloop.run(_try_all(loaded.connectors, chains))
+    return uvloop.run(_try_all(loaded.connectors, chains, data_dir))
 
 
-async def _try_all(connectors: tuple[ConnectorConfig, ...], chains: dict[str, Chain]) -> int:
+async def _try_all(connectors: tuple[ConnectorConfig, ...], chains: dict[str, Chain], data_dir: Path) -> int:
     good = True
-    async with CurlFetcher() as fetcher:
+    async with AsyncExitStack() as cleanup:
+        fetcher = await cleanup.enter_async_context(CurlFetcher())
+        keeper: Target | None = None
+        if any(keeps_tokens(config) for config in connectors):
+            # A refresh token that is used up leaves another one, which counts from then on: it is kept as in a run.
+            keeper = await cleanup.enter_async_context(writable(data_dir))
+        credentials = Credentials(keeper, fetcher, SystemClock(), random.random)
+        problems = await credentials.problems(connectors)
+        if problems:
+            raise InvalidConfigError(problems)
         for config in connectors:
-            good &= await _try(config, fetcher, chains.get(config.name))
+            good &= await _try(config, fetcher, chains.get(config.name), credentials)
     return 0 if good else 1
 
 
-async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None) -> bool:
+async def _exchange(
+    request: Request, fetcher: CurlFetcher, gates: Sequence[Gate]
+) -> tuple[Request, Response | FetchError]:
+    """Send a request as a connector does, with its credentials; return it as it was sent, and what came of it."""
+    left = 2 * request.total_timeout
+    try:
+        for gate in gates:
+            request = await gate.admit(request, left)
+        return request, await fetcher.fetch(request)
+    except FetchError as error:
+        return request, error
+
+
+async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
     poll, nothing = Poll(config), Checkpoint()
     refused = 0
     now = round(time.time() * 1000)
     moment = Moment(now, now)
-    request = poll.request(nothing, moment)
-    outcome: Response | FetchError
-    try:
-        outcome = await fetcher.fetch(request)
-    except FetchError as error:
-        outcome = error
+    gates = credentials.gates(config, build_request(config.http, transport_of(config)))
+    request, outcome = await _exchange(poll.request(nothing, moment), fetcher, gates)
+    await credentials.release([config.name], request.total_timeout)
     attempt = Attempt(number=1, now=time.time(), left=config.interval.total_seconds(), chance=random.random())  # noqa: S311 - jitter
     verdict = poll.judge(outcome, attempt, nothing)
     lines = [f"# connector {config.name} -> topic {config.topic.name}", *_request_lines(request, config)]

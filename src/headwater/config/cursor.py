@@ -86,6 +86,13 @@ class CursorOptions(Options):
         "a number off a number.",
         examples=["5m"],
     )
+    until: Annotated[
+        str | int | float | None, BeforeValidator(_initial), WithJsonSchema({"type": ["string", "number"]})
+    ] = Field(
+        None,
+        description="Items whose value is not below this are left out.",
+        examples=["2025-01-01T00:00:00Z"],
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -98,15 +105,18 @@ class CursorOptions(Options):
                 raise ValueError("look_back cannot be taken off a text; say type: time or type: number")
             if self.type == "number" and self.look_back.number is None:
                 raise ValueError(f"look_back of a number is a number, not {self.look_back}; or say type: time")
-        if self.initial is not None:
-            self._check_initial(str(self.initial))
+        for name, value in (("initial", self.initial), ("until", self.until)):
+            if value is not None:
+                self._check_value(name, str(value))
+        if self.until is not None and self.where != "item":
+            raise ValueError("until leaves items out, and this is no cursor of items")
         return self
 
-    def _check_initial(self, text: str) -> None:
+    def _check_value(self, name: str, text: str) -> None:
         if self.type == "time" and read_instant(text) is None and read_unix(text) is None:
-            raise ValueError(f"the initial {text!r} is no time; write 2024-01-01T00:00:00Z, or a Unix time")
+            raise ValueError(f"the {name} {text!r} is no time; write 2024-01-01T00:00:00Z, or a Unix time")
         if self.type == "number" and not _NUMBER.fullmatch(text):
-            raise ValueError(f"the initial {text!r} is no number")
+            raise ValueError(f"the {name} {text!r} is no number")
 
     @property
     def where(self) -> Literal["item", "body", "header"]:

@@ -18,8 +18,9 @@ from headwater.config.dialect import repair_misprint
 from headwater.config.document import NULLS
 from headwater.config.load import Loaded, load_files, load_text
 from headwater.config.model import ConnectorConfig
+from headwater.config.origin import Origin
 from headwater.config.problem import InvalidConfigError, Problem
-from headwater.config.secrets import SecretSource
+from headwater.config.secrets import ENVIRONMENT, SecretSource
 from headwater.core.managed import Definition
 
 # Between documents of a file. In YAML three hyphens at the beginning of a line are never anything else.
@@ -39,12 +40,17 @@ class _Noting(SecretSource):
     """A source that notes which of its secrets were asked for."""
 
     def __init__(self, source: SecretSource) -> None:
-        super().__init__({}, source.place)
+        super().__init__({}, source.place, closed=source.closed)
         self.source = source
         self.found: dict[str, str] = {}
 
     def get(self, name: str) -> str | None:
-        value = self.source.get(name)
+        return self._noted(name, self.source.get(name))
+
+    def find(self, name: str, origin: Origin | None) -> str | None:
+        return self._noted(name, self.source.find(name, origin))
+
+    def _noted(self, name: str, value: str | None) -> str | None:
         if value is not None:
             self.found[name] = value
         return value
@@ -52,7 +58,7 @@ class _Noting(SecretSource):
 
 def define_files(paths: Sequence[Path | str], *, secrets: SecretSource | None = None) -> Defined:
     """Define every connector of files and directories. Raises InvalidConfigError with every problem of all."""
-    noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
+    noting = _Noting(secrets or SecretSource(os.environ, ENVIRONMENT))
     texts: dict[str, str] = {}
     loaded = load_files(paths, secrets=noting, texts=texts, here=False)
     definitions: list[Definition] = []
@@ -63,7 +69,7 @@ def define_files(paths: Sequence[Path | str], *, secrets: SecretSource | None = 
 
 def define_text(text: str, name: str = "connect.yml", *, secrets: SecretSource | None = None) -> Defined:
     """Define every connector of a text; `name` is what problems call it. Raises InvalidConfigError."""
-    noting = _Noting(secrets or SecretSource(os.environ, "the environment"))
+    noting = _Noting(secrets or SecretSource(os.environ, ENVIRONMENT))
     # A mark of the byte order, which editors write, is no character of the text: places would be off by one.
     text = text.removeprefix("\ufeff")
     loaded = load_text(text, name, secrets=noting, here=False)
@@ -76,7 +82,7 @@ def load_definition(definition: Definition, *, here: bool = True) -> ConnectorCo
     Without `here` it runs elsewhere, and the files that it names need not be on this machine.
     """
     file = definition.file or f"{definition.name}.yml"
-    secrets = SecretSource(definition.secrets, _PLACE)
+    secrets = SecretSource(definition.secrets, _PLACE, closed=True)
     return load_text(definition.text, file, secrets=secrets, here=here).connectors[0]
 
 

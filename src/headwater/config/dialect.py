@@ -256,7 +256,9 @@ class _Shaping:
             if name is None or not isinstance(name.value, str):
                 self._wrong(item, "expected `name: MY_SECRET`")
             else:
-                secrets[name.value] = Node(None, name.line, name.column, name.path)
+                # Whatever else it says is where it comes from.
+                rest = {key: child for key, child in item.value.items() if key != "name"}
+                secrets[name.value] = Node(rest or None, name.line, name.column, name.path)
         return secrets
 
 

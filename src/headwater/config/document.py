@@ -107,6 +107,41 @@ def read_documents(text: str, file: str, inserted: tuple[int, ...] = ()) -> tupl
     return roots, reading.problems
 
 
+def read_plain(text: str) -> Any:
+    """Read one YAML document that is none of ours as plain values, YAML 1.2's types. Raises ValueError.
+
+    It may be larger than a connector: aliases are the same value again, so that they cost nothing.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"the text has more than {MOST_CHARACTERS} characters")
+    try:
+        composed = yaml.compose(text, Loader=_LargeLoader)
+        return None if composed is None else _plain(composed, {})
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        raise ValueError("the text is neither JSON nor YAML") from error
+    except _TooMuchError as error:
+        raise ValueError(str(error)) from error
+
+
+def _plain(composed: yaml.Node, known: dict[int, Any]) -> Any:
+    if id(composed) in known:
+        return known[id(composed)]
+    if isinstance(composed, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        known[id(composed)] = mapping
+        for key, value in composed.value:
+            if isinstance(key, yaml.ScalarNode):
+                mapping[key.value] = _plain(value, known)
+        return mapping
+    if isinstance(composed, yaml.SequenceNode):
+        items: list[Any] = []
+        known[id(composed)] = items
+        items += [_plain(item, known) for item in composed.value]
+        return items
+    assert isinstance(composed, yaml.ScalarNode)
+    return _scalar(composed)
+
+
 class _TooMuchError(Exception):
     """The file passes a bound."""
 
@@ -119,18 +154,27 @@ class _Loader(yaml.CSafeLoader):
 
     _depth = 0
     _nodes = 0
+    # Keys are nodes as well.
+    most_nodes = 2 * _MOST_NODES
+    most_depth = _MOST_DEPTH
 
     def descend_resolver(self, *_: object) -> None:
         """Count a node below the one before, or the root of a document. Nothing is resolved by its path."""
         self._nodes = self._nodes + 1 if self._depth else 0
         self._depth += 1
-        # Keys are nodes as well.
-        if self._nodes > 2 * _MOST_NODES or self._depth > _MOST_DEPTH + 1:
+        if self._nodes > self.most_nodes or self._depth > self.most_depth + 1:
             raise _TooMuchError
 
     def ascend_resolver(self) -> None:
         """Leave the node that was entered last."""
         self._depth -= 1
+
+
+class _LargeLoader(_Loader):
+    """Composes documents that are none of ours: those of large APIs have a million values."""
+
+    most_nodes = 50 * _MOST_NODES
+    most_depth = 100
 
 
 class _Reading:

@@ -137,7 +137,7 @@ SlotOption = Annotated[
 
 
 def _hidden(value: object) -> Text:
-    text = as_text(value)
+    text = without_expressions(as_text(value))
     return Text(text.reveal(), MASK, (*text.parts, text.reveal()))
 
 
@@ -300,7 +300,7 @@ def is_structured(group: type[Options], name: str) -> bool:
     if field is None:
         return False
     structures = {tuple, list, dict}
-    return any(
+    return bool(groups_of(field)) or any(
         kind in structures or getattr(kind, "__origin__", None) in structures or kind is Any
         for kind in _types(field.annotation)
     )

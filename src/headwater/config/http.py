@@ -7,14 +7,15 @@ A field's type, default, description and example drive parsing, the JSON Schema,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from headwater.config.adaptive import AdaptiveOptions
 from headwater.config.auth import Auth, header_of
 from headwater.config.changes import ChangesOptions
 from headwater.config.cursor import Cursors
@@ -32,45 +33,21 @@ from headwater.config.fields import (
     TemplateText,
     plain_text,
 )
+from headwater.config.limits import LimitsOptions
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
 from headwater.config.records import RecordsOptions
+from headwater.config.rules import RuleList
+from headwater.config.sharing import CREDENTIAL_HEADERS, credential_of
+from headwater.config.status import MediaTypes, Statuses
 from headwater.config.tls import TlsOptions
 from headwater.config.transport import Proxy, Version, check
 from headwater.config.window import WindowOptions
+from headwater.config.zone import Zone
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_RANGE = re.compile(r"([1-9])xx|(\d{3})(?:\s*-\s*(\d{3}))?")
-_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+*-]+")
 _FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
-
-
-def _ranges(value: object) -> tuple[tuple[int, int], ...]:
-    items = value if isinstance(value, list | tuple) else str(value).split(",")
-    ranges = []
-    for item in items:
-        if isinstance(item, tuple):
-            ranges.append((int(item[0]), int(item[1])))
-            continue
-        match = _RANGE.fullmatch(str(plain_text(item)).strip())
-        if match is None:
-            raise ValueError(f"{str(item)!r} is no status; write 404, 200-299 or 2xx")
-        low = int(match[1] or 0) * 100 or int(match[2])
-        high = low + 99 if match[1] else int(match[3] or low)
-        if not 100 <= low <= high <= 599:
-            raise ValueError(f"{str(item)!r} is no range of statuses between 100 and 599")
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
-def _media_types(value: object) -> tuple[str, ...]:
-    items = value if isinstance(value, list | tuple) else str(value).split(",")
-    types = tuple(str(item).strip().lower() for item in items)
-    for item in types:
-        if not _MEDIA_TYPE.fullmatch(item):
-            raise ValueError(f"{item!r} is no media type; write application/json")
-    return types
 
 
 def _spread(value: object) -> bool | None:
@@ -143,7 +120,7 @@ class HttpOptions(Options):
     cron: str | None = Field(
         None, description="Poll at these times instead: minute, hour, day, month, weekday.", examples=["*/5 * * * *"]
     )
-    timezone: str = Field("UTC", description="The time zone of `cron`.", examples=["Europe/Berlin"])
+    timezone: Zone = Field("UTC", description="The time zone of `cron`.", examples=["Europe/Berlin"])
     headers: TemplatePairs = Field(
         (), description="Headers to send: a map, or a list of `Name: value`.", examples=[{"X-Token": "abc"}]
     )
@@ -165,21 +142,13 @@ class HttpOptions(Options):
     output_parts: Literal["body", "full"] = Field(
         "body", description="body alone, or full: status and headers too.", examples=["full"]
     )
-    accept_status: Annotated[
-        tuple[tuple[int, int], ...],
-        BeforeValidator(_ranges),
-        WithJsonSchema({"type": ["array", "string"], "items": {"type": ["string", "integer"]}}),
-    ] = Field(
+    accept_status: Statuses = Field(
         ((200, 299),),
         description="Statuses that are records: numbers, ranges, `2xx`.",
         examples=[["2xx", 404]],
         json_schema_extra={"default": ["2xx"]},
     )
-    accept_content_type: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_media_types),
-        WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}}),
-    ] = Field(
+    accept_content_type: MediaTypes = Field(
         (),
         description="Media types that are records. Default: all, but HTML is refused where something else came before.",
         examples=[["application/json"]],
@@ -259,6 +228,22 @@ class HttpOptions(Options):
         description="How a failed request is sent again: the options of the table below.",
         examples=[{"attempts": 3}],
     )
+    rules: RuleList = Field(
+        (),
+        description="What answers mean that look like this: a list of the options of the table below; the first that "
+        "matches counts.",
+        examples=[[{"status": [404], "do": "ignore"}]],
+    )
+    limits: LimitsOptions | None = Field(
+        None,
+        description="How often the server is asked at most: the options of the table below. Default: no limits.",
+        examples=[{"rate": "10/1s"}],
+    )
+    adaptive: AdaptiveOptions | None = Field(
+        None,
+        description="An interval that follows the changes: the options of the table below. Default: it is fixed.",
+        examples=[{"fastest": "5s", "slowest": "10m"}],
+    )
     restart: RestartOptions = Field(
         RestartOptions(),
         description="What becomes of a connector that crashed: the options of the table below.",
@@ -320,15 +305,6 @@ class HttpOptions(Options):
             raise ValueError("it must be 1ms at least")
         return value
 
-    @field_validator("timezone")
-    @classmethod
-    def _check_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{value!r} is no time zone; write a name such as Europe/Berlin") from None
-        return value
-
     @field_validator("cron")
     @classmethod
     def _check_cron(cls, value: str | None) -> str | None:
@@ -360,6 +336,16 @@ class HttpOptions(Options):
             raise ValueError("name either interval or cron")
         if self.body is not None and self.form is not None:
             raise ValueError("name either body or form")
+        if self.cron is not None and self.adaptive is not None:
+            raise ValueError("adaptive changes an interval; it cannot change a cron")
+        return self
+
+    @model_validator(mode="after")
+    def _check_who_asks(self) -> Any:
+        if self.limits is not None and self.limits.share == "credential" and credential_of(self) is None:
+            raise ValueError("limits.share is credential, but nothing says who asks: no secret, no Authorization")
+        if self.auth is None and any(rule.do == "reauthenticate" for rule in self.rules):
+            raise ValueError("a rule has do: reauthenticate, but there is no auth that could be renewed")
         return self
 
     @model_validator(mode="after")
@@ -376,6 +362,15 @@ class HttpOptions(Options):
     def parts(self) -> Parts:
         """The parts of the request that may have expressions."""
         return Parts(self.endpoint, self.params, self.headers, self.body, self.form)
+
+
+def credentials(options: HttpOptions) -> Iterator[str]:
+    """Yield the secrets that stand in the options themselves: of the URL, and of headers that carry credentials."""
+    yield from options.endpoint.parts
+    for name, value in options.headers:
+        if name.lower() in CREDENTIAL_HEADERS:
+            # Without the scheme too: a server echoes the token alone.
+            yield from (value.reveal(), value.reveal().partition(" ")[2])
 
 
 def check_cron(expression: str) -> None:

@@ -13,16 +13,18 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from headwater.config.auth import secrets_of
+from headwater.config.budget import over_budget
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
 from headwater.config.expressions import check
 from headwater.config.fields import Options, groups_of, is_structured, secrets_in, word_of
-from headwater.config.http import HttpOptions
+from headwater.config.http import HttpOptions, credentials
 from headwater.config.model import CHAIN_OPTIONS, ConnectorConfig, Place, TransformOptions
+from headwater.config.origin import KINDS, Origin, read_origin
 from headwater.config.problem import InvalidConfigError, Problem, nearest
-from headwater.config.secrets import NAME, SecretSource, insert, resolve_objects
+from headwater.config.secrets import ENVIRONMENT, NAME, SecretSource, insert, resolve_objects
 from headwater.config.transport import doubts, wrong_files
+from headwater.core.errors import ConfigError
 from headwater.core.secret import Masker, Text
 
 ENDINGS = (".yml", ".yaml")
@@ -54,7 +56,7 @@ def load_files(
     was read of each file. Without `here` the connectors run elsewhere, and the files that they name need not be on this
     machine. Raises InvalidConfigError with every problem of every file; then nothing is loaded.
     """
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {}, here=here)
+    loading = _Loading(secrets or SecretSource(os.environ, ENVIRONMENT), overrides or {}, here=here)
     for path in map(Path, paths):
         for file in _files_of(path, loading):
             text = _read(file, loading)
@@ -77,7 +79,7 @@ def load_text(
 
     Raises InvalidConfigError.
     """
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), overrides or {}, here=here)
+    loading = _Loading(secrets or SecretSource(os.environ, ENVIRONMENT), overrides or {}, here=here)
     loading.text(text, name)
     return loading.result()
 
@@ -122,7 +124,7 @@ def from_options(
             "",
         ),
     }
-    loading = _Loading(secrets or SecretSource(os.environ, "the environment"), {})
+    loading = _Loading(secrets or SecretSource(os.environ, ENVIRONMENT), {})
     if transforms is not None:
         tree["transforms"] = loading.transforms(transforms)
     names = {key: key.replace("-", "_") for key in options}
@@ -140,7 +142,7 @@ def from_options(
 
 def load_transforms(path: Path) -> tuple[TransformOptions, ...]:
     """Load the list `transforms:` of a file, which may hold other things beside it. Raises InvalidConfigError."""
-    loading = _Loading(SecretSource(os.environ, "the environment"), {})
+    loading = _Loading(SecretSource(os.environ, ENVIRONMENT), {})
     tree = Node({"transforms": loading.transforms(path)}, 0, 0, "")
     loading.result()
     try:
@@ -210,10 +212,13 @@ class _Loading:
         self._source = source
         self._overrides = overrides
         self._connectors: list[ConnectorConfig] = []
+        self._limited: list[tuple[ConnectorConfig, Node, str]] = []
         self._names: dict[str, str] = {}
 
     def result(self) -> Loaded:
         """Return what was loaded. Raises InvalidConfigError when anything is wrong."""
+        limited, self._limited = self._limited, []
+        self.problems += over_budget(limited)
         wrong = [problem for problem in self.problems if not problem.warning]
         if wrong:
             raise InvalidConfigError(self.problems)
@@ -268,8 +273,9 @@ class _Loading:
             raise
         if not self._fit_together(config, root, file):
             return
-        masker = Masker([*masked, *secrets_in(config), *secrets_of(config.http.auth)])
-        config.located(Place(file, root.line, root.column, _places(root)), masker)
+        places, origins = _places(root, shaped.secrets)
+        masked += [*secrets_in(config), *credentials(config.http)]
+        config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
         self._look_at_transport(config, root, file)
         self._take(config, root, file)
 
@@ -297,6 +303,9 @@ class _Loading:
             return
         self._names[config.name] = here
         self._connectors.append(config)
+        http = root.child("http")
+        if config.http.limits is not None and http is not None:
+            self._limited.append((config, http.child("limits") or http, file))
 
     def _put_secrets_in(self, shaped: Shaped, file: str) -> list[str]:
         given: dict[str, str] = {}
@@ -305,18 +314,9 @@ class _Loading:
                 message = f"{name!r} is no name of a secret; use letters, digits and _"
                 self.problems.append(node.problem(file, message))
                 continue
-            value = node.value if isinstance(node.value, str) and node.value else self._source.get(name)
-            if isinstance(node.value, bool | int | float):
-                value = str(node.value)
-            if value is None:
-                message = f"the secret {name!r} is not in {self._source.place}"
-                hint = f"add a line {name}=..., or name another file with --secrets"
-                if self._source.place == "the environment":
-                    hint = f"set the variable {name}, or name a file with --secrets"
-                self.problems.append(node.problem(file, message, hint))
-                # Known all the same, so that its uses are not reported as well.
-                value = ""
-            given[name] = value
+            value = self._value(name, node, file)
+            # Known all the same where it is not there, so that its uses are not reported as well.
+            given[name] = "" if value is None else value
         known: Mapping[str, str] = _OnDemand(given, self._source) if shaped.page else given
         used: list[str] = list(given.values())
         http = shaped.root.child("http")
@@ -327,6 +327,35 @@ class _Loading:
             if isinstance(scalar.value, Text):
                 used += scalar.value.parts
         return used
+
+    def _value(self, name: str, node: Node, file: str) -> str | None:
+        """Return the value of a declared secret; that there is none becomes a problem."""
+        if isinstance(node.value, bool | int | float):
+            return str(node.value)
+        if isinstance(node.value, str) and node.value:
+            return node.value
+        origin: Origin | None = None
+        if isinstance(node.value, dict):
+            origin, problems = read_origin(node, file)
+            self.problems += problems
+            if origin is None:
+                return None
+            node = node.value[origin.kind]
+        try:
+            value = self._source.find(name, origin)
+        except ConfigError as error:
+            self.problems.append(node.problem(file, error.message, error.hint))
+            return None
+        if value is None:
+            message = f"the secret {name!r} is not in {self._source.place}"
+            hint = f"add a line {name}=..., or name another file with --secrets"
+            if origin is not None:
+                message = f"{origin.sentence()} is not looked for here, and {message}"
+                hint = "it is where a connector is started from a file of one's own; give the value"
+            elif self._source.place == ENVIRONMENT:
+                hint = f"set the variable {name}, or name a file with --secrets"
+            self.problems.append(node.problem(file, message, hint))
+        return value
 
     def structured(self, option: str, node: Node, file: str) -> Node:
         """Read a text that stands for a list or a map, as flags and overrides have them: in YAML's flow style."""
@@ -378,6 +407,30 @@ class _Loading:
                 tree["http"] = Node(options, root.line, root.column, "" if http is None else http.path)
 
 
+def _places(
+    root: Node, secrets: Mapping[str, Node]
+) -> tuple[dict[tuple[str, ...], tuple[int, int, str]], dict[str, str]]:
+    """Return where the parts stand that are looked at later, and how secrets come that say so themselves."""
+    places: dict[tuple[str, ...], tuple[int, int, str]] = {}
+    for key in _PLACED:
+        node = root.child(key)
+        if node is not None:
+            places[key,] = (node.line, node.column, node.path)
+            for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
+                places[key, str(index)] = (item.line, item.column, item.path)
+    http = root.child("http")
+    for key in _PLACED_BELOW:
+        node = None if http is None else http.child(key)
+        if node is not None:
+            places["http", key] = (node.line, node.column, node.path)
+    origins: dict[str, str] = {}
+    for name, node in secrets.items():
+        places["secrets", name] = (node.line, node.column, node.path)
+        if isinstance(node.value, dict):
+            origins[name] = next((kind for kind in KINDS if kind in node.value), "")
+    return places, origins
+
+
 def _placed(read: Node, place: Node) -> Node:
     """Return what was read of an option's text, in the place of that option."""
     value: Any = read.value
@@ -403,23 +456,6 @@ def _misprint(file: str, lines: list[str], inserted: int, line: int) -> Problem:
     corrected = "\n".join(f"    {text.rstrip()}" for text in shown)
     message = f"a line `parameters:` is missing below it; read as\n{corrected}\n "
     return Problem(file, line, 1, "direction", message.rstrip(), warning=True)
-
-
-def _places(root: Node) -> dict[tuple[str, ...], tuple[int, int, str]]:
-    """Return where those parts of a connector stand of which something is said when it is to run."""
-    places: dict[tuple[str, ...], tuple[int, int, str]] = {}
-    for key in _PLACED:
-        node = root.child(key)
-        if node is not None:
-            places[key,] = (node.line, node.column, node.path)
-            for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
-                places[key, str(index)] = (item.line, item.column, item.path)
-    http = root.child("http")
-    for key in _PLACED_BELOW:
-        node = None if http is None else http.child(key)
-        if node is not None:
-            places["http", key] = (node.line, node.column, node.path)
-    return places
 
 
 def _translate(detail: Mapping[str, Any], root: Node, file: str) -> Problem:

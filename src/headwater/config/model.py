@@ -238,6 +238,7 @@ class ConnectorConfig(Options):
 
     _place: Place = PrivateAttr(default=_NOWHERE)
     _masker: Masker = PrivateAttr(default_factory=Masker)
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("type", mode="before")
     @classmethod
@@ -277,10 +278,16 @@ class ConnectorConfig(Options):
         """Where this connector stands in its file."""
         return self._place
 
-    def located(self, place: Place, masker: Masker) -> ConnectorConfig:
-        """Return this configuration, knowing where it came from and what to mask."""
+    @property
+    def secret_origins(self) -> Mapping[str, str]:
+        """How the declared secrets come that say so themselves, by their names: `file`, `env` or `command`."""
+        return self._origins
+
+    def located(self, place: Place, masker: Masker, origins: Mapping[str, str]) -> ConnectorConfig:
+        """Return this configuration, knowing where it came from, what to mask, and where secrets come from."""
         self._place = place
         self._masker = masker
+        self._origins = origins
         return self
 
     def problem(self, key_path: tuple[str, ...], message: str, suggestion: str = "") -> Problem:

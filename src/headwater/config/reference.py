@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from headwater.config.dialect import TOPIC_SETTINGS
 from headwater.config.fields import Options, groups_of
 from headwater.config.http import HttpOptions
+from headwater.config.limits import Reserve
 from headwater.config.model import (
     ConnectorConfig,
     DeduplicationBounds,
@@ -33,6 +34,13 @@ In the page's form, `name`, `type`, `topic`, `create_topic`, `producer`, `transf
 and the options below under `parameters:`. In today's form they stand under `meta:` (`transforms` at the root), and the
 options under `http:`. Any text may hold `${{ secrets.NAME }}`. Each option of the first table is a flag of
 `headwater http`, and `headwater run --set KEY=VALUE` overrides it (`--set retry.attempts=1`).
+
+`secrets` names secrets: `- name: TOKEN` alone is looked up in `--secrets`, else in the environment. Beside the name may
+stand `file: /path` (read at each start, without the line break at its end), `env: OTHER_NAME`, or
+`command: [program, argument]` (no shell; ten seconds, 1 MiB). A value in `--secrets` comes before these three. A
+managed connector keeps the values of when it was created; what comes over the control API's port or goes to Kubernetes
+may name neither file nor command. A secret is masked wherever people read, also percent-encoded, escaped, in base64 or
+hexadecimal; one of fewer than four characters is not, for it would mask half of every sentence.
 
 `topic` is a name, or a map with the keys of the table of topics below, such as
 `topic: {meta: {name: cats}, partition: {count: 3}}`; `create_topic` stands beside it.
@@ -105,12 +113,12 @@ def _shown(name: str, field: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int):
-        return f"`{format_size(value)}`" if name.endswith(("body", "size")) else f"`{value}`"
+        return f"`{format_size(value)}`" if name.endswith(("body", "size", "within")) else f"`{value}`"
     if name == "accept_status":
         return "`2xx`"
     if name == "spread":
         return "`auto`"
-    return f"`{value}`" if isinstance(value, str) and value else ""
+    return f"`{value}`" if value and isinstance(value, str | float | Reserve) else ""
 
 
 if __name__ == "__main__":

@@ -33,8 +33,19 @@ def json_schema() -> dict[str, Any]:
         "producer": {"$ref": "#/$defs/ProducerOptions"},
         "consumer": {"type": "object"},
     }
-    names = {"type": "array", "items": _object({"name": {"type": "string"}}, ("name",))}
-    values = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
+    origin = {
+        "file": {"type": "string", "description": "The file that holds it, read at the start."},
+        "env": {"type": "string", "description": "The variable that holds it."},
+        "command": {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "description": "The command that prints it, with its arguments; no shell reads it.",
+        },
+    }
+    names = {"type": "array", "items": _object({"name": {"type": "string"}, **origin}, ("name",))}
+    value = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, _object(origin)]}
+    values = {"type": "object", "additionalProperties": value}
     page = {
         **shared,
         "api_version": {"type": "string", "description": "v1, or none at all."},

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headwater.config.document import Node
+from headwater.config.origin import MOST_BYTES, Origin, obtain
 from headwater.config.problem import Problem, nearest
 from headwater.core.errors import ConfigError
 from headwater.core.expression import SPACES, ExpressionError, evaluate, parse_expression, text_of
@@ -19,21 +20,50 @@ from headwater.core.secret import MASK, Text
 from headwater.core.template import EXPRESSION
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENVIRONMENT = "the environment"
 # Secrets have their values when the configuration is read, everything else when a request is made.
 _SPACES = {"secrets": None, **SPACES}
-_MOST_FILE_BYTES = 1024 * 1024
 
 
 class SecretSource:
-    """Where the values of secrets are looked up: a file of NAME=VALUE lines, a directory, or the environment."""
+    """Where the values of secrets are looked up: a file of NAME=VALUE lines, a directory, or the environment.
 
-    def __init__(self, values: Mapping[str, str], place: str) -> None:
+    With `closed` there is nothing but `values`: whatever a text says, no file is read for it and no command run.
+    """
+
+    def __init__(self, values: Mapping[str, str], place: str, *, closed: bool = False) -> None:
         self._values = values
         self.place = place
+        self.closed = closed
+        # A command that several connectors name runs once for all that are loaded together.
+        self._obtained: dict[Origin, str | ConfigError] = {}
 
     def get(self, name: str) -> str | None:
         """Return the value of a secret, None when it is not there."""
         return self._values.get(name)
+
+    def find(self, name: str, origin: Origin | None) -> str | None:
+        """Return the value of a declared secret, None when it is not there. It may block for seconds.
+
+        Where its declaration says where it comes from, that counts, unless somebody gave the value for this run.
+        Raises ConfigError when it cannot be had from there.
+        """
+        if origin is None or self.closed or self.place != ENVIRONMENT:
+            value = self.get(name)
+            if value is not None or origin is None or self.closed:
+                return value
+        found = self._obtained.get(origin)
+        if found is None:
+            known = [it for it in self._obtained.values() if isinstance(it, str)]
+            known += () if self.place == ENVIRONMENT else self._values.values()
+            try:
+                found = obtain(origin, known)
+            except ConfigError as error:
+                found = error
+            self._obtained[origin] = found
+        if isinstance(found, ConfigError):
+            raise found
+        return found
 
     def __repr__(self) -> str:
         return f"SecretSource({self.place!r})"
@@ -45,11 +75,11 @@ def secret_source(path: Path | None) -> SecretSource:
     In a directory every file is a secret of its name, taken as it is: so Kubernetes mounts them.
     """
     if path is None:
-        return SecretSource(os.environ, "the environment")
+        return SecretSource(os.environ, ENVIRONMENT)
     if path.is_dir():
         return SecretSource(_read_directory(path), str(path))
     try:
-        data = path.read_bytes()[:_MOST_FILE_BYTES]
+        data = path.read_bytes()[:MOST_BYTES]
         text = data.decode()
     except OSError as error:
         raise ConfigError(f"--secrets {path}: {error.strerror}", hint="name a file of NAME=VALUE lines") from error
@@ -64,7 +94,7 @@ def _read_directory(path: Path) -> dict[str, str]:
         for file in sorted(path.iterdir()):
             if NAME.fullmatch(file.name) and file.is_file():
                 with file.open("rb") as opened:
-                    values[file.name] = opened.read(_MOST_FILE_BYTES).decode()
+                    values[file.name] = opened.read(MOST_BYTES).decode()
     except OSError as error:
         hint = "name a directory that is readable, with a file for each secret"
         raise ConfigError(f"--secrets {error.filename or path}: {error.strerror}", hint=hint) from error

@@ -48,6 +48,13 @@ def _beginning(value: object) -> object:
     return Beginning(format_duration(ago), ago=ago // timedelta(milliseconds=1))
 
 
+def _end(value: object) -> object:
+    found = _beginning(value)
+    if isinstance(found, Beginning) and found.ms is None:
+        raise ValueError(f"{found.text!r} is no time; write 2025-01-01T00:00:00Z")
+    return found
+
+
 class WindowOptions(Options):
     """The span of time that a request asks for: `${{ window.start }}` up to, but not including, `${{ window.end }}`."""
 
@@ -72,6 +79,16 @@ class WindowOptions(Options):
         description="Where the first window begins: a time, or how long ago. Default: one `size` ago.",
         examples=["2024-01-01T00:00:00Z"],
     )
+    until: Annotated[
+        Beginning | None,
+        BeforeValidator(_end),
+        PlainSerializer(str, return_type=str),
+        WithJsonSchema({"type": ["string", "number"]}),
+    ] = Field(
+        None,
+        description="Where the last window ends: nothing is asked for after that.",
+        examples=["2025-01-01T00:00:00Z"],
+    )
     whole: bool = Field(
         False,
         description="Wait until a window is as long as `size`, such as for reports of whole days.",
@@ -89,4 +106,7 @@ class WindowOptions(Options):
             raise ValueError("it needs a size, or an initial time for the first window to begin at")
         if self.whole and self.size is None:
             raise ValueError("whole windows need a size")
+        first = None if self.initial is None else self.initial.ms
+        if self.until is not None and first is not None and first >= (self.until.ms or 0):
+            raise ValueError("until must be after the initial time")
         return self

@@ -277,7 +277,7 @@ def _number(request: Request, name: str, most: int) -> int | None:
 async def _definition(request: Request) -> Definition:
     given = await _body(request)
     # In a thread: a text may be as long as somebody likes, and polls are not to wait for it.
-    secrets = SecretSource(given.secrets, "`secrets`")
+    secrets = SecretSource(given.secrets, "`secrets`", closed=True)
     defined = await asyncio.to_thread(define_text, given.text, given.file or "connect.yml", secrets=secrets)
     if len(defined.definitions) != 1:
         raise _malformed(f"the text defines {len(defined.definitions)} connectors", "send them one by one")
@@ -290,6 +290,12 @@ async def _definition(request: Request) -> Definition:
 def _check_remote(definition: Definition) -> None:
     """Refuse what would read files or run code of this machine: over the network comes configuration, nothing else."""
     config = load_definition(definition, here=False)
+    for name, kind in config.secret_origins.items():
+        if kind != "env":
+            raise _malformed(
+                f"the secret {name} comes from a {kind} of the server's machine",
+                f"leave the {kind} out, and send the value in `secrets`",
+            )
     if option := reads_this_machine(config.http.auth):
         raise _malformed(
             f"auth: {option} has a file or the environment of the server's machine read",

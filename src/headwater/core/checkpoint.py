@@ -41,6 +41,13 @@ class BodyPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     scheduled: int = 0
 
 
+class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How soon to look again: the seconds to the next round. `digest` is of what the last one with an answer left."""
+
+    seconds: float = 0.0
+    digest: str = ""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """All that a polling source remembers. It commits together with the records it stands for.
 
@@ -51,7 +58,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     `progress` is how far a source has got that asks for something else each time; None for one that does not. `body` is
     how far an answer has got that is stored in several steps; None when none is under way. `remembered` is how much is
-    remembered of items; None where nothing is.
+    remembered of items; None where nothing is. `pace` is what an interval that follows the changes goes on from.
     """
 
     exchanges: int = 0
@@ -65,6 +72,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     progress: Progress | None = None
     body: BodyPosition | None = None
     remembered: Remembered | None = None
+    pace: Pace | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -1,16 +1,34 @@
-"""Owns text that may hold a secret, and the mask that keeps secrets out of everything people read."""
+"""Owns text that may hold a secret, and the mask that keeps secrets out of everything people read.
+
+How a secret may be written down is `disguise`'s to know.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Final
-from urllib.parse import quote, quote_plus
+
+from headwater.core.disguise import (
+    Words,
+    around_base64,
+    base64_words,
+    lower_hexadecimal,
+    readings,
+    standard_base64,
+)
 
 MASK: Final = "***"
-# So many secrets that were learned at run time are masked: tokens come and go.
-_MOST_LEARNED = 100
+# Shorter ones would mask half of every sentence (characters).
+SHORTEST: Final = 4
+# A line of a longer secret is one by itself from this length on; there are so many of them at most.
+_SHORTEST_LINE: Final = 8
+_MOST_LINES: Final = 1000
+# Tokens that are fetched are replaced all the time; whatever came this long ago has expired.
+_MOST_LEARNED: Final = 256
+# Reasons repeat from poll to poll: texts of this length that hold no secret are remembered, so many of them.
+_LONGEST_REMEMBERED: Final = 200
+_MOST_REMEMBERED: Final = 128
 
 
 class Text:
@@ -78,58 +96,108 @@ class Text:
         return hash(self._value)
 
 
-def _needles(secret: str) -> set[str]:
-    """Return the forms of a secret that are searched for."""
-    if len(secret) < 4:
-        return set()
-    needles = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
-    needles |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    # A secret inside a longer base64 text shows in one of three alignments; the edges mix with neighbours.
-    raw = secret.encode()
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw).decode()
-        start = (0, 2, 3)[shift]
-        end = len(encoded) - (0, 3, 2)[(len(raw) + shift) % 3]
-        if end - start >= 8:
-            core = encoded[start:end]
-            needles |= {core, core.replace("+", "-").replace("/", "_")}
-    return needles
-
-
 class Masker:
-    """Replaces every known secret in a text by `***`: as it is, URL-encoded, base64, and JSON-escaped.
+    """Replaces every known secret in a text by `***`, in whatever disguise it comes.
 
-    Secrets shorter than four characters are not searched for: they would mask half of every sentence.
+    That is: as it is; percent-encoded, escaped as in JSON or HTML, and these in one another; inside base64, of the
+    standard or for URLs, wherever in it; in hexadecimal; and each longer line of one that has several. Secrets shorter
+    than four characters are not looked for: they would mask half of every sentence. May be used by several threads.
     """
 
-    __slots__ = ("_known", "_learned", "_needles")
+    __slots__ = ("_base64", "_clean", "_given", "_hexadecimal", "_learned", "_lock", "_plain", "_ready", "_spaces")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known = frozenset(needle for secret in secrets for needle in _needles(secret))
-        # What was learned later, the oldest first; of too many the oldest are forgotten.
-        self._learned: dict[str, frozenset[str]] = {}
-        self._needles: tuple[str, ...] = ()
-        self._sort()
-
-    def learn(self, secret: str) -> None:
-        """Mask another secret from now on: a token that was obtained meanwhile. The last hundred are remembered."""
-        if secret in self._learned:
-            return
-        self._learned[secret] = frozenset(_needles(secret))
-        while len(self._learned) > _MOST_LEARNED:
-            del self._learned[next(iter(self._learned))]
-        self._sort()
-
-    def _sort(self) -> None:
-        needles = self._known.union(*self._learned.values())
-        self._needles = tuple(sorted(needles, key=len, reverse=True))
+        self._given = frozenset(secret for secret in secrets if len(secret) >= SHORTEST)
+        self._learned: dict[str, None] = {}
+        self._lock = threading.Lock()
+        self._clean: set[str] = set()
+        # Made when the first text comes: most connectors never need it.
+        self._ready = not self._given
+        self._plain = self._base64 = self._hexadecimal = Words(())
+        self._spaces = False
 
     def __bool__(self) -> bool:
-        return bool(self._needles)
+        return bool(self._given or self._learned)
+
+    def learn(self, secret: str) -> None:
+        """Mask a secret that was not known at first, such as a token that was fetched. The last 256 are remembered."""
+        if len(secret) < SHORTEST or secret in self._given:
+            return
+        with self._lock:
+            known = secret in self._learned
+            self._learned.pop(secret, None)
+            self._learned[secret] = None
+            while len(self._learned) > _MOST_LEARNED:
+                del self._learned[next(iter(self._learned))]
+            if not known:
+                self._ready = False
 
     def mask(self, text: str) -> str:
         """Return `text` with every secret masked."""
-        for needle in self._needles:
-            if needle in text:
-                text = text.replace(needle, MASK)
-        return text
+        if not self._ready:
+            self._prepare()
+        clean = self._clean
+        if not self._plain or len(text) < SHORTEST or text in clean:
+            return text
+        places = sorted(self._places(text))
+        if not places:
+            if len(text) <= _LONGEST_REMEMBERED:
+                if len(clean) >= _MOST_REMEMBERED:
+                    clean.clear()
+                clean.add(text)
+            return text
+        pieces: list[str] = []
+        position = 0
+        for start, end in places:
+            if start > position or not pieces:
+                pieces += (text[position:start], MASK)
+            position = max(position, end)
+        return "".join((*pieces, text[position:]))
+
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        for reading in readings(text):
+            read = reading.text
+            for start, end in self._plain.places(read):
+                yield reading.source(start), reading.source(end)
+            if self._spaces and "+" in read:
+                for start, end in self._plain.places(read.replace("+", " ")):
+                    yield reading.source(start), reading.source(end)
+            for start, end in self._base64.places(standard_base64(read)):
+                first, last = around_base64(read, start, end)
+                yield reading.source(first), reading.source(last)
+            for start, end in self._hexadecimal.places(lower_hexadecimal(read)):
+                yield reading.source(start), reading.source(end)
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if self._ready:
+                return
+            plain: set[str] = set()
+            coded: set[str] = set()
+            hexadecimal: set[str] = set()
+            for secret in (*self._given, *self._learned):
+                for word in _words(secret):
+                    data = word.encode("utf-8", "surrogatepass")
+                    # Headers are read as Latin-1, whatever a server meant by them.
+                    plain |= {word, data.decode("latin-1")}
+                    coded.update(base64_words(data))
+                    hexadecimal.add(data.hex())
+            self._base64, self._hexadecimal = Words(coded), Words(hexadecimal)
+            self._spaces = any(" " in word for word in plain)
+            self._plain = Words(plain)
+            # Another set, for whoever masks just now with the words of before adds to that one.
+            self._clean = set()
+            self._ready = True
+
+
+def _words(secret: str) -> Iterator[str]:
+    """Yield what is to be found of a secret: all of it, and of one with several lines those that tell something."""
+    yield secret
+    bare = secret.strip()
+    if bare != secret and len(bare) >= SHORTEST:
+        yield bare
+    for line in secret.splitlines()[:_MOST_LINES] if "\n" in bare else ():
+        told = line.strip()
+        # -----BEGIN PRIVATE KEY----- is no secret.
+        if len(told) >= _SHORTEST_LINE and not told.startswith("-----"):
+            yield told

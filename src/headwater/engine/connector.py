@@ -94,7 +94,7 @@ class Connector:
 
     def stop(self) -> None:
         """Ask the connector to end: at once when it only waits, else after the exchange that is under way."""
-        self._round.stopping = True
+        self._round.stop()
         if self._waiting and self._task is not None:
             self._task.cancel()
 
@@ -106,6 +106,11 @@ class Connector:
         if not self._schedule.wall:
             at += self._clock.time_ms() / 1000 - self._clock.monotonic()
         return round(at * 1000)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its schedule has ended: it waits for a time that never comes."""
+        return self._waiting and math.isinf(self._round.tick.at)
 
     async def run(self) -> None:
         """Poll for ever. Raises LogError: unless retryable, the log is beyond repair. Other trouble is counted."""

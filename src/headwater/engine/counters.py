@@ -58,7 +58,7 @@ class Trouble(msgspec.Struct, frozen=True):
 class Counters:
     """What one connector has done since it started."""
 
-    __slots__ = ("attempts", "bytes", "decisions", "last_record", "records", "rejected", "trouble")
+    __slots__ = ("attempts", "bytes", "decisions", "held", "last_record", "records", "rejected", "trouble")
 
     def __init__(self) -> None:
         self.decisions: dict[Decision, int] = dict.fromkeys(Decision, 0)
@@ -66,6 +66,7 @@ class Counters:
         self.bytes = 0
         self.records = 0
         self.rejected = 0
+        self.held: dict[str, int] = {}  # rounds that a gate held, by the kind of reason
         self.last_record: int | None = None  # ms since the Unix epoch
         self.trouble: Trouble | None = None  # None while healthy
 
@@ -74,13 +75,33 @@ class Counters:
         return sum(self.decisions.values())
 
 
-class Figures:
-    """What the whole process has done: the counters of every connector, and the two histograms they share."""
+class ShareFigures:
+    """How limits stand that connectors share. Counts are of requests; what is replaced is replaced whole.
 
-    __slots__ = ("connectors", "lag", "requests")
+    `breaker` is its state and `opened` how often it has opened; `waited` is seconds that requests were kept waiting.
+    `quotas` are what a server says: the limit, None when it says none, and what is left; `budgets` the same of ours.
+    """
+
+    __slots__ = ("breaker", "budgets", "opened", "quotas", "under_way", "waited", "waiting")
+
+    def __init__(self) -> None:
+        self.breaker = "closed"
+        self.opened = 0
+        self.under_way = 0
+        self.waiting = 0
+        self.waited = 0.0
+        self.quotas: dict[str, tuple[float | None, float]] = {}
+        self.budgets: dict[str, tuple[int, int]] = {}
+
+
+class Figures:
+    """What the whole process has done: the counters of connectors and shares, and the histograms they have together."""
+
+    __slots__ = ("connectors", "lag", "requests", "shares")
 
     def __init__(self) -> None:
         self.connectors: dict[str, Counters] = {}
+        self.shares: dict[str, ShareFigures] = {}
         self.requests = Histogram(REQUEST_BUCKETS)
         self.lag = Histogram(LAG_BUCKETS)
 
@@ -90,6 +111,10 @@ class Figures:
         if counters is None:
             counters = self.connectors[connector] = Counters()
         return counters
+
+    def share(self, name: str) -> ShareFigures:
+        """Return the figures of limits that are shared, made when they are first asked for."""
+        return self.shares.setdefault(name, ShareFigures())
 
     def forget(self, connector: str) -> None:
         """Drop the counters of a connector that is no more."""

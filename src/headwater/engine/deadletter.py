@@ -40,7 +40,7 @@ def dead_letter(
         "stage": rejection.stage,
         "module": mask(rejection.name),
         "error": rejection.slug.removeprefix("transform-"),
-        "reason": mask(rejection.reason[:_LONGEST_REASON]),
+        "reason": mask(rejection.reason)[:_LONGEST_REASON],
         "record": _readable(original),
     }
     if (original.value, original.key) != (rejection.record.value, rejection.record.key):
@@ -81,17 +81,21 @@ def _text(data: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def told(rejections: Sequence[Rejection], *, whither: str) -> str:
+def told(rejections: Sequence[Rejection], *, whither: str, mask: Callable[[str], str]) -> str:
     """Return the sentence about rejections for the ledger: `2 records to cats-dead-letter: stage 1 (x): why`."""
     first = rejections[0]
     count = f"{len(rejections)} record{'s' if len(rejections) != 1 else ''}"
-    reason = first.reason if len(first.reason) <= _LONGEST_TOLD else f"{first.reason[:_LONGEST_TOLD]}..."
-    return f"{count} {whither}: stage {first.stage} ({first.name}): {reason}"
+    return f"{count} {whither}: stage {first.stage} ({mask(first.name)}): {_short(first.reason, mask)}"
 
 
-def told_bad(bad: Sequence[BadItem], *, whither: str) -> str:
+def told_bad(bad: Sequence[BadItem], *, whither: str, mask: Callable[[str], str]) -> str:
     """Return the sentence about bad items for the ledger: `2 bad items to cats-dead-letter: item 3: why`."""
     first = bad[0]
     count = f"{len(bad)} bad item{'s' if len(bad) != 1 else ''}"
-    reason = first.reason if len(first.reason) <= _LONGEST_TOLD else f"{first.reason[:_LONGEST_TOLD]}..."
-    return f"{count} {whither}: {first.position}: {reason}"
+    return f"{count} {whither}: {first.position}: {_short(first.reason, mask)}"
+
+
+def _short(reason: str, mask: Callable[[str], str]) -> str:
+    # Masked before it is cut: half a secret is not known as one.
+    masked = mask(reason)
+    return masked if len(masked) <= _LONGEST_TOLD else f"{masked[:_LONGEST_TOLD]}..."

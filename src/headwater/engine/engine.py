@@ -27,9 +27,11 @@ from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
 from headwater.engine.credentials import Credentials
+from headwater.engine.gate import Gate
 from headwater.engine.guard import Guard, GuardedFetcher
+from headwater.engine.limits import Limits
 from headwater.engine.round import Surroundings
-from headwater.engine.schedule import spread_offset
+from headwater.engine.schedule import Schedule, spread_offset
 from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
@@ -86,7 +88,8 @@ class Engine:
 
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
     1). `fatal` is done when the target is beyond repair, with the error. With a `guard` a connector sends nothing but
-    under its permit; when that has ended, the connector does nothing more and is to be ended.
+    under its permit; when that has ended, the connector does nothing more and is to be ended. `schedule` says when one
+    polls whose first poll is so many seconds after its start.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Engine:
         chance: Callable[[], float] = random.random,
         grace: float = 10.0,
         guard: Guard | None = None,
+        schedule: Callable[[ConnectorConfig, float], Schedule] = schedule_of,
     ) -> None:
         self.figures = Figures()
         self.fatal: asyncio.Future[LogError] = asyncio.get_running_loop().create_future()
@@ -106,6 +110,8 @@ class Engine:
         self._target = target
         self._grace = grace
         self._guard = guard
+        self._schedule = schedule
+        self._limits = Limits(target, self._shared.clock, self.figures)
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
         self.credentials = Credentials(target, fetcher, self._shared.clock, chance)
@@ -157,7 +163,7 @@ class Engine:
         if self._system is not None and len(self._runs) + len(configs) >= _SLACK_FROM:
             self._system.slack = _SLACK
         for config in configs:
-            schedule = schedule_of(config, first_offset(config, len(configs)))
+            schedule = self._schedule(config, first_offset(config, len(configs)))
             spec = specs.get(config.topic.name, TopicSpec())
             codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
             shared = self._shared
@@ -176,10 +182,19 @@ class Engine:
                 codec,
                 chain=self._chains.pop(config.name, None),
                 partitions=spec.partitions,
-                gates=self.credentials.gates(config, build_request(config.http, transport_of(config)), leave),
+                gates=self._gates(config, leave),
             )
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
+
+    def _gates(self, config: ConnectorConfig, leave: Callable[[], bool] | None) -> tuple[Gate, ...]:
+        """Return what stands between a connector and the network. With a `leave` nothing is sent without it."""
+        limits = self._limits.gate(config)
+        gates: tuple[Gate, ...] = () if limits is None else (limits,)
+        if config.http.auth is not None:
+            # A turn comes first, so that what a request shows of who asks is as new as it can be.
+            gates = (*gates, *self.credentials.gates(config, build_request(config.http, transport_of(config)), leave))
+        return gates
 
     async def end(self, names: Iterable[str], grace: float | None = None) -> None:
         """End connectors: those that wait at once, the others after the exchange under way, within the grace."""
@@ -200,6 +215,7 @@ class Engine:
                 self._runs.pop(run.connector.config.name, None)
                 # One that somebody paused is not failing.
                 self.figures.of(run.connector.config.name).trouble = None
+            await self._limits.leave(run.connector.config.name for run in runs)
 
     async def drain(self, grace: float | None = None) -> None:
         """End every connector, in `grace` seconds instead of the usual ones when they are given."""

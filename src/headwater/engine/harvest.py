@@ -86,8 +86,8 @@ class Harvester:
             exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {self._mask(reaped.note)}")
         beside: Sequence[Beside] = ()
         if reaped.bad:
-            told = self._mask(told_bad(reaped.bad, whither=self._whither))
-            exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {told}", rejected=len(reaped.bad))
+            words = told_bad(reaped.bad, whither=self._whither, mask=self._mask)
+            exchange = msgspec.structs.replace(exchange, reason=f"{exchange.reason}; {words}", rejected=len(reaped.bad))
             beside = self._bad_letters(reaped.bad, now)
         if self._chain is not None:
             return self._through(self._chain, reaped, before, exchange, beside, now=now)
@@ -125,8 +125,9 @@ class Harvester:
             encode_batches(records, now, self._compression),
             place,
             (self._name, encode_checkpoint(checkpoint)),
-            exchange,
-            self._linger,
+            # An exchange has one entry, when all of it is there.
+            None if reaped.partial else exchange,
+            0.0 if reaped.partial else self._linger,
             beside,
             reaped.memory,
         )
@@ -171,7 +172,7 @@ class Harvester:
         )
         reason = exchange.reason
         if rejections:
-            reason = f"{reason}; {self._mask(told(rejections, whither=self._whither))}"
+            reason = f"{reason}; {told(rejections, whither=self._whither, mask=self._mask)}"
             if self._letters:
                 beside = (*beside, Beside(self._letters, self._dead_letters(rejections, reaped.records, now)))
         elif not records and reaped.records:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from headwater.core.address import parse_address
 from headwater.core.errors import HeadwaterError
-from headwater.engine.counters import Figures, Histogram
+from headwater.engine.counters import Figures, Histogram, ShareFigures
+from headwater.sources.limits.breaker import State
 
 
 class EngineCollector(Collector):
@@ -42,6 +43,9 @@ class EngineCollector(Collector):
         last = GaugeMetricFamily(
             "headwater_last_record_timestamp_seconds", "Unix time of the last committed record", labels=["connector"]
         )
+        held = CounterMetricFamily(
+            "headwater_held_polls", "Polls that limits held, by the kind of limit", labels=["connector", "reason"]
+        )
         for name, counters in list(self._figures.connectors.items()):
             for decision, count in counters.decisions.items():
                 polls.add_metric([name, decision.value], count)
@@ -52,11 +56,49 @@ class EngineCollector(Collector):
             failing.add_metric([name], 0 if counters.trouble is None else 1)
             if counters.last_record is not None:
                 last.add_metric([name], counters.last_record / 1000)
-        yield from (polls, attempts, received, records, rejected, failing, last)
+            for reason, count in list(counters.held.items()):
+                held.add_metric([name, reason], count)
+        yield from (polls, attempts, received, records, rejected, failing, last, held)
+        yield from _limits(list(self._figures.shares.items()))
         yield _histogram("headwater_request_seconds", "Time of whole responses", self._figures.requests)
         yield _histogram("headwater_schedule_lag_seconds", "How late polls begin", self._figures.lag)
         yield GaugeMetricFamily("headwater_log_bytes", "Size of the log on disk", value=self._log_size())
         yield GaugeMetricFamily("headwater_scrape_timestamp_seconds", "Time of this scrape", value=time.time())
+
+
+def _limits(shares: Sequence[tuple[str, ShareFigures]]) -> Iterator[Metric]:
+    """Yield how limits stand that connectors share; nothing where there are none."""
+    if not shares:
+        return
+    label = ["share"]
+    breaker = GaugeMetricFamily(
+        "headwater_breaker_state", "1 for the state that a circuit breaker is in", labels=["share", "state"]
+    )
+    opened = CounterMetricFamily("headwater_breaker_openings", "How often a circuit breaker has opened", labels=label)
+    under_way = GaugeMetricFamily("headwater_limit_requests_under_way", "Requests under way", labels=label)
+    waiting = GaugeMetricFamily("headwater_limit_requests_waiting", "Requests that wait for their turn", labels=label)
+    waited = CounterMetricFamily("headwater_limit_wait_seconds", "Time that requests were kept waiting", labels=label)
+    left, limit = (
+        GaugeMetricFamily(f"headwater_quota_{word}", f"{text}, as its server says", labels=["share", "quota"])
+        for word, text in (("remaining", "Requests left of a quota"), ("limit", "All requests of a quota"))
+    )
+    budget = GaugeMetricFamily(
+        "headwater_budget_remaining", "Requests left of a budget at the last request", labels=["share", "period"]
+    )
+    for name, it in shares:
+        for state in State:
+            breaker.add_metric([name, state.value], 1 if it.breaker == state.value else 0)
+        opened.add_metric([name], it.opened)
+        under_way.add_metric([name], it.under_way)
+        waiting.add_metric([name], it.waiting)
+        waited.add_metric([name], it.waited)
+        for scope, (most, remaining) in it.quotas.items():
+            left.add_metric([name, scope], remaining)
+            if most is not None:
+                limit.add_metric([name, scope], most)
+        for period, (_, remaining) in it.budgets.items():
+            budget.add_metric([name, period], remaining)
+    yield from (breaker, opened, under_way, waiting, waited, left, limit, budget)
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:

@@ -15,7 +15,7 @@ import msgspec
 
 from headwater.config import ConnectorConfig
 from headwater.core.callback import settle
-from headwater.core.checkpoint import Checkpoint
+from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
@@ -28,14 +28,15 @@ from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
 from headwater.engine.harvest import Harvest, Harvester
 from headwater.engine.inflow import Inflow
-from headwater.engine.schedule import Schedule, Tick
+from headwater.engine.schedule import Every, Schedule, Tick
 from headwater.engine.standing import Standing
-from headwater.engine.steps import Steps, sliced
+from headwater.engine.steps import Steps, Tally, sliced
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
 from headwater.sources.course import NothingDueError
-from headwater.sources.judge import Action, Attempt, Verdict
+from headwater.sources.judge import IGNORED, Action, Attempt, Verdict
+from headwater.sources.limits.pace import Brought, Pacing, fresh_for
 from headwater.sources.output import phrase
 from headwater.sources.poll import Poll
 from headwater.sources.reaped import Reaped
@@ -82,8 +83,10 @@ class Round:
     """
 
     __slots__ = (
+        "_anew",
         "_attempts",
         "_begun",
+        "_brought",
         "_chain",
         "_clock",
         "_config",
@@ -92,13 +95,19 @@ class Round:
         "_fetcher",
         "_final",
         "_first",
+        "_fresh",
         "_gates",
         "_harvester",
+        "_held_by",
         "_inflow",
         "_lag",
+        "_lag",
+        "_name",
         "_name",
         "_nap",
+        "_nap",
         "_opened",
+        "_pacing",
         "_poll",
         "_renewed",
         "_requests",
@@ -109,6 +118,7 @@ class Round:
         "_skipped",
         "_standing",
         "_started",
+        "_tally",
         "_target",
         "_topic",
         "_why",
@@ -151,10 +161,15 @@ class Round:
         self.tick = Tick(0.0)
         self._skipped = 0
         self._why = ""
+        self._held_by = ""
+        # How the interval follows the changes, what the round has brought so far, and until when its answer is fresh.
+        self._pacing = pacing_of(config)
+        self._brought = Brought()
+        self._fresh = 0.0
         # The exchange under way: when it began (on three scales), how long it took to be decided, and its attempts.
         self._begun = 0.0
         self._started = self._scheduled = self._duration = self._attempts = 0
-        self._renewed = False
+        self._renewed = self._anew = False
         self._first = True
         # The last request as the gates let it pass.
         self._sent: Request | None = None
@@ -164,16 +179,23 @@ class Round:
         self._inflow = None if held is None else Inflow(held, self._wanted)
         self._opened: tuple[Request, Request] | None = None
         self._final: Harvest | None = None
+        self._tally = Tally()
 
     @property
     def plain(self) -> bool:
         """Whether callbacks can do what goes well: one exchange, which no gate holds."""
-        return self._poll.plain and not self._gates
+        return self._poll.plain and not self._gates and self._pacing is None
 
     @property
     def quick(self) -> bool:
         """Whether what an accepted answer leaves is made at once, without a transform, and without asking the disk."""
         return self._chain is None and not self._poll.remembers
+
+    def stop(self) -> None:
+        """Let no further exchange begin, and nobody wait for one."""
+        self.stopping = True
+        for gate in self._gates:
+            gate.stop()
 
     # What does not wait.
 
@@ -194,7 +216,8 @@ class Round:
         self._begun = self._clock.monotonic()
         self._started = self._clock.time_ms()
         self._attempts = 0
-        self._renewed = self._first = False
+        self._renewed = self._first = self._anew = False
+        self._tally = Tally()
 
     def request(self) -> Request:
         """Return the request of the next attempt, and count it. Raises what the source does when there is none."""
@@ -225,8 +248,7 @@ class Round:
 
     def _wanted(self, head: Response) -> bool:
         """Return whether the body of a response is to be cut into items, by its head."""
-        verdict = self._poll.accept(msgspec.structs.replace(head, body=b" "), self.checkpoint)
-        return verdict is not None and verdict.action is _STORE
+        return self._poll.cuts(head, self.checkpoint)
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
@@ -272,7 +294,12 @@ class Round:
 
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
-        reaped = self._poll.reap(response, self.checkpoint, self._moment(), self._recall)
+        # What a rule ignores has no items, and says nothing of further pages.
+        ignored = verdict.slug == IGNORED
+        kept = msgspec.structs.replace(response, status=204, headers=(), body=b"") if ignored else response
+        reaped = self._poll.reap(kept, self.checkpoint, self._moment(), self._recall, ignored=ignored)
+        if self._pacing is not None:
+            reaped = self._paced(self._pacing, reaped, kept.body)
         return self._harvested(reaped, response, verdict, self.checkpoint, now)
 
     def _recall(self) -> Recall:
@@ -308,9 +335,25 @@ class Round:
         if counters.trouble is not None:
             self._standing.good()
 
+    def _paced(self, pacing: Pacing, reaped: Reaped, body: bytes = b"") -> Reaped:
+        """Return what an answer comes to, with the pace that follows the last one of a round.
+
+        Of an answer that is stored in steps there is no whole body.
+        """
+        pace, brought = self.checkpoint.pace, self._brought
+        if body or reaped.records:
+            brought.add((body,) if body else [it.value or b"" for it in reaped.records], len(reaped.records))
+        if not reaped.more and not reaped.failure and not reaped.partial:
+            changed = brought.changes(pace) if brought.records else False
+            pace = pacing.after(pace, changed=changed, digest=brought.digest if brought.records else "")
+        return msgspec.structs.replace(reaped, checkpoint=msgspec.structs.replace(reaped.checkpoint, pace=pace))
+
     def conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
         """Enter an exchange that leaves no record into the ledger; return how long the server wants quiet (seconds)."""
-        self._note(self._entry(outcome, verdict))
+        entry = self._entry(outcome, verdict)
+        if self._tally.steps:
+            entry = msgspec.structs.replace(entry, reason=f"{entry.reason}; {self._tally.told}")
+        self._note(entry)
         if verdict.action in {_RETRY, _FAIL, _RENEW}:
             hint = outcome.hint if isinstance(outcome, FetchError) else ""
             self._standing.bad(verdict.slug, self._standing.told(verdict.reason), hint)
@@ -325,6 +368,8 @@ class Round:
             status, received = outcome.status, outcome.received
         accepted = verdict.action is _STORE
         reason = self._standing.told(verdict.reason)
+        if self._anew:
+            reason = f"{reason}; {ANOTHER}"
         if self._skipped:
             reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
         return Exchange(
@@ -351,19 +396,25 @@ class Round:
         """Go to the next tick, after `hold` seconds at the earliest. What is left out is counted, with the reason."""
         tick = self.tick
         now = self.now()
+        if self._pacing is not None:
+            self._schedule = Every(self._pacing.until(self.checkpoint.pace, self._fresh - tick.at))
         self.tick = following = self._schedule.after(tick.at, max(now + hold, tick.at))
         if following.missed:
             self._counters.decisions[Decision.SKIPPED] += following.missed
             self._skipped = following.missed
-            if hold:
+            if self._held_by:
+                self._why = self._held_by
+            elif hold:
                 self._why = f"the server asked to be left alone for {hold:g} s"
             else:
                 self._why = f"the one before took {now - tick.at:.3g} s, longer than its interval"
+        self._held_by = ""
 
     # What waits.
 
     async def run(self) -> None:
         """Do the whole round that is due, and close it."""
+        self._brought = Brought()
         self.open()
         self.close(await self._go_on())
 
@@ -399,6 +450,8 @@ class Round:
             except NothingDueError:
                 return 0.0
             judged = None
+            if self._pacing is not None and isinstance(outcome, Response):
+                await self._pace(self._pacing, outcome, verdict)
             if isinstance(outcome, Response) and self._leaves(verdict):
                 more = await self._store(outcome, verdict)
             elif (harvest := self._begin_again(outcome, verdict)) is not None:
@@ -409,6 +462,22 @@ class Round:
             if not more:
                 return 0.0
             self._enter()
+
+    async def _pace(self, pacing: Pacing, response: Response, verdict: Verdict) -> None:
+        """Take in how long an answer is fresh, and slow down after one that leaves nothing to store."""
+        action = verdict.action
+        if action not in {_STORE, Action.UNCHANGED, Action.EMPTY}:
+            return
+        if pacing.fresh:
+            self._fresh = self._clock.monotonic() + fresh_for(response.headers)
+        if self._leaves(verdict):
+            return
+        before, brought = self.checkpoint.pace, self._brought
+        pace = pacing.after(before, changed=brought.changes(before) if brought.records else False)
+        if pace != before:
+            self.checkpoint = msgspec.structs.replace(self.checkpoint, pace=pace)
+            # A log that refuses is met again with the next records; until then it is enough to know the pace.
+            await self._receipt(Append(None, (), None, (self._name, encode_checkpoint(self.checkpoint))))
 
     def _leaves(self, verdict: Verdict) -> bool:
         """Return whether an answer leaves something: records, or in a course of several exchanges how far it is."""
@@ -447,20 +516,31 @@ class Round:
     async def _attempt(self) -> tuple[Response | FetchError, Verdict]:
         """Send the request once, when the gates let it, and judge what came of it."""
         while True:
+            passed: list[Gate] = []
             try:
                 request = self.request()
                 for gate in self._gates:
-                    request = await gate.admit(request, max(0.0, self._left()))
-            except FetchError as error:
-                return error, self.judge(error)
-            self._sent = request
-            try:
+                    request = self._sent = await gate.admit(request, max(0.0, self._left()))
+                    passed.append(gate)
                 outcome, verdict = await self._exchange(request)
             except AnotherBodyError:
+                self._drop(passed)
                 continue
-            for gate in self._gates:
+            except FetchError as error:
+                self._drop(passed)
+                return error, self.judge(error)
+            except BaseException:
+                self._drop(passed)
+                raise
+            for gate in passed:
                 gate.heard(request, outcome)
             return outcome, verdict or self.judge(outcome)
+
+    def _drop(self, gates: Sequence[Gate]) -> None:
+        """Tell gates that nobody waits any more for the request that they admitted."""
+        for gate in gates:
+            if self._sent is not None:
+                gate.dropped(self._sent)
 
     async def _exchange(self, request: Request) -> tuple[Response | FetchError, Verdict | None]:
         """Return what an exchange came to, with the verdict where it is known already."""
@@ -504,6 +584,8 @@ class Round:
 
         def make(reaped: Reaped, before: Checkpoint) -> Harvest:
             self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
+            if self._pacing is not None:
+                reaped = self._paced(self._pacing, reaped)
             return self._harvested(reaped, response, self._so_far(response, reaping), before, self._clock.time_ms())
 
         steps = Steps(reaping, self.checkpoint, make, self._append, self._refuses)
@@ -515,9 +597,11 @@ class Round:
 
     async def _forget(self, response: Response) -> None:
         """Forget how far a body was stored that came as another one."""
-        verdict = Verdict(_STORE, f"{response.status} {phrase(response.status)}".rstrip())
-        reaped = Reaped((), anew(self.checkpoint), note=ANOTHER, partial=True)
+        verdict = Verdict(_STORE, "")
+        reaped = Reaped((), anew(self.checkpoint), partial=True)
         await self._append(self._harvested(reaped, response, verdict, self.checkpoint, self._clock.time_ms()))
+        self._tally = Tally()
+        self._anew = True
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
@@ -531,12 +615,15 @@ class Round:
 
     def _held(self, held: HeldError) -> float:
         """Enter an exchange that was not sent; return for how long none will be."""
+        self._counters.attempts -= 1
+        self._counters.held[held.slug] = self._counters.held.get(held.slug, 0) + 1
+        self._held_by = self._standing.told(held.reason)
         verdict = Verdict(_FAIL, held.reason, held.slug, held.wait)
         entry = self._entry(None, verdict)
         decision = Decision.FAILED if held.failing else Decision.SKIPPED
         self._note(msgspec.structs.replace(entry, decision=decision, attempts=max(0, self._attempts - 1)))
         if held.failing:
-            self._standing.bad(held.slug, self._standing.told(held.reason), "")
+            self._standing.held(held.trouble, self._held_by)
         return held.wait
 
     async def _store(self, response: Response, verdict: Verdict) -> bool:
@@ -579,7 +666,7 @@ class Round:
         if self._chain is not None:
             # What the transforms remember of this exchange must be forgotten with it.
             await asyncio.to_thread(self._chain.begin, self.checkpoint.transforms)
-        reason = self._standing.told(told(harvest.rejections, whither="refused"))
+        reason = told(harvest.rejections, whither="refused", mask=self._standing.told)
         entry = harvest.exchange
         self._note(msgspec.structs.replace(entry, decision=Decision.FAILED, reason=reason, topic=None, records=0))
         self._standing.bad("transform", reason, "on_error: fail is why the poll failed")
@@ -591,8 +678,9 @@ class Round:
         together or not at all.
         """
         failures = 0
+        append = harvest.append if harvest.partial else self._tally.summed(harvest)
         while True:
-            outcome = refusal or await self._receipt(harvest.append)
+            outcome = refusal or await self._receipt(append)
             if isinstance(outcome, Receipt):
                 break
             if not isinstance(outcome, LogError | ClusterError) or not outcome.retryable:
@@ -605,9 +693,27 @@ class Round:
                 failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
             )
             await self._nap(self._clock.monotonic() + pause)
+        if harvest.partial:
+            self._tally.add(harvest, outcome)
         self.stored(harvest)
 
     async def _receipt(self, append: Append) -> Receipt | HeadwaterError:
         decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
         self._target.store(append, partial(settle, decided))
         return await decided
+
+
+def pacing_of(config: ConnectorConfig) -> Pacing | None:
+    """Return how the interval of a connector follows the changes, None when it is fixed."""
+    options = config.http.adaptive
+    if options is None:
+        return None
+    fastest, slowest = options.bounds(config.interval)
+    return Pacing(
+        config.interval.total_seconds(),
+        fastest.total_seconds(),
+        slowest.total_seconds(),
+        options.faster,
+        options.slower,
+        options.cache_control,
+    )

@@ -27,7 +27,7 @@ class Standing:
         self._clock = clock
         self._counters = counters
         self._counters.trouble = None
-        self._mask = config.masker.mask if config.masker else str
+        self._mask = config.masker.mask
         self._health = Health()
         self._passing = Health()
 
@@ -52,6 +52,13 @@ class Standing:
             self._counters.trouble = Trouble(slug, self._mask(reason), since)
             self._report(change, hint)
 
+    def held(self, slug: str, reason: str) -> None:
+        """Take in that a gate holds back what fails in the way `slug`. That is said once, and shown from now on."""
+        self.bad(slug, reason, "")
+        trouble = self._counters.trouble
+        if trouble is not None and trouble.reason != (shown := self._mask(reason)):
+            self._counters.trouble = Trouble(trouble.slug, shown, trouble.since)
+
     def passed(self, rejections: Sequence[Rejection]) -> None:
         """Say once that records are refused, and once that they pass again."""
         now = self._clock.monotonic()
@@ -65,7 +72,7 @@ class Standing:
                 "a transform refuses records",
                 connector=self._config.name,
                 stage=first.stage,
-                module=first.name,
+                module=self.told(first.name),
                 reason=self.told(first.reason),
                 action=self._config.dead_letters or "left out",
             )

@@ -42,7 +42,7 @@ _NEVER = 10**6
 class _Transfer:
     """One exchange under way: a chain of requests, of which `request` is the present one."""
 
-    __slots__ = ("_fetcher", "deliver", "ended", "followed", "handle", "lane", "request", "started", "timer")
+    __slots__ = ("_fetcher", "again", "deliver", "ended", "followed", "handle", "lane", "request", "started", "timer")
 
     def __init__(self, fetcher: CurlFetcher, request: Request, deliver: Deliver) -> None:
         self._fetcher = fetcher
@@ -50,6 +50,8 @@ class _Transfer:
         self.deliver = deliver
         self.started = monotonic()
         self.followed = 0
+        # Whether it goes out a second time, since a connection that had been kept was dead.
+        self.again = False
         self.ended = False
         self.handle: Handle | None = None
         self.lane: Lane | None = None
@@ -184,6 +186,8 @@ class CurlFetcher:
                 handle.carry(self._jar(request).header(request.url, time()))
             if apart:
                 handle.attend(partial(self._open, transfer))
+            if transfer.again:
+                handle.curl.setopt(pycurl.FRESH_CONNECT, 1)
         except (FetchError, pycurl.error, UnicodeEncodeError, ValueError) as error:
             handle.close()
             if not isinstance(error, FetchError):
@@ -271,9 +275,12 @@ class CurlFetcher:
             transfer.keep_time(None)
             self._start(transfer, transfer.left())
 
-    def _keep(self, handle: Handle) -> None:
+    def _keep(self, transfer: _Transfer, handle: Handle) -> None:
         key = id(handle.request)
         handle.intake = None
+        if transfer.again:
+            transfer.again = False
+            handle.curl.setopt(pycurl.FRESH_CONNECT, 0)
         if len(self._idle) < _IDLE_HANDLES and key not in self._idle:
             self._idle[key] = handle
         else:
@@ -300,7 +307,7 @@ class CurlFetcher:
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging
             outcome = ProtocolError(f"{request.method} {request.shown_url}: the answer cannot be read ({error!r})")
         self._land(transfer)
-        self._keep(handle)
+        self._keep(transfer, handle)
         if following is not None:
             transfer.request = following
             transfer.followed += 1
@@ -315,8 +322,13 @@ class CurlFetcher:
         handle = transfer.handle
         assert handle is not None
         error = handle.error(code, said)
+        stale = not transfer.again and handle.stale(code)
         self._land(transfer)
         handle.close()
+        if stale:
+            transfer.again = True
+            self._start(transfer, transfer.left())
+            return
         self._deliver(transfer, error)
         self._start_waiting()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pycurl
 
@@ -18,6 +20,9 @@ _UDP = "the server may not speak it, or UDP is blocked on the way; `http_version
 # libcurl's errors without names in pycurl.
 _HTTP2_STREAM, _HTTP3, _QUIC_CONNECT, _PROXY, _SSL_CLIENTCERT, _WEIRD = 92, 95, 96, 97, 98, 8
 TOO_LARGE = 100
+
+# What a server says of a certificate that it was not shown, or that it does not like.
+_ALERT = re.compile(r"alert (?:\w+ ){0,3}?(?:certificate|unknown ca|access denied)|certificate required")
 
 Cause = tuple[type[FetchError], str, str]
 
@@ -109,8 +114,12 @@ def _cause(request: Request, ending: Ending) -> Cause:
             return kind, f"no connection to the unix socket {path}", "check that it is there, served, and may be opened"
     if kind is errors.ReadTimeoutError and not ending.sent:
         return errors.ConnectTimeoutError, "no connection in time", "check host, port and firewalls"
+    if ending.code == pycurl.E_BAD_FUNCTION_ARGUMENT and request.transport.cert_file:
+        return CODES[pycurl.E_SSL_CERTPROBLEM]
     # With TLS 1.3 the server says so when it reads for the first time, which is no failure of the handshake.
-    if kind in {errors.ResetError, errors.TlsError} and "certificate required" in said:
+    if kind in {errors.ResetError, errors.TlsError, errors.ConnectError} and _ALERT.search(said):
+        if request.transport.cert_file:
+            return errors.TlsError, "the server refuses the client certificate", _CLIENT
         return CODES[_SSL_CLIENTCERT]
     # A failure of chunked framing comes as a receive error with these words.
     if kind is errors.ResetError and "chunk" in said:

@@ -17,6 +17,9 @@ from headwater.fetch.head import read_head
 from headwater.fetch.intake import Intake, Opening
 from headwater.fetch.setting import NOTHING, Arranged, Surroundings, apply, separate
 
+_BROKEN = frozenset({pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING, pycurl.E_HTTP2})
+_REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+
 # Called with the descriptor and the purpose of a new socket; returns pycurl.SOCKOPT_OK.
 NewSocket = Callable[[int, int], int]
 
@@ -175,6 +178,19 @@ class Handle:
             return failure(request, Ending(code, said, sent))
         answered, refusal = curl.getinfo(pycurl.HTTP_CONNECTCODE), curl.getinfo(pycurl.PROXY_ERROR)
         return failure(request, Ending(code, said, sent, proxy, answered, refusal))
+
+    def stale(self, code: int) -> bool:
+        """Return whether a failed transfer has only found a kept connection dead, and may go out again on another.
+
+        libcurl does that by itself, but not for every way in which a server goes away, above all not with HTTP/2.
+        """
+        assert self.request is not None
+        return (
+            code in _BROKEN
+            and not self.headers
+            and self.request.method in _REPEATABLE
+            and self.curl.getinfo(pycurl.NUM_CONNECTS) == 0
+        )
 
     def close(self) -> None:
         """Free the handle."""

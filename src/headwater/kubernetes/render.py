@@ -99,6 +99,15 @@ def check(definition: Definition) -> ConnectorConfig:
     ]
     problems += [
         config.problem(
+            ("secrets", name),
+            f"the secret {name} comes from a {kind} of this machine, which a pod does not have",
+            f"leave the {kind} out, and give the value with --secrets",
+        )
+        for name, kind in config.secret_origins.items()
+        if kind != "env"
+    ]
+    problems += [
+        config.problem(
             key_path,
             f"{path!r} is a path beside this file, which a pod does not have",
             "mount it into the pod, or put it into the image, and write its absolute path",

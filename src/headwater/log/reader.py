@@ -110,6 +110,11 @@ class LogReader:
         with mapped(self._path):
             return stored_checkpoint(self._connection, connector)
 
+    def checkpoints(self) -> list[str]:
+        """Return the names under which something is kept, sorted."""
+        rows = self._rows("SELECT connector FROM checkpoint UNION SELECT connector FROM mark ORDER BY connector")
+        return [name for (name,) in rows]
+
     def ledger(self, connector: str | None, limit: int) -> list[Exchange]:
         """Return the last entries of one connector, or of all, newest last."""
         where = "" if connector is None else "WHERE connector=?1"

@@ -7,6 +7,7 @@ items it had.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, Final
 
 import msgspec
@@ -76,24 +77,31 @@ class Gleaning:
         self.beyond = True
         self.missed: list[str] = []
 
-    def take(self, items: Sequence[bytes | Raw], values: Sequence[Sequence[Raw | None]]) -> None:
-        """Take in items, in their order, and of each what is at the course's `pointers`."""
+    def take(self, items: Sequence[bytes | Raw], values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
+        """Take in items, in their order, and of each what is at the course's `pointers`.
+
+        Return which of them are to be stored; None when all are.
+        """
         if not items:
-            return
+            return None
         if self.first is None:
             self.first = items[0]
         self.last = items[-1]
         self.count += len(items)
         if not self._cursors.pointers:
-            return
-        columns = list(zip(*values, strict=True))
+            return None
+        columns: list[Sequence[Raw | None]] = list(zip(*values, strict=True))
         self.missed = self._cursors.missed(columns)
+        kept = self._cursors.kept(columns)
+        if kept is not None:
+            columns = [list(compress(column, kept)) for column in columns]
         self.pending = self._cursors.gather_items(self.pending, self._progress.cursors, columns)
         if self._watched is not None:
             name, cursor = list(self._cursors.by_name.items())[self._watched]
             bound = self._progress.cursors.get(name)
             if bound is not None:
                 self.beyond &= cursor.beyond(columns[self._cursors.column(name)], bound)
+        return kept
 
 
 class Course:
@@ -133,6 +141,11 @@ class Course:
     def pages(self) -> bool:
         """Whether a round may have several exchanges."""
         return not self._pager.single or self._windows is not None
+
+    def done(self, progress: Progress | None) -> bool:
+        """Return whether nothing is left to ask for: the last window has ended."""
+        until = None if self._windows is None else self._windows.until
+        return until is not None and progress is not None and progress.window >= until
 
     def scope(self, progress: Progress, moment: Moment) -> dict[str, Any]:
         """Return what expressions see. Raises NothingDueError when no window is due."""

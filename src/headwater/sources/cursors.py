@@ -83,22 +83,33 @@ class Cursor(msgspec.Struct, frozen=True):
             best = self.better(best, candidate)
         return best
 
+    def below(self, column: Column, bound: Any) -> list[bool]:
+        """Return of each value whether it is below a bound; what cannot be compared with it is."""
+        kind = self.kind(bound)
+        if kind is None:
+            return [True] * len(column)
+        limit = rank_of(bound, kind)
+        return [(rank := _rank(raw, kind)) is None or rank < limit for raw in column]
+
     def beyond(self, column: Column, bound: Any) -> bool:
         """Return whether every value of a page is beyond a stored value, in the order in which the cursor goes."""
         kind = self.kind(alive(bound))
         if kind is None:
             return True
         limit = rank_of(alive(bound), kind)
-        for raw in column:
-            if raw is None:
-                continue
-            try:
-                rank = rank_of(alive(stored(raw)), kind)
-            except ValueError:
-                continue
-            if rank is not None and (rank >= limit if self.options.taken == "min" else rank <= limit):
-                return False
-        return True
+        least = self.options.taken == "min"
+        ranks = (_rank(raw, kind) for raw in column)
+        return all(rank is None or (rank < limit if least else rank > limit) for rank in ranks)
+
+
+def _rank(raw: Raw | None, kind: Kind) -> Any:
+    """Return what a raw value is compared by, None for one that cannot be."""
+    if raw is None:
+        return None
+    try:
+        return rank_of(alive(stored(raw)), kind)
+    except ValueError:
+        return None
 
 
 def _quickest(values: list[bytes], choose: Callable[..., bytes], *, integers: bool) -> Any:
@@ -132,6 +143,15 @@ class Cursors:
 
     def __bool__(self) -> bool:
         return bool(self.by_name)
+
+    def kept(self, columns: Sequence[Column]) -> list[bool] | None:
+        """Return which items of a page are not left out, None when all are kept."""
+        kept: list[bool] | None = None
+        for cursor, column in zip(self._items, columns, strict=True):
+            if cursor.options.until is not None:
+                below = cursor.below(column, configured(cursor.options.until))
+                kept = below if kept is None else [one and other for one, other in zip(kept, below, strict=True)]
+        return None if kept is None or all(kept) else kept
 
     def column(self, name: str) -> int:
         """Return which of `pointers` is that of a cursor of items."""

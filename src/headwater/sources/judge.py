@@ -7,20 +7,25 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from headwater.core.errors import FetchError
 from headwater.core.http import Response
 from headwater.core.units import format_size
+from headwater.sources.limits.quota import HeaderNames, asks_for_quiet
 from headwater.sources.output import phrase
-from headwater.sources.retry import back_off, retry_after
+from headwater.sources.retry import back_off
+from headwater.sources.rules import Rule, Rules, asked
 
 # Statuses that say "later", not "no" (RFC 9110 and RFC 6585). Every other 5xx but 501 and 505 is retried too.
 _TRANSIENT = frozenset({408, 425, 429})
 _PERMANENT_5XX = frozenset({501, 505})
-_WITH_RETRY_AFTER = frozenset({429, 503})
+_REFUSED = frozenset({429, 503})
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+# The slug of an answer that a rule ignores.
+IGNORED: Final = "ignored"
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
@@ -67,7 +72,8 @@ class Policy(msgspec.Struct, frozen=True):
     """What the configuration says about judging. `accepted` holds inclusive ranges of statuses; times are seconds.
 
     `content_types` are the media types that are accepted; with none, HTML is refused where something else came before.
-    `renewable`: there are credentials that may be renewed.
+    `renewable`: there are credentials that may be renewed. `rules` come before everything else. With `quota` the
+    headers that tell of it say how long a refused request is to wait where there is no Retry-After; `names` are others.
     """
 
     method: str = "GET"
@@ -79,6 +85,9 @@ class Policy(msgspec.Struct, frozen=True):
     retry_after_longest: float = 3600.0
     body_only: bool = True
     renewable: bool = False
+    rules: Rules | None = None
+    quota: bool = True
+    names: HeaderNames | None = None
 
 
 def media_type(response: Response) -> str:
@@ -93,6 +102,8 @@ def _media_type(value: str) -> str:
 
 def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, usual_type: str = "") -> Verdict:
     """Decide what one attempt means. `usual_type` is the media type of the answers accepted before."""
+    if policy.rules is not None and (rule := policy.rules.first(outcome)) is not None:
+        return _ruled(rule, outcome, attempt, policy)
     if isinstance(outcome, FetchError):
         repeatable = outcome.retryable and (not outcome.sent or policy.method in _SAFE_TO_REPEAT)
         return _again(str(outcome), outcome.slug, attempt, policy, repeatable=repeatable)
@@ -109,10 +120,10 @@ def judge(outcome: Response | FetchError, attempt: Attempt, policy: Policy, *, u
         if not attempt.renewed:
             return Verdict(Action.REAUTHENTICATE, reason, "status")
         return Verdict(Action.FAIL, f"{reason}, also with a token that has just come", "status")
-    if status in _WITH_RETRY_AFTER:
-        asked = retry_after(outcome.header("retry-after"), now=attempt.now)
-        if asked is not None:
-            return _as_asked(reason, min(asked, policy.retry_after_longest), attempt, policy)
+    wait = asks_for_quiet(outcome, now=attempt.now, quota=policy.quota, names=policy.names)
+    if wait is not None:
+        return _as_asked(reason, min(wait, policy.retry_after_longest), attempt, policy)
+    if status in _REFUSED:
         # "Too many requests" and "unavailable" both say that the request was not worked on.
         return _again(reason, "status", attempt, policy, repeatable=True)
     transient = status in _TRANSIENT or (status >= 500 and status not in _PERMANENT_5XX)
@@ -158,11 +169,40 @@ def _stored(status: int, size: int) -> Verdict:
     return Verdict(Action.STORE, f"{status} {phrase(status)}".rstrip() + f", {format_size(size)}")
 
 
-def _as_asked(reason: str, wait: float, attempt: Attempt, policy: Policy) -> Verdict:
-    reason = f"{reason}; the server asked to wait {wait:g} s"
+def _ruled(rule: Rule, outcome: Response | FetchError, attempt: Attempt, policy: Policy) -> Verdict:
+    """Decide what an attempt means that a rule matches."""
+    said = str(outcome) if isinstance(outcome, FetchError) else f"{outcome.status} {phrase(outcome.status)}".rstrip()
+    reason = rule.told(said)
+    if rule.do == "ignore":
+        return Verdict(Action.EMPTY, f"{reason}; ignored: no record", IGNORED)
+    if isinstance(outcome, Response) and rule.do == "record":
+        if policy.body_only and not outcome.body:
+            return Verdict(Action.EMPTY, f"{reason}; without content: no record")
+        return Verdict(Action.STORE, f"{reason}; {format_size(len(outcome.body))}")
+    if rule.do == "reauthenticate":
+        if policy.renewable and not attempt.renewed:
+            return Verdict(Action.REAUTHENTICATE, reason, "rule")
+        why = "with new credentials as well" if attempt.renewed else "there are no credentials that could be renewed"
+        return Verdict(Action.FAIL, f"{reason}; {why}", "rule")
+    slug = outcome.slug if isinstance(outcome, FetchError) else "rule"
+    wait = asked(rule, outcome, now=attempt.now)
+    if wait is None:
+        return _again(reason, slug, attempt, policy, repeatable=rule.do == "retry")
+    seconds, by_answer = wait
+    if by_answer:
+        seconds = min(seconds, policy.retry_after_longest)
+    if rule.do == "retry":
+        return _as_asked(reason, seconds, attempt, policy, slug=slug, by="the server" if by_answer else "the rule")
+    return Verdict(Action.FAIL, f"{reason}; left alone for {seconds:g} s", slug, seconds)
+
+
+def _as_asked(
+    reason: str, wait: float, attempt: Attempt, policy: Policy, *, slug: str = "rate-limited", by: str = "the server"
+) -> Verdict:
+    reason = f"{reason}; {by} asked to wait {wait:g} s"
     if attempt.number < policy.attempts and wait < attempt.left:
-        return Verdict(Action.RETRY, reason, "rate-limited", wait)
-    return Verdict(Action.FAIL, reason, "rate-limited", wait)
+        return Verdict(Action.RETRY, reason, slug, wait)
+    return Verdict(Action.FAIL, reason, slug, wait)
 
 
 def _again(reason: str, slug: str, attempt: Attempt, policy: Policy, *, repeatable: bool) -> Verdict:

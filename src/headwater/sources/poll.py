@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.config.sharing import CREDENTIAL_HEADERS
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
@@ -27,12 +28,14 @@ from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
-from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
 from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
 from headwater.sources.requesting import Requester
+from headwater.sources.rules import Rules
 from headwater.sources.sifting import Sifting
 from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
@@ -40,8 +43,6 @@ from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
-# These headers carry a credential whatever their value looks like.
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 
 
 class Poll:
@@ -66,12 +67,15 @@ class Poll:
         "_sent",
         "_sifting",
         "_strict",
+        "_usual",
         "_values",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
         self._policy = _policy(options)
+        # Rules know circumstances; what is judged without them then accepts nothing.
+        self._usual = msgspec.structs.replace(self._policy, accepted=()) if self._policy.rules else self._policy
         self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
@@ -136,12 +140,28 @@ class Poll:
     def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        return accept(response, self._policy, usual_type=usual, kind=self._heard(response)[2])
+        return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
+
+    def cuts(self, head: Response, checkpoint: Checkpoint) -> bool:
+        """Return whether a body that is too large to be held is cut into items while it comes, by its head.
+
+        What a rule may be about is held, whatever its size: only the whole of it can be judged.
+        """
+        if self._items is None:
+            return False
+        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
+        verdict = accept(msgspec.structs.replace(head, body=b" "), self._policy, usual_type=usual)
+        rules = self._policy.rules
+        return (
+            verdict is not None
+            and verdict.action is Action.STORE
+            and (rules is None or not rules.may_match(head, self._items.buffer))
+        )
 
     @property
     def holds(self) -> int | None:
@@ -149,28 +169,40 @@ class Poll:
         return None if self._items is None else self._items.buffer
 
     def reap(
-        self, response: Response, checkpoint: Checkpoint, moment: Moment, recall: Callable[[], Recall] = Nothing
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
     ) -> Reaped:
         """Return what an accepted response comes to, in one step.
 
-        `recall` returns what is remembered of items. Raises LogError, and only where it is asked.
+        `recall` returns what is remembered of items. `ignored`: there would be more in it, which is not looked at.
+        Raises LogError, and only where `recall` is asked.
         """
         if self._items is None:
             reaped = self._whole(response, checkpoint, moment)
             return self._sifting.whole(reaped, response.body, checkpoint, moment, recall)
         note = ""
         while True:
-            reaping = self.reaping(response, checkpoint, moment, recall)
+            reaping = self.reaping(response, checkpoint, moment, recall, ignored=ignored)
             try:
                 reaped = reaping.whole(response.body)
             except AnotherBodyError:
                 checkpoint, note = anew(checkpoint), ANOTHER
             else:
-                reaped = self._sifting.forgetting(reaped, checkpoint)
                 return msgspec.structs.replace(reaped, note=f"{note}; {reaped.note}") if note else reaped
 
     def reaping(
-        self, response: Response, checkpoint: Checkpoint, moment: Moment, recall: Callable[[], Recall] = Nothing
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
     ) -> Reaping:
         """Return what takes in the body of an accepted response, of which this is the head, in any pieces."""
         items = self._items
@@ -181,7 +213,7 @@ class Poll:
         resumption = Resumption(partial(fingerprint, self._sent, self._purpose), moment.scheduled, checkpoint.body)
         going_on = resumption.resuming or bool(progress and progress.round)
         return Reaping(
-            Given(response, checkpoint, self._strict),
+            Given(response, checkpoint, self._strict, ignored=ignored, going_on=going_on),
             items,
             items.splitter(response),
             items.making(about),
@@ -204,9 +236,9 @@ class Poll:
         """Return what an answer comes to of which all items are taken, `count` of them anew."""
         following = self._following(response, checkpoint, moment, count)
         if self._course.plain:
-            return Reaped(records, following)
+            return self._sifting.forgetting(Reaped(records, following), checkpoint)
         step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
-        return self._stepped(step, records, following, checkpoint)
+        return self._sifting.forgetting(self._stepped(step, records, following, checkpoint), checkpoint)
 
     def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
@@ -346,6 +378,7 @@ def fingerprint(request: Request, topic: str) -> str:
 
 
 def _policy(options: HttpOptions) -> Policy:
+    limits = options.limits
     return Policy(
         method=options.method,
         accepted=options.accept_status,
@@ -356,6 +389,9 @@ def _policy(options: HttpOptions) -> Policy:
         retry_after_longest=options.retry.retry_after_max.total_seconds(),
         body_only=options.output_parts == "body",
         renewable=renewable(options.auth),
+        rules=Rules(options.rules) if options.rules else None,
+        quota=limits is None or limits.quota == "auto",
+        names=None if limits is None else quota_names(limits.quota_headers),
     )
 
 
@@ -367,7 +403,8 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
         headers.insert(0, ("User-Agent", agent))
     if "accept" not in given:
         headers.append(("Accept", "*/*"))
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in _CREDENTIALS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
+    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
     return tuple(headers), frozenset(secret)
 
 

@@ -8,7 +8,7 @@ body that it leads to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import Raw
@@ -21,12 +21,12 @@ from headwater.sources.items import Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
 from headwater.sources.sifting import Sieves, failed, sifted_of
-from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter
+from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.resume import Resumption
 
 # Records are stored in steps of this much (bytes of their items), or of so many.
-STEP: Final = 4 * 1024 * 1024
-_MOST_RECORDS: Final = 50_000
+STEP: Final = 1024 * 1024
+_MOST_RECORDS: Final = 20_000
 
 ANOTHER: Final = "the body is another one than was begun: it is taken from its beginning"
 
@@ -39,12 +39,15 @@ class Given(msgspec.Struct, frozen=True):
     """What an answer is taken with.
 
     `before` is the checkpoint that was stored last. With `strict` a bad item lets the answer fail. `response` is its
-    head; its body is given in pieces.
+    head; its body is given in pieces. `ignored`: there would be more in it, which is not looked at. `going_on`:
+    something of its round is stored already.
     """
 
     response: Response
     before: Checkpoint
     strict: bool = False
+    ignored: bool = False
+    going_on: bool = False
 
 
 class Reaping:
@@ -152,7 +155,10 @@ class Reaping:
             missing = self._splitter.missing
             if missing and self._items.required:
                 return self._fail(f"the answer has no {self._items.where}", "body")
-            return self._last("" if not missing else f"there is no {self._items.where}")
+            notes = [f"there is no {self._items.where}"] if missing else []
+            if self._resumption.skipped:
+                notes.append(f"the first {self._resumption.skipped:,} {self._splitter.what}s were stored before")
+            return self._last("; ".join(notes))
         except BrokenBodyError as error:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
@@ -189,22 +195,22 @@ class Reaping:
             self._sieve.take(batch.documents, batch.record)
             return
         self._records += batch.records()
-        self._size += sum(map(_size, found))
+        self._size += sum(map(len, cast("Sequence[bytes]", found))) if all_plain(found) else sum(map(_size, found))
 
     def _step(self) -> Reaped:
         """Return what is stored with a position in the body."""
         self._hash()
         records, bad = self._records, self._bad
         self._records, self._bad, self._size = [], [], 0
-        note = f"{self._splitter.what}s up to {self._resumption.count:,}, more follow"
         kept = msgspec.structs.replace(
             self._latest, records=self._latest.records + len(records), body=self._resumption.position()
         )
-        reaped = Reaped(records, kept, bad=bad, note=note, partial=True, first=self._new)
+        reaped = Reaped(records, kept, bad=bad, partial=True, first=self._new)
         if self._sieve is not None:
             # The next one asks what is remembered after this step.
             sieve, self._sieve = self._sieve, None
-            reaped = sifted_of(reaped, sieve.close(last=False, unfit=self._unfit))
+            sifted = sieve.close(last=False, unfit=self._unfit)
+            reaped = msgspec.structs.replace(sifted_of(reaped, sifted), note="")
         self._latest = reaped.checkpoint
         self._new += len(reaped.records)
         return reaped
@@ -224,10 +230,18 @@ class Reaping:
         kept = msgspec.structs.replace(reaped, bad=bad, note="; ".join(it for it in (note, reaped.note) if it))
         if self._sieves is not None:
             sieve = self._sieve or self._sieves(self._latest.remembered)
-            sifted = sieve.close(last=not reaped.more and not (progress and progress.round), unfit=self._unfit)
+            sifted = sieve.close(last=not reaped.more and not (progress and progress.round), unfit=self._lacks())
             counted = msgspec.structs.replace(kept.checkpoint, records=self._latest.records)
             kept = sifted_of(msgspec.structs.replace(kept, checkpoint=counted), sifted)
         return msgspec.structs.replace(kept, first=self._new)
+
+    def _lacks(self) -> bool:
+        """Return whether there may be items in the collection that have not come: what is missing then is not gone.
+
+        No body at all is the end of pages, but no collection without items.
+        """
+        given = self._given
+        return self._unfit or given.ignored or (not self.received and not given.going_on)
 
     def _failing(self) -> bool:
         return self._given.strict and bool(self._bad)

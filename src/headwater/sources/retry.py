@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from headwater.sources.patience import patience
+
+# A number of more digits asks to wait for ever, whatever it counts.
+_MOST_DIGITS = 15
 
 
 def back_off(failures: int, *, initial: float, longest: float, chance: float) -> float:
@@ -19,20 +21,12 @@ def back_off(failures: int, *, initial: float, longest: float, chance: float) ->
 def retry_after(value: str | None, *, now: float) -> float | None:
     """Read a Retry-After header: seconds, or an HTTP date (RFC 9110, section 10.2.3). `now` is Unix time in seconds.
 
-    Return the seconds to wait, never negative; None when there is no header or it makes no sense.
+    What servers send besides is read as well: fractions of seconds, Unix times, other dates. Return the seconds to
+    wait, never negative; None when there is no header or it makes no sense.
     """
     if value is None:
         return None
     value = value.strip()
-    if value.isascii() and value.isdigit():
+    if len(value) > _MOST_DIGITS and value.isascii() and value.isdigit():
         return float(value[:12])
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    try:
-        return max(0.0, (date - datetime.fromtimestamp(now, UTC)).total_seconds())
-    except OverflowError:
-        return None
+    return patience(value, now=now)

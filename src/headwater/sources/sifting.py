@@ -75,7 +75,9 @@ class Sifting:
         try:
             if reaped.records:
                 sieve.take([_document(body)], reaped.records.__getitem__)
-            sifted = sieve.close(last=not reaped.more and not (progress is not None and progress.round))
+            # Nothing may be the end of pages; alone it is not that the one item is gone.
+            last = not reaped.more and not (progress is not None and progress.round)
+            sifted = sieve.close(last=last, unfit=not reaped.records and not going_on)
         except CollectionError as error:
             return failed(error, before)
         return sifted_of(msgspec.structs.replace(reaped, checkpoint=kept), sifted)

@@ -26,11 +26,11 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Windows:
-    """The windows of a configuration. `until` ends the last of them, for a backfill."""
+    """The windows of a configuration. `until` is where the last of them ends, if one does."""
 
     __slots__ = ("_ago", "_from", "_lag", "_look_back", "_size", "_whole", "most", "until")
 
-    def __init__(self, options: WindowOptions, until: int | None = None) -> None:
+    def __init__(self, options: WindowOptions) -> None:
         self._size = None if options.size is None else options.size // _MS
         self._lag = options.lag // _MS
         self._look_back = options.look_back // _MS
@@ -38,7 +38,7 @@ class Windows:
         self._ago = options.initial.ago if options.initial is not None else None
         self._whole = options.whole
         self.most = options.max_windows
-        self.until = until
+        self.until = None if options.until is None else options.until.ms
 
     def following(self, done: int, scheduled: int) -> Span | None:
         """Return the window after those up to `done` (0: none yet) at a scheduled time; None when none is due."""

@@ -25,6 +25,7 @@ class Certificates:
         self._authority = trustme.CA()
         self.bundle = directory / "authority.pem"
         self._authority.cert_pem.write_to_path(str(self.bundle))
+        self._directory = directory
 
     def context(self, *hosts: str, expired: bool = False, clients: bool = False) -> ssl.SSLContext:
         """Return a server's TLS context for the hosts, 127.0.0.1 and localhost when none are named.
@@ -40,6 +41,17 @@ class Certificates:
             context.verify_mode = ssl.CERT_REQUIRED
             self._authority.configure_trust(context)
         return context
+
+    def files(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """Write a certificate for the hosts, and its key; return both files, which are called after `name`.
+
+        Without hosts it is one for this machine.
+        """
+        made = self._authority.issue_cert(*(hosts or ("127.0.0.1", "localhost", "::1")))
+        certificate, key = self._directory / f"{name}.pem", self._directory / f"{name}.key"
+        certificate.write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
+        key.write_bytes(made.private_key_pem.bytes())
+        return certificate, key
 
     def client_context(self, name: str | None = None) -> ssl.SSLContext:
         """Return a client's TLS context that trusts the authority; with a `name` it shows a certificate for that."""

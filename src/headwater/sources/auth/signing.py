@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Bytes of r and s, and the curve, of each algorithm with elliptic curves (RFC 7518, section 3.4).
 _CURVES = {"ES256": ("secp256r1", 32), "ES384": ("secp384r1", 48), "ES512": ("secp521r1", 66)}
+_EDWARDS = {"EdDSA": "Ed25519 or Ed448", "Ed25519": "Ed25519"}
 _SMALLEST_RSA = 2048
 _SHORTEST_SECRET = 16
 
@@ -84,10 +85,13 @@ def _asymmetric(algorithm: str, key: PrivateKeyTypes) -> Sign:
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - only signatures pay for it
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa, utils  # noqa: PLC0415
 
-    if algorithm == "EdDSA":
-        if not isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
-            raise ValueError("EdDSA needs a key of Ed25519 or Ed448")
-        return key.sign
+    if algorithm in _EDWARDS:
+        # The older name means both curves, RFC 9864's each its own.
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return key.sign
+        if algorithm == "EdDSA" and isinstance(key, ed448.Ed448PrivateKey):
+            return key.sign
+        raise ValueError(f"{algorithm} needs a key of {_EDWARDS[algorithm]}")
     digest = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}[algorithm[2:]]
     if algorithm in _CURVES:
         curve, size = _CURVES[algorithm]

@@ -1,0 +1,221 @@
+"""Owns which rule matches an answer, and how long that rule or the answer says to wait. Pure, and bounded.
+
+What comes of a match is the judge's. An answer is looked at no further than the first rule that matches: its status,
+its headers, then its body, which is decoded once for all rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headwater.config.rules import RuleOptions, Wanted
+from headwater.core.errors import FetchError
+from headwater.core.extract import DocumentError, Extractor, extract
+from headwater.core.http import Response
+from headwater.core.pattern import Pattern
+from headwater.core.pointer import Pointer, scalar_text
+from headwater.sources.patience import Unit, patience
+
+_DECODE = msgspec.json.Decoder().decode
+# Some servers put a byte order mark before their JSON.
+_MARK = b"\xef\xbb\xbf"
+# Values that are not looked for at all, as told from those that are not there.
+_NOT_JSON: tuple[msgspec.Raw | None, ...] = ()
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """How long to wait: `seconds`, or as a header or a value at a pointer says."""
+
+    seconds: float | None = None
+    header: str = ""
+    pointer: Pointer | None = None
+    unit: Unit = "auto"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule. `number` counts from 1. What is empty asks for nothing; `values` has the places of its pointers."""
+
+    number: int
+    do: str
+    statuses: tuple[tuple[int, int], ...] = ()
+    headers: tuple[tuple[str, Pattern | bool], ...] = ()
+    types: tuple[str, ...] = ()
+    values: tuple[tuple[int, Wanted], ...] = ()
+    text: Pattern | None = None
+    failures: tuple[str, ...] = ()
+    within: int = 65_536
+    wait: Wait | None = None
+    reason: str = ""
+
+    def told(self, said: str) -> str:
+        """Return the sentence for an answer of which `said` tells: what it was, which rule matched, and why."""
+        return f"{said}; rule {self.number}" + (f": {self.reason}" if self.reason else "")
+
+
+class Rules:
+    """The rules of one connector, in order. Holds no state."""
+
+    __slots__ = ("_extract", "_rules")
+
+    def __init__(self, options: Sequence[RuleOptions]) -> None:
+        pointers: list[Pointer] = []
+        rules = []
+        for number, rule in enumerate(options, start=1):
+            values = []
+            for pointer, wanted in rule.body if isinstance(rule.body, tuple) else ():
+                if pointer not in pointers:
+                    pointers.append(pointer)
+                values.append((pointers.index(pointer), wanted))
+            rules.append(_rule(number, rule, tuple(values)))
+        self._rules = tuple(rules)
+        self._extract = Extractor(pointers)
+
+    def first(self, outcome: Response | FetchError) -> Rule | None:
+        """Return the first rule that matches what came of an attempt."""
+        if isinstance(outcome, FetchError):
+            for rule in self._rules:
+                if outcome.slug in rule.failures:
+                    return rule
+            return None
+        values: tuple[msgspec.Raw | None, ...] | None = None
+        for rule in self._rules:
+            if not _has_head(outcome, rule) or not _has_text(outcome, rule):
+                continue
+            if rule.values:
+                if len(outcome.body) > rule.within:
+                    continue
+                if values is None:
+                    values = self._values(outcome.body)
+                if values is _NOT_JSON or not all(_meets(values[place], wanted) for place, wanted in rule.values):
+                    continue
+            return rule
+        return None
+
+    def may_match(self, head: Response, held: int) -> bool:
+        """Return whether any rule may match an answer with this head, whose body is larger than `held` bytes."""
+        return any(
+            _has_head(head, rule) and (not rule.values or rule.within > held or rule.text is not None)
+            for rule in self._rules
+        )
+
+    def _values(self, body: bytes) -> tuple[msgspec.Raw | None, ...]:
+        try:
+            return self._extract(body.removeprefix(_MARK))
+        except DocumentError:
+            return _NOT_JSON
+
+
+def asked(rule: Rule, outcome: Response | FetchError, *, now: float) -> tuple[float, bool] | None:
+    """Return the seconds that a rule says to wait, and whether it is the answer that says so; None when nobody does."""
+    wait = rule.wait
+    if wait is None:
+        return None
+    if wait.seconds is not None:
+        return wait.seconds, False
+    if isinstance(outcome, FetchError):
+        return None
+    said = outcome.header(wait.header) if wait.pointer is None else _text(wait.pointer, outcome, rule.within)
+    seconds = None if said is None else patience(said, now=now, unit=wait.unit)
+    return None if seconds is None else (seconds, True)
+
+
+def _rule(number: int, options: RuleOptions, values: tuple[tuple[int, Wanted], ...]) -> Rule:
+    wait = options.wait
+    return Rule(
+        number,
+        options.do,
+        options.status,
+        options.header,
+        options.content_type,
+        values,
+        options.body if isinstance(options.body, Pattern) else None,
+        options.failure,
+        options.within,
+        None
+        if wait is None
+        else Wait(
+            None if wait.after is None else wait.after.total_seconds(),
+            (wait.header or "").lower(),
+            wait.body,
+            wait.unit,
+        ),
+        options.reason,
+    )
+
+
+def _has_head(response: Response, rule: Rule) -> bool:
+    """Return whether an answer has the status, the type and the headers that a rule wants."""
+    if rule.failures:
+        return False
+    if rule.statuses and not any(low <= response.status <= high for low, high in rule.statuses):
+        return False
+    return (not rule.types or _is_of(response, rule.types)) and (not rule.headers or _has(response, rule.headers))
+
+
+def _has_text(response: Response, rule: Rule) -> bool:
+    body = response.body
+    return rule.text is None or rule.text.found(body, min(rule.within, len(body)))
+
+
+def _is_of(response: Response, types: tuple[str, ...]) -> bool:
+    kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
+    for wanted in types:
+        before, star, after = wanted.partition("*")
+        if star:
+            if len(kind) >= len(before) + len(after) and kind.startswith(before) and kind.endswith(after):
+                return True
+        elif kind == wanted:
+            return True
+    return False
+
+
+def _has(response: Response, headers: tuple[tuple[str, Pattern | bool], ...]) -> bool:
+    for name, wanted in headers:
+        values = [value for key, value in response.headers if key == name]
+        if isinstance(wanted, bool):
+            if bool(values) is not wanted:
+                return False
+        elif not any(wanted.found(value.encode(errors="replace")) for value in values):
+            return False
+    return True
+
+
+def _meets(raw: msgspec.Raw | None, wanted: Wanted) -> bool:
+    """Return whether a value is what a rule wants."""
+    if wanted.present is not None:
+        return wanted.present is (raw is not None and _some(bytes(raw)))
+    if raw is None:
+        return False
+    value = _value(raw)
+    if wanted.matches is not None:
+        # What is no text is looked through as it is written.
+        return wanted.matches.found(value.encode(errors="replace") if isinstance(value, str) else bytes(raw))
+    # In Python true is 1.
+    return any(value == it and isinstance(value, bool) is isinstance(it, bool) for it in wanted.equals)
+
+
+def _some(data: bytes) -> bool:
+    """Return whether a raw value is neither null nor empty."""
+    return data not in {b"null", b'""'} and (data[:1] not in {b"[", b"{"} or bool(data[1:-1].strip()))
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    """Return a scalar's value; a list or a map is equal to nothing."""
+    try:
+        value = _DECODE(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _NOT_JSON
+    return _NOT_JSON if isinstance(value, list | dict) else value
+
+
+def _text(pointer: Pointer, response: Response, within: int) -> str | None:
+    if len(response.body) > within:
+        return None
+    try:
+        raw = extract(pointer, response.body.removeprefix(_MARK))
+        return None if raw is None else scalar_text(bytes(raw))
+    except ValueError:
+        return None
