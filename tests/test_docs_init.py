@@ -95,14 +95,14 @@ def test_the_page_about_tests_of_configurations(headwater: CommandLine) -> None:
     assert [command.split()[1] for command, _ in told] == ["plan", "test", "test"]
     for command, printed in told:
         done = headwater.run(*shlex.split(command)[1:])
-        shown = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00", "2024-05-01 10:00:00+00:00", done.stdout + done.stderr,
-                       flags=re.MULTILINE)  # fmt: skip
+        now = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00", re.MULTILINE)
+        shown = now.sub("2024-05-01 10:00:00+00:00", done.stdout + done.stderr)
         assert shown.strip() == printed.strip(), command
 
 
 @pytest.mark.parametrize("how", [(), ("--interrupted",)])
 def test_the_example_is_as_expected(headwater: CommandLine, how: tuple[str, ...]) -> None:
-    """The recording in examples/ comes to the records beside it, also when the connector is ended after each exchange."""
+    """The recording in examples/ comes to the records beside it, also when the connector is ended in between."""
     done = headwater.run(
         "test", "--replay", "rocket-issues.recording.yml", "rocket-issues.yml",
         "--expect", "rocket-issues.expected.jsonl", *how,

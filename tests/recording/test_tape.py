@@ -113,7 +113,7 @@ rounds:
             "no colon",
         ),
         (
-            "recording: 1\nrounds: [{exchanges: [{request: {method: G, url: x}, response: {status: 200, base64: 5}}]}]\n",
+            "recording: 1\nrounds: [{exchanges: [{request: {method: G, url: x}, response: {status: 200, base64: 5}}]}]",
             "base64",
         ),
         ("recording: 1\nrounds: []\n", "needs a text connector"),
