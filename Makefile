@@ -8,8 +8,11 @@ STOCK  := .stock/.installed
 # A control plane of Kubernetes, which the tests of managed connectors run against.
 KUBERNETES := .kubernetes/controlplane
 
+# Without them the tests of proxies, HTTP/3, Digest and Kerberos are skipped.
+SERVERS := nginx-light caddy squid microsocks dante-server apache2 libapache2-mod-auth-gssapi krb5-kdc krb5-admin-server krb5-user
+
 .DEFAULT_GOAL := help
-.PHONY: help stock kubernetes demo test test-long check lint types contracts coverage minimal docs bench constraints clean
+.PHONY: help stock kubernetes servers demo test test-long check lint types contracts coverage minimal docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +37,11 @@ $(KUBERNETES): tests/kubernetes/build.py $(wildcard tests/kubernetes/controlplan
 	@$(PYTHON) tests/kubernetes/build.py .kubernetes
 
 kubernetes: $(KUBERNETES) ## build the Kubernetes that tests run against (needs Go; minutes, once)
+
+# RUNLEVEL: Debian starts none of them by itself; each test starts its own.
+servers: ## install the servers and proxies that tests talk to (Debian's packages, as root)
+	@dpkg-query -W $(SERVERS) >/dev/null 2>&1 || { export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 $(SERVERS) >/dev/null; }
 
 demo: $(STAMP) ## poll a sample API into a topic and print the records
 	@$(BIN)/headwater demo

@@ -106,7 +106,7 @@ async def _poll(url: str, directory: Path, buffer: str) -> Run:
         began = time.perf_counter()
         running = asyncio.create_task(engine.run([config], stop))
         counters = engine.figures.of("items")
-        while not counters.decisions[Decision.ACCEPTED] and counters.trouble is None and not running.done():
+        while not (counters.decisions[Decision.ACCEPTED] or counters.trouble or running.done()):  # noqa: ASYNC110 - counters tell nobody
             await asyncio.sleep(0.002)
         took = time.perf_counter() - began
         stop.set()

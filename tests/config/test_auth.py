@@ -135,7 +135,18 @@ def test_every_mistake_has_its_sentence(auth: str, said: str) -> None:
             "  headers: {X-K: x}\n  auth: {type: api-key, name: x-k, value: v}\n",
             "headers and auth both say what x-k is",
         ),
+        ("  headers: {Cookie: x}\n  auth: {type: api-key, in: cookie, name: k, value: v}\n", "both say what cookie is"),
         ("  auth: x\n", "parameters.auth: expected a map; got 'x'"),
+        ("  auth: {type: bearer, token: '${{ cursor.x }}'}\n", "cannot stand here, for this is the same for every"),
+        ("  auth: {type: jwt, key_file: k, claims: {a: '${{ scheduled }}'}}\n", "claims know the request alone"),
+        ("  auth: {type: jwt, key_file: k, claims: {a: '${{ request.body }}'}}\n", "there is no 'body' in request"),
+        ("  params: {a: '${{ request.url }}'}\n", "the request is known only in the claims of auth: {type: jwt}"),
+        (
+            "  auth: {type: oauth2, token_url: 'http://t/', grant: jwt-bearer, claims: {a: '${{ request.url }}'}}\n",
+            "cannot stand here, for this is the same for every request",
+        ),
+        ("  auth: {type: login, endpoint: http://l/, token: /t, body: {a: '${{ scheduled }}'}}\n", "cannot stand here"),
+        ("  auth: {type: login, endpoint: 'http://l/${{ scheduled }}', token: /t}\n", "cannot stand here"),
     ],
 )
 def test_what_does_not_go_with_the_request(more: str, said: str) -> None:

@@ -193,7 +193,7 @@ def test_a_schedule_that_does_not_fit_is_a_warning_with_the_arithmetic() -> None
     (warning,) = warnings(budgeted("a", "http://x/", "requests_per_day: 5000"))
     assert warning == (
         "connect.yml:6:12: warning: parameters.limits.requests_per_day: every 10s makes 8,640 polls a day, and the "
-        "budget is 5,000: it is used up after 58% of each day; an interval of 18s fits"
+        "budget is 5,000: that is enough for 58% of them; an interval of 18s fits"
     )
     assert warnings(budgeted("a", "http://x/", "requests_per_day: 8640")) == []
 
@@ -225,6 +225,25 @@ def test_all_who_share_a_budget_are_counted_together() -> None:
         budgeted(name, f"http://{name}/", "share: credential, requests_per_day: 9000") + auth for name in "ab"
     ]
     assert len(warnings(*credential)) == 1
+
+
+def test_a_rate_is_counted_as_well() -> None:
+    """Whether it is enough for every poll."""
+    (warning,) = warnings(budgeted("a", "http://x/", "rate: 1/m"))
+    assert (
+        "every 10s makes 8,640 polls a day, and a rate of 1/1m allows 1,440: that is enough for 17% of them" in warning
+    )
+    assert warning.endswith("an interval of 1m fits")
+    assert warnings(budgeted("a", "http://x/", "rate: 1/10s")) == []
+    (warning,) = warnings(budgeted("a", "http://x/", "rate: 1/2d"))
+    assert "allows 0.5" in warning
+    assert warning.endswith("an interval of 2d fits")
+
+
+def test_nothing_is_said_twice() -> None:
+    """However often the result is asked for."""
+    text = budgeted("a", "http://x/", "requests_per_day: 5000")
+    assert len(load_text(text).warnings) == 1
 
 
 def test_an_adaptive_interval_is_counted_at_its_usual_pace() -> None:

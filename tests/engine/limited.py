@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from headwater.config import ConnectorConfig, load_text
-from headwater.core.errors import FetchError, HeadwaterError
+from headwater.core.errors import ConnectorError, HeadwaterError
 from headwater.core.exchange import Exchange
-from headwater.core.http import Deliver, Fetching, Request, Response
+from headwater.core.http import Deliver, Fetching, Request
 from headwater.engine import Engine
 from headwater.fetch import CurlFetcher
 from headwater.log import Append, Log, LogReader, Receipt
@@ -47,12 +47,13 @@ class _Fetcher:
 
 
 class _Log:
-    """A log that counts appends under way. With `refusing` it takes none."""
+    """A log that counts appends under way. With `refusing` it takes none; what is `foreign` is kept by others."""
 
     def __init__(self, log: Log, busy: Busy) -> None:
         self._log = log
         self._busy = busy
         self.refusing: HeadwaterError | None = None
+        self.foreign = "nothing"
         self.appends: list[Append] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -67,6 +68,8 @@ class _Log:
         self._log.store(append, partial(self._busy.done, receive))
 
     async def checkpoint(self, connector: str) -> bytes | None:
+        if connector.startswith(self.foreign):
+            raise ConnectorError(f"Connector {connector} is not this process's to work on any more")
         self._busy.count += 1
         try:
             return await self._log.checkpoint(connector)
@@ -156,8 +159,3 @@ async def limited(directory: Path, servers: Sequence[ScriptedServer] = ()) -> As
         log = await stack.enter_async_context(Log.open(directory, now_ms=clock.time_ms))
         fetcher = await stack.enter_async_context(CurlFetcher())
         yield LimitedBench(directory, server, log, fetcher, clock)
-
-
-def outcome_of(outcome: Response | FetchError) -> str:
-    """Return an outcome in a word."""
-    return outcome.slug if isinstance(outcome, FetchError) else str(outcome.status)

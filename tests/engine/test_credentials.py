@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
+from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey, RSAKey
 from structlog.testing import capture_logs
 
@@ -72,13 +73,14 @@ async def until(done: Callable[[], bool], clock: VirtualClock | None = None) -> 
             clock.advance(0.5)
 
 
-async def polls(it: Bench, count: int) -> None:
-    """Let so many polls be over, the first of which is due at once."""
+async def polls(it: Bench, count: int, *others: str) -> None:
+    """Let so many polls be over, the first of which is due at once; of others besides, in step."""
     for _ in range(count):
         over = it.engine.figures.of("cats").polls()
         if over:
             it.clock.advance(10)
-        await polled(it, over + 1)
+        for name in ("cats", *others):
+            await polled(it, over + 1, name)
 
 
 async def test_a_token_is_got_once_and_sent(tmp_path: Path) -> None:
@@ -354,6 +356,57 @@ async def test_a_slow_endpoint_holds_nobody_longer_than_its_time(tmp_path: Path)
     assert len(oauth.requests) == 1
 
 
+async def test_whoever_stops_waiting_takes_the_token_from_nobody(tmp_path: Path) -> None:
+    """A connector that is ended while it waits for a token leaves the request to the others."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        gate = asyncio.Event()
+
+        async def answer(request: Received) -> Answer:
+            await gate.wait()
+            return oauth.handle(request)
+
+        it.server.route("/token", answer)
+        configs = [config(it, client(oauth), name=name) for name in ("cats", "dogs")]
+        await it.engine.prepare(configs)
+        await it.engine.start(configs)
+        await until(lambda: bool(it.server.received))
+        await it.engine.end(["cats"], grace=0)
+        gate.set()
+        await polled(it, 1, "dogs")
+        assert await it.values("dogs") == [b"1"]
+        await it.engine.drain()
+    assert len(oauth.requests) == 1
+
+
+async def test_a_stop_waits_for_no_pause(tmp_path: Path) -> None:
+    """A connector that waits until a token endpoint may be asked again ends at once."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        oauth.before = lambda _: Answer(503, b"", (("retry-after", "8"),))
+        one = config(it, client(oauth))
+        await it.engine.prepare([one])
+        await it.engine.start([one])
+        await until(lambda: len(oauth.answers) == 1)
+        # The pause of the exchange, and then that of the credential.
+        await it.clock.next_wake()
+        while await it.clock.sleeping() < 5:
+            it.clock.advance(0.1)
+        await it.engine.end(["cats"], grace=30)
+    assert len(oauth.requests) == 1
+
+
+async def test_an_endpoint_that_hangs_is_cut(tmp_path: Path) -> None:
+    """A token request has the time-out of the connector's own requests."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        oauth.before = lambda _: Answer(hang=True)
+        async with it.running(config(it, client(oauth), more="  timeout: 100ms\n")):
+            await until(lambda: it.engine.figures.of("cats").polls() > 0, it.clock)
+    reason = ledger(tmp_path)[0].reason
+    assert reason.startswith((f"POST {oauth.url}: no whole response in time", "no token came in time"))
+
+
 async def test_a_token_that_still_counts_is_used_while_no_other_comes(tmp_path: Path) -> None:
     """Between the margin and the end a failing endpoint stops nothing."""
     async with bench(tmp_path) as it:
@@ -627,20 +680,19 @@ async def test_an_api_key_goes_where_it_is_to(tmp_path: Path, where: str, sent: 
     assert sent in request.headers or sent == request.target
 
 
-async def test_an_api_key_is_a_cookie_beside_others(tmp_path: Path) -> None:
-    """A cookie is added to those that the headers have; so is one from a file."""
+async def test_an_api_key_is_a_cookie(tmp_path: Path) -> None:
+    """As a text, and from a file."""
     file = tmp_path / "key"
     file.write_text("k2")
     async with bench(tmp_path) as it:
         it.server.route("/api", Answer(body=b"1"))
-        more = "  headers: {Cookie: a=b}\n"
-        one = config(it, "type: api-key, value: k1, in: cookie, name: sid", more=more)
-        two = config(it, f"type: api-key, value_file: '{file}', in: cookie, name: sid", more=more, name="dogs")
+        one = config(it, "type: api-key, value: k1, in: cookie, name: sid")
+        two = config(it, f"type: api-key, value_file: '{file}', in: cookie, name: sid", name="dogs")
         async with it.running(one, two):
             await polled(it, 1)
             await polled(it, 1, "dogs")
         cookies = sorted(request.header("cookie") or "" for request in it.server.received)
-    assert cookies == ["a=b; sid=k1", "a=b; sid=k2"]
+    assert cookies == ["sid=k1", "sid=k2"]
 
 
 async def test_basic_is_sent_at_once(tmp_path: Path) -> None:
@@ -682,6 +734,42 @@ async def test_a_jwt_is_signed_anew_before_its_end(tmp_path: Path) -> None:
         assert (claims["iss"], claims["aud"], claims["scope"], claims["n"]) == ("me", "you", ["a", "b"], 5)
         assert claims["exp"] - claims["iat"] == 60
         assert claims["jti"]
+
+
+async def test_a_jwt_says_what_it_is_for(tmp_path: Path) -> None:
+    """Claims with the request in them make a token for each request; a key in a file is read again after a 401."""
+    file = tmp_path / "key.pem"
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    pems = [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for key in keys]
+    file.write_bytes(pems[0])
+    accepted = [pems[0]]
+    tokens: list[str] = []
+
+    def api(request: Received) -> Answer:
+        token = (request.header("authorization") or "").removeprefix("Bearer ")
+        try:
+            claims = jwt.decode(token, ECKey.import_key(accepted[0]), algorithms=["ES256"]).claims
+        except BadSignatureError:
+            return Answer(401)
+        tokens.append(token)
+        return Answer(body=str(claims["uri"]).encode())
+
+    async with bench(tmp_path) as it:
+        it.server.route("/api", api)
+        auth = (
+            f"type: jwt, algorithm: ES256, key_file: '{file}', "
+            "claims: {uri: '${{ request.method }} ${{ request.host }}${{ request.path }}', jti: auto}"
+        )
+        connector = config(it, auth, path="/api?page=1")
+        async with it.running(connector):
+            await polls(it, 2)
+            file.write_bytes(pems[1])
+            accepted[0] = pems[1]
+            await polls(it, 1)
+        host = it.server.url.removeprefix("http://")
+        assert await it.values() == [f"GET {host}/api".encode()] * 3
+    assert len(set(tokens)) == 3
+    assert connector.masker.mask(tokens[-1]) == "***"
 
 
 async def test_what_keys_do_not_fit_is_said_before_the_start(tmp_path: Path) -> None:

@@ -11,9 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.limited import LimitedBench, limited
+from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import LogFullError
 from headwater.core.exchange import Decision
+from headwater.core.http import Request, Response
+from headwater.core.managed import Phase
 from headwater.engine.metrics import EngineCollector
+from headwater.sources.poll import Poll
 from headwater.testing import Answer, Received, ScriptedServer
 
 OK = Answer(body=b"x")
@@ -149,6 +153,34 @@ async def test_so_many_requests_at_one_time(tmp_path: Path) -> None:
             await it.pass_time(1)
         assert under_way[:3] == [1, 2, 2] or under_way[:3] == [1, 2, 1]
         assert max(under_way) == 2
+
+
+async def test_who_has_waited_in_vain_does_not_miss_the_next_round(tmp_path: Path) -> None:
+    """A poll that gives up does so just before the next one is due, which waits in its place."""
+    async with limited(tmp_path) as it:
+        release = asyncio.Event()
+
+        async def slow(_: Received) -> Answer:
+            await release.wait()
+            return OK
+
+        it.server.route("/a", slow)
+        it.answer("/b", OK)
+        limits = "  limits: {concurrent: 1}"
+        configs = [it.config(limits, "/a", "a", "1h"), it.config(limits, "/b", "b", "10s")]
+        async with it.running(*configs):
+            await until(lambda: len(it.server.received) == 1)
+            it.busy.count -= 1  # time goes on while it is under way
+            await it.pass_time(34)
+            it.busy.count += 1
+            release.set()
+            await it.pass_time(10)
+        assert it.times("/b") == [34, 40]
+    entries = [entry for entry in it.ledger("b") if entry.decision is Decision.SKIPPED]
+    assert [entry.scheduled % 100_000 for entry in entries] == [0, 10_000, 20_000]
+    assert entries[0].reason.startswith("its turn at host 127.0.0.1:")
+    assert entries[0].reason.endswith(" did not come in time: 1 request is under way, and no more are allowed")
+    assert [entry.skipped for entry in it.ledger("b")] == [0] * 5
 
 
 async def test_the_strictest_counts_and_that_is_said(tmp_path: Path) -> None:
@@ -372,6 +404,7 @@ async def test_a_breaker_is_shared_and_shown(tmp_path: Path) -> None:
             async with it.running(it.config(more, "/a", "a", "5s"), it.config(more, "/b", "b", "12s")):
                 await it.pass_time(13)
                 trouble = it.engine.figures.of("b").trouble
+                assert it.engine.standing("b", it.clock.time_ms())[:2] == (Phase.FAILED, trouble and trouble.reason)
                 await it.pass_time(27.5)
                 assert it.engine.figures.of("b").trouble is None
         assert trouble is not None
@@ -485,6 +518,19 @@ async def test_a_budget_is_stored_a_lot_ahead(tmp_path: Path) -> None:
         assert b'"count":251' in counts[-1][1]
 
 
+async def test_where_nobody_may_keep_a_count_it_is_this_processs_alone(tmp_path: Path) -> None:
+    """A pod of a group says so once, and counts from its start."""
+    async with limited(tmp_path) as it:
+        it.answer("/x", OK)
+        it.log.foreign = "@limits/"
+        with capture_logs() as lines:
+            async with it.running(it.config("  limits: {requests_per_month: 3}")):
+                await it.pass_time(60)
+        assert it.times() == [0, 10, 20]
+        assert lines[0]["event"] == "a budget is counted from now on and for this process alone"
+        assert [append.checkpoint for append in it.log.appends if append.topic is None] == []
+
+
 # An interval that follows the changes.
 
 
@@ -582,6 +628,26 @@ async def test_rules_decide_what_is_stored(tmp_path: Path) -> None:
     assert it.ledger()[2].reason == "404 Not Found; rule 3; ignored: no record"
 
 
+@pytest.mark.parametrize("rule", ["{body: {/ok: false}, do: fail}", "{body: 'log in', do: fail}"])
+async def test_large_bodies_are_cut_into_items_beside_rules(tmp_path: Path, rule: str) -> None:
+    """While they come where no rule can be about them, and as a whole where one can."""
+    async with limited(tmp_path) as it:
+        items = [{"id": number, "text": "x" * 100} for number in range(2000)]
+        it.answer("/x", Answer.json({"items": items}))
+        it.answer("/y", Answer.json({"ok": False, "why": "log in"}))
+        more = f"  records: {{split: /items, buffer: 64 KiB}}\n  rules: [{rule}]\n  adaptive: {{}}"
+        async with it.running(it.config(more), it.config(more, "/y", "bad")):
+            # Threads work on it, which nobody counts.
+            await until(lambda: it.engine.figures.of("cats").decisions[Decision.ACCEPTED] == 1)
+            await it.pass_time(1)
+            stored = await (await it.log.topic("cats")).read(limit=5000)
+        assert len(stored) == 2000
+        head = Response(200, "HTTP/1.1", (("content-type", "application/json"),), b"", "", 0.1, 0)
+        assert Poll(it.config(more)).cuts(head, Checkpoint()) is ("/ok" in rule)
+    (entry,) = it.ledger("bad")
+    assert (entry.decision, entry.reason) == (Decision.FAILED, "200 OK; rule 1")
+
+
 async def test_a_rule_renews_what_a_login_page_does_not_accept(tmp_path: Path) -> None:
     """A session that ends with a friendly page is begun anew, once, and the poll goes on."""
     async with limited(tmp_path) as it:
@@ -613,10 +679,13 @@ async def test_an_ignored_page_ends_its_round(tmp_path: Path) -> None:
 
         it.answer("/x", answer)
         more = "  pagination: {type: page, param: page}\n  rules: [{status: 404, do: ignore}]\n  limits: {}"
-        async with it.running(it.config(more)):
+        split = f"{more}\n  records: {{split: /}}"
+        async with it.running(it.config(more), it.config(split, name="items")):
             await it.pass_time(15)
         values = [record.value for record in await (await it.log.topic("cats")).read()]
         assert values == [b"[1]", b"[2]", b"[3]"] * 2
+        values = [record.value for record in await (await it.log.topic("items")).read()]
+        assert values == [b"1", b"2", b"3"] * 2
     decisions = [entry.decision for entry in it.ledger()]
     assert decisions == [Decision.ACCEPTED, Decision.ACCEPTED, Decision.ACCEPTED, Decision.EMPTY] * 2
 
@@ -639,6 +708,21 @@ async def test_pages_are_requests_like_others(tmp_path: Path) -> None:
         values = [record.value for record in await (await it.log.topic("cats")).read()]
         assert values[:5] == [b"[1]", b"[2]", b"[3]", b"[4]", b"[5]"]
     assert [entry.decision for entry in it.ledger()][4] is Decision.SKIPPED
+
+
+async def test_ever_new_hosts_fill_nothing(tmp_path: Path) -> None:
+    """A connector that asks wherever answers say has a share for each of the first hosts, and one for the rest."""
+    async with limited(tmp_path) as it:
+        gate = it.engine._limits.gate(it.config("  limits: {concurrent: 1}"))
+        assert gate is not None
+        for number in range(200):
+            request = Request("GET", f"http://h{number}.example/", "shown")
+            assert await gate.admit(request, 1.0) is request
+            gate.heard(request, Response(200, "HTTP/1.1", (), b"", "", 0.1, 0))
+        assert len(gate.shares) == 65
+        assert ("host", "other hosts") in gate.shares
+        await it.engine._limits.leave(["cats"])
+        assert it.engine._limits._shares == {}
 
 
 async def test_connectors_without_limits_have_no_gate(tmp_path: Path) -> None:

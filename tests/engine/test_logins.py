@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 
 from engine.programs import KERBEROS, PASSWORD, USER, Realm, apache, need, realm
 from engine.test_connector import bench, ledger
-from engine.test_credentials import polled, polls
+from engine.test_credentials import polls
 from headwater.config import ConnectorConfig, load_text
 from headwater.config.auth import NegotiateAuth
 from headwater.config.secrets import SecretSource
@@ -47,8 +47,7 @@ async def test_digest_logs_in_at_apache(tmp_path: Path) -> None:
             good = config(f"{url}/digest/", f"type: digest, username: {USER}, password: '${{{{ secrets.PASSWORD }}}}'")
             bad = config(f"{url}/digest/", f"type: digest, username: {USER}, password: wrong", name="dogs")
             async with it.running(good, bad):
-                await polls(it, 2)
-                await polled(it, 2, "dogs")
+                await polls(it, 2, "dogs")
             assert await it.values() == [b"hello digest"] * 2
     assert ledger(tmp_path, "dogs")[0].reason == "401 Unauthorized"
     assert ledger(tmp_path, "dogs")[0].decision is Decision.FAILED
@@ -101,8 +100,7 @@ async def test_digest_proves_the_user(tmp_path: Path, algorithm: str) -> None:
         auth = f"type: digest, username: {USER}, password: '${{{{ secrets.PASSWORD }}}}'"
         more = "  method: POST\n  body: hello\n"
         async with it.running(config(f"{url}?a=b%20c", auth), config(url, auth, more, "dogs")):
-            await polls(it, 2)
-            await polled(it, 2, "dogs")
+            await polls(it, 2, "dogs")
         assert await it.values() == [b"in"] * 2
         assert await it.values("dogs") == [b"in"] * 2
         bodies = [request.body for request in it.server.received if request.method == "POST"]
@@ -133,8 +131,7 @@ async def test_a_login_of_libcurl_crosses_to_no_other_origin(tmp_path: Path) -> 
         async with it.running(
             config(f"{it.server.url}/away", auth), config(f"{it.server.url}/away", sigv4, name="dogs")
         ):
-            await polls(it, 1)
-            await polled(it, 1, "dogs")
+            await polls(it, 1, "dogs")
         for request in other.server.received:
             assert request.header("authorization") is None
             assert not [name for name, _ in request.headers if name.startswith("x-amz")]

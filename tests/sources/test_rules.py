@@ -269,6 +269,24 @@ def test_answers_of_the_real_world(rule: str, outcome: Response, action: Action)
     assert judged(rule, outcome).action is action
 
 
+@pytest.mark.parametrize(
+    ("rule", "head", "may"),
+    [
+        ("{status: 404, do: ignore}", answer(200), False),
+        ("{status: 200, header: {X: true}, do: fail}", answer(200), False),
+        ("{header: {X: false}, do: fail}", answer(200), True),
+        ("{body: {/ok: false}, do: fail}", answer(200), False),
+        ("{body: {/ok: false}, within: 2 MiB, do: fail}", answer(200), True),
+        ("{body: 'log in', do: fail}", answer(200), True),
+        ("{body: 'log in', content_type: text/html, do: fail}", answer(200), False),
+        ("{failure: timeout, do: retry}", answer(200), False),
+    ],
+)
+def test_what_may_be_about_a_large_body(rule: str, head: Response, *, may: bool) -> None:
+    """By its head, and because JSON that is larger than `within` matches no pointer."""
+    assert rules(rule).may_match(head, 1024 * 1024) is may
+
+
 @given(st.integers(100, 599), st.binary(max_size=80), st.lists(st.tuples(st.text(), st.text()), max_size=4))
 def test_no_answer_makes_a_rule_fail(status: int, body: bytes, headers: list[tuple[str, str]]) -> None:
     """Bodies and headers come from anywhere."""

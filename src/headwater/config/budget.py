@@ -9,10 +9,12 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from cronsim import CronSim
 
 from headwater.config.document import Node
 from headwater.config.http import HttpOptions
+from headwater.config.limits import LimitsOptions
 from headwater.config.model import ConnectorConfig
 from headwater.config.problem import Problem
 from headwater.config.sharing import credential_of, host_of
@@ -44,8 +46,18 @@ def _usual(config: ConnectorConfig) -> timedelta:
     return min(max(usual, fastest), slowest)
 
 
+class _Limit(msgspec.Struct, frozen=True):
+    """So many requests in an hour, a day or a month, as an option of a file says in other words."""
+
+    kind: str
+    count: float
+    said: str
+    node: Node
+    file: str
+
+
 def over_budget(limited: Sequence[tuple[ConnectorConfig, Node, str]]) -> Iterator[Problem]:
-    """Yield a warning for each budget that is too small for the polls of those who share it.
+    """Yield a warning for each budget, and for a rate, that is too small for the polls of those who share it.
 
     Connectors come with the node of their limits and their file. Each poll is one request at least.
     """
@@ -53,19 +65,31 @@ def over_budget(limited: Sequence[tuple[ConnectorConfig, Node, str]]) -> Iterato
     for one in limited:
         shares.setdefault(_share(one[0].name, one[0].http), []).append(one)
     for sharing in shares.values():
-        budgets: dict[str, tuple[int, Node, str]] = {}
+        least: dict[str, _Limit] = {}
         for config, node, file in sharing:
             assert config.http.limits is not None
-            for kind, count in config.http.limits.budgets.items():
-                if kind not in budgets or count < budgets[kind][0]:
-                    option = f"requests_per_{kind}"
-                    at = node.child(option) or node.child(option.replace("_", "-")) or node
-                    budgets[kind] = (count, at, file)
+            for option, limit in _limits(config.http.limits, node, file):
+                if option not in least or limit.count < least[option].count:
+                    least[option] = limit
         configs = [config for config, _, _ in sharing]
-        for kind, (budget, node, file) in budgets.items():
-            needed = sum(polls(config, kind) for config in configs)
-            if needed > budget:
-                yield node.problem(file, *_told(configs, kind, needed, budget), warning=True)
+        for limit in least.values():
+            needed = sum(polls(config, limit.kind) for config in configs)
+            if needed > limit.count:
+                yield limit.node.problem(limit.file, *_told(configs, limit, needed), warning=True)
+
+
+def _limits(limits: LimitsOptions, node: Node, file: str) -> Iterator[tuple[str, _Limit]]:
+    for kind, count in limits.budgets.items():
+        option = f"requests_per_{kind}"
+        yield option, _Limit(kind, count, f"the budget is {count:,}", _option(node, option), file)
+    if limits.rate is not None:
+        allowed = limits.rate.count * _SECONDS["day"] / limits.rate.period
+        said = f"a rate of {limits.rate} allows {allowed:,.6g}"
+        yield "rate", _Limit("day", allowed, said, _option(node, "rate"), file)
+
+
+def _option(node: Node, option: str) -> Node:
+    return node.child(option) or node.child(option.replace("_", "-")) or node
 
 
 def _share(name: str, options: HttpOptions) -> object:
@@ -78,7 +102,7 @@ def _share(name: str, options: HttpOptions) -> object:
     return ("connector", name) if share == "connector" else ("name", share)
 
 
-def _told(configs: Sequence[ConnectorConfig], kind: str, needed: int, budget: int) -> tuple[str, str]:
+def _told(configs: Sequence[ConnectorConfig], limit: _Limit, needed: int) -> tuple[str, str]:
     """Return the arithmetic, and what would fit."""
     one = configs[0]
     if len(configs) > 1:
@@ -87,8 +111,8 @@ def _told(configs: Sequence[ConnectorConfig], kind: str, needed: int, budget: in
         who, more = f"cron {one.http.cron!r} makes", ""
     else:
         who, more = f"every {format_duration(_usual(one))} makes", ""
-    fitting = format_duration(timedelta(seconds=math.ceil(_SECONDS[kind] * len(configs) / budget)))
-    used_up = f"it is used up after {budget / needed:.0%} of each {kind}"
-    article = "an" if kind == "hour" else "a"
-    message = f"{who} {needed:,} polls {article} {kind}, and the budget is {budget:,}: {used_up}"
+    fitting = format_duration(timedelta(seconds=math.ceil(_SECONDS[limit.kind] * len(configs) / limit.count)))
+    article = "an" if limit.kind == "hour" else "a"
+    covered = f"that is enough for {limit.count / needed:.0%} of them"
+    message = f"{who} {needed:,} polls {article} {limit.kind}, and {limit.said}: {covered}"
     return message, f"an interval of {fitting} fits{more}"

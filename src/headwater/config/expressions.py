@@ -92,6 +92,8 @@ def _unknown(path: Path, expression: Expression, known: Known) -> Finding | None
         return Finding(path, f"{shown}: there is no pagination", "declare it: pagination: {type: page}")
     elif expression.space == "item" and not known.item:
         return Finding(path, f"{shown}: an item is known only in the requests of `children`", "move it there")
+    elif expression.space == "request":
+        return Finding(path, f"{shown}: the request is known only in the claims of auth: {{type: jwt}}")
     return None
 
 

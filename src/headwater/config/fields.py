@@ -137,7 +137,7 @@ SlotOption = Annotated[
 
 
 def _hidden(value: object) -> Text:
-    text = as_text(value)
+    text = without_expressions(as_text(value))
     return Text(text.reveal(), MASK, (*text.parts, text.reveal()))
 
 

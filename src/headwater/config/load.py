@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from headwater.config.auth import secrets_of
 from headwater.config.budget import over_budget
 from headwater.config.dialect import Shaped, repair_misprint, shape
 from headwater.config.document import MOST_CHARACTERS, Node, kind_of, read_documents
@@ -216,7 +215,8 @@ class _Loading:
 
     def result(self) -> Loaded:
         """Return what was loaded. Raises InvalidConfigError when anything is wrong."""
-        self.problems += over_budget(self._limited)
+        limited, self._limited = self._limited, []
+        self.problems += over_budget(limited)
         wrong = [problem for problem in self.problems if not problem.warning]
         if wrong:
             raise InvalidConfigError(self.problems)
@@ -272,7 +272,7 @@ class _Loading:
         if not self._fit_together(config, root, file):
             return
         places, origins = _places(root, shaped.secrets)
-        masked += [*secrets_in(config), *secrets_of(config.http.auth), *credentials(config.http)]
+        masked += [*secrets_in(config), *credentials(config.http)]
         config.located(Place(file, root.line, root.column, places), Masker(masked), origins)
         self._look_at_transport(config, root, file)
         self._take(config, root, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from headwater.config.fields import FilePath, Hidden, Options, plain_text
 
 _INSECURE = "insecure"
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
 def _version(value: object) -> object:
@@ -63,6 +65,13 @@ class TlsOptions(Options):
     @classmethod
     def _plain_name(cls, value: object) -> object:
         return plain_text(value)
+
+    @field_validator("server_name")
+    @classmethod
+    def _check_name(cls, value: str | None) -> str | None:
+        if value is not None and not _NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is no name of a host; write one such as api.internal")
+        return value
 
     @model_validator(mode="after")
     def _check_key(self) -> Any:

@@ -29,6 +29,7 @@ SPACES: Final[dict[str, tuple[str, ...] | None]] = {
     "scheduled": (),
     "page": ("number", "offset", "token", "size"),
     "item": None,
+    "request": ("method", "url", "host", "path"),
 }
 _PARTS = re.compile(
     r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\.\s*([^\s|'"()\[\]]+)|\[\s*(?:"([^"]*)"|'([^']*)')\s*\])?\s*(\||$)""",

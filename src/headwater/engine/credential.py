@@ -65,6 +65,11 @@ class Credential:
         self._renew_not_before = 0.0
         self._maskers: dict[int, Masker] = {}
 
+    @property
+    def issuing(self) -> bool:
+        """Whether a token is under way."""
+        return self._issuing is not None
+
     def attach(self, masker: Masker) -> None:
         """Let a connector's masker know each token before it is used."""
         self._maskers[id(masker)] = masker

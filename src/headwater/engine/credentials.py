@@ -26,20 +26,20 @@ from headwater.config.auth import (
 )
 from headwater.config.problem import Problem
 from headwater.core.clock import Clock
-from headwater.core.errors import FetchError
-from headwater.core.http import Fetcher, Request, Response, Transport
-from headwater.core.origin import origin
-from headwater.core.secret import Masker, Text
+from headwater.core.http import Fetcher, Request, Transport
+from headwater.core.secret import Text
 from headwater.engine.chain import Chain
 from headwater.engine.credential import Credential, Issuer
+from headwater.engine.credentialgate import CredentialGate, SigningGate, known_origin
 from headwater.engine.gate import Gate
-from headwater.engine.issuing import FileIssuer, JwtIssuer, LoginIssuer, Network, OAuth2Issuer, key_fault
+from headwater.engine.issuing import FileIssuer, JwtIssuer, LoginIssuer, Network, OAuth2Issuer
 from headwater.engine.kerberos import conflict, use_kerberos
+from headwater.engine.keys import key_fault
 from headwater.engine.target import Target
 from headwater.sources.auth.chain import chain_name
 from headwater.sources.auth.login import login_place
 from headwater.sources.auth.standing import found_secrets, missing, renewable
-from headwater.sources.auth.token import Place, Token, carries, placed
+from headwater.sources.auth.token import Place
 
 _PATH = ("http", "auth")
 # How long the files of keys may take to be read (seconds).
@@ -47,66 +47,6 @@ _CHECKING = 30.0
 
 # Whether a process still works on what it does for a connector; without one it does always.
 Leave = Callable[[], bool]
-
-
-class CredentialGate:
-    """What the requests of one connector pass: they get the token of a credential that others may share."""
-
-    __slots__ = ("_given", "_masker", "_origin", "_passed", "_place", "_token", "credential")
-
-    def __init__(self, credential: Credential, place: Place, endpoint: str, masker: Masker) -> None:
-        self.credential = credential
-        self._place = place
-        self._origin = _origin(endpoint)
-        self._masker = masker
-        # The last request that came, as it went on, with which token.
-        self._given: Request | None = None
-        self._passed: Request | None = None
-        self._token: Token | None = None
-        credential.attach(masker)
-
-    async def admit(self, request: Request, left: float) -> Request:
-        """Return the request with a token that is good now. Raises CredentialError."""
-        if self._origin is not None and _origin(request.url) != self._origin:
-            # A link in an answer leads wherever the answer says.
-            return request
-        token = await self.credential.get(left)
-        if request is not self._given or token is not self._token or self._passed is None:
-            # The same request stays the same one: fetchers keep what they have set up for it.
-            self._given, self._token = request, token
-            self._passed = placed(request, self._place, token.value)
-        return self._passed
-
-    def heard(self, request: Request, outcome: Response | FetchError) -> None:
-        """Take in whether the server accepts the token."""
-        token = self._sent(request)
-        if token is None or isinstance(outcome, FetchError):
-            return
-        if outcome.status == 401:
-            self.credential.refused(token)
-        elif outcome.status < 400:
-            self.credential.accepted(token)
-
-    def dropped(self, request: Request) -> None:
-        """Take in that nobody waits for a request any more: its token is as good as before."""
-
-    def stop(self) -> None:
-        """Cancel nobody: a token that is under way may be the only one there is."""
-
-    async def renew(self, request: Request, left: float) -> bool:
-        """Replace the token that a request was sent with. Raises CredentialError."""
-        if self._origin is not None and _origin(request.url) != self._origin:
-            return False
-        return await self.credential.renew(self._sent(request), left)
-
-    def _sent(self, request: Request) -> Token | None:
-        """Return the token of a request, if it is the present one."""
-        token = self.credential.token
-        return token if token is not None and carries(request, self._place, token.value) else None
-
-    def release(self) -> None:
-        """Use the credential no more."""
-        self.credential.detach(self._masker)
 
 
 class Credentials:
@@ -151,6 +91,8 @@ class Credentials:
         if auth is None or not renewable(auth):
             return ()
         endpoint = config.http.endpoint.reveal()
+        if isinstance(auth, JwtAuth) and auth.of_requests:
+            return (SigningGate(auth, place_of(auth), endpoint, config.masker, self._clock),)
         transport = _transport(base.transport, auth, endpoint)
         key = _key(auth, transport)
         credential = self._shared.get(key)
@@ -255,18 +197,9 @@ def _transport(transport: Transport, auth: AuthOptions, endpoint: str) -> Transp
     """Return how token requests travel: as the connector's, without what is meant for its endpoint alone."""
     transport = msgspec.structs.replace(transport, login=None, cookies="")
     asked = auth.token_url if isinstance(auth, OAuth2Auth) else auth.endpoint if isinstance(auth, LoginAuth) else None
-    if asked is None or _origin(asked.reveal()) != _origin(endpoint):
+    if asked is None or known_origin(asked.reveal()) != known_origin(endpoint):
         return msgspec.structs.replace(transport, unix_socket="", server_name="")
     return transport
-
-
-def _origin(url: str) -> tuple[str, str, int | None] | None:
-    """Return the origin of a URL; None for one whose host is known only when it is asked for."""
-    try:
-        found = origin(url)
-    except ValueError:
-        return None
-    return None if "${{" in found[1] or not found[1] else found
 
 
 def _key(auth: AuthOptions, transport: Transport) -> str:

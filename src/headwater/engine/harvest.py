@@ -125,8 +125,9 @@ class Harvester:
             encode_batches(records, now, self._compression),
             place,
             (self._name, encode_checkpoint(checkpoint)),
-            exchange,
-            self._linger,
+            # An exchange has one entry, when all of it is there.
+            None if reaped.partial else exchange,
+            0.0 if reaped.partial else self._linger,
             beside,
             reaped.memory,
         )

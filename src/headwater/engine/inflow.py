@@ -6,6 +6,7 @@ It never has more of it than that bound: the network is held back. What is done 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -16,13 +17,15 @@ from headwater.core.http import Fetching, Response, Sink
 
 # What is handed on at once, and how much may wait (bytes).
 _PIECE, _WAITING = 512 * 1024, 2 * 1024 * 1024
+# A body that was held and is larger than this is given out by pieces as well: as one it would be there twice (bytes).
+_WHOLE = 8 * 1024 * 1024
 
 
 class Inflow:
     """The bodies of one connector, one at a time: what a request's `open` is.
 
     A body of at most `most` bytes is held, and is in the response that `arrived` returns. When a larger one comes,
-    `flood` is called, once; then `piece` gives it out, and `outcome` is what the exchange came to in the end. `wanted`
+    `flood` is called, once; then `pieces` gives it out, and `outcome` is what the exchange came to in the end. `wanted`
     says by the head of a response whether it is taken in at all.
     """
 
@@ -47,7 +50,7 @@ class Inflow:
 
     def reset(self) -> None:
         """Begin with another request."""
-        self._chunks: list[bytes] = []
+        self._chunks: deque[bytes] = deque()
         self._size = 0
         self._flooding = False
         self._fetching: Fetching | None = None
@@ -75,14 +78,14 @@ class Inflow:
         if not self._flooding:
             if self._size <= self._most:
                 return True
-            self._flooding = True
-            if self.flood is not None:
-                self.flood()
+            self._begin()
         self._wake()
         return self._size < _WAITING
 
     def arrived(self, outcome: Response | FetchError) -> Response | FetchError | None:
         """Take what an exchange came to; return it with its body, or None when that is given out by pieces."""
+        if self._size > _WHOLE and isinstance(outcome, Response):
+            self._begin()
         if self._flooding:
             self.outcome = outcome
             self._wake()
@@ -92,23 +95,24 @@ class Inflow:
         self._chunks.clear()
         return outcome
 
-    async def piece(self) -> bytes | None:
+    async def _next(self) -> bytes | None:
         """Return the next bytes of a large body, None at its end."""
         while self._size < _PIECE and self.outcome is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        if not self._chunks:
-            return None
-        piece = b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
-        if self._fetching is not None:
+        parts: list[bytes] = []
+        size = 0
+        while self._chunks and size < _PIECE:
+            parts.append(self._chunks.popleft())
+            size += len(parts[-1])
+        self._size -= size
+        if self._fetching is not None and self._size < _WAITING:
             self._fetching.resume()
-        return piece
+        return b"".join(parts) if parts else None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Give out a large body to its end. Raises the FetchError that its exchange came to."""
-        while (piece := await self.piece()) is not None:
+        while (piece := await self._next()) is not None:
             yield piece
         if isinstance(self.outcome, FetchError):
             raise self.outcome
@@ -118,6 +122,11 @@ class Inflow:
         if self._fetching is not None:
             self._fetching.cancel()
         self._chunks.clear()
+
+    def _begin(self) -> None:
+        self._flooding = True
+        if self.flood is not None:
+            self.flood()
 
     def _wake(self) -> None:
         if self._waiter is not None and (self._size >= _PIECE or self.outcome is not None):

@@ -8,24 +8,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 from functools import partial
-from pathlib import Path
 
 from headwater.config.auth import ApiKeyAuth, BearerAuth, JwtAuth, LoginAuth, OAuth2Auth
 from headwater.core.callback import settle
 from headwater.core.clock import Clock
 from headwater.core.errors import FetchError, ReadTimeoutError
 from headwater.core.http import Fetcher, Request, Response
-from headwater.core.secret import Text
 from headwater.engine.chain import Chain
+from headwater.engine.keys import read_secret, signed
 from headwater.sources.auth.answer import failed
-from headwater.sources.auth.claims import assertion_claims, bearer_claims, key_header
+from headwater.sources.auth.claims import assertion_claims, bearer_claims
 from headwater.sources.auth.login import login_request, logout_request, read_login
 from headwater.sources.auth.oauth2 import read_answer, token_request
-from headwater.sources.auth.signing import jwt, load_key
-from headwater.sources.auth.token import LONGEST_TOKEN, Failure, Token, unfit
+from headwater.sources.auth.token import Failure, Token
 
-# How long a file may take to be read, and what the network has beyond the time-out of a request (seconds).
-_READING, _BEYOND = 10.0, 5.0
+# What the network has beyond the time-out of a request (seconds).
+_BEYOND = 5.0
 _LOGGING_OUT = 5.0
 
 
@@ -52,64 +50,6 @@ class Network:
             return ReadTimeoutError(f"{request.method} {request.shown_url}: no answer in time")
         finally:
             exchange.cancel()
-
-
-async def read_secret(path: str) -> str | Failure:
-    """Return what a file holds, without the white space at its end; whatever is no token is a failure."""
-    try:
-        async with asyncio.timeout(_READING):
-            text = (await asyncio.to_thread(read_file, path)).decode("utf-8", "replace").strip()
-    except TimeoutError:
-        return Failure(f"{path} could not be read within {_READING:g} s", "see whether its disk is there", passing=True)
-    except OSError as error:
-        return Failure(f"{path} cannot be read: {error.strerror}", "write the token there", passing=True)
-    if fault := unfit(text):
-        return Failure(f"what {path} holds {fault}", "write the token there, and nothing else", passing=True)
-    return text
-
-
-def read_file(path: str) -> bytes:
-    """Return the bytes of a file, of no more than a token can have. Blocks; raises OSError."""
-    with Path(path).open("rb") as file:
-        return file.read(LONGEST_TOKEN + 1)
-
-
-async def signed(auth: JwtAuth | OAuth2Auth, claims: dict[str, object]) -> str | Failure:
-    """Return a JWT with the key of a configuration, or why there is none."""
-    try:
-        async with asyncio.timeout(_READING):
-            return await asyncio.to_thread(_sign, auth, claims)
-    except TimeoutError:
-        return Failure(f"{auth.key_file} could not be read within {_READING:g} s", passing=True)
-    except (OSError, ValueError) as error:
-        return Failure(_told(auth, error), "check the key and the algorithm")
-
-
-def key_fault(auth: JwtAuth | OAuth2Auth) -> str:
-    """Return why nothing can be signed with the key of a configuration, empty when it can. Blocks."""
-    try:
-        _sign(auth, {})
-    except (OSError, ValueError) as error:
-        return _told(auth, error)
-    return ""
-
-
-def _told(auth: JwtAuth | OAuth2Auth, error: OSError | ValueError) -> str:
-    if isinstance(error, OSError):
-        return f"key_file {auth.key_file} cannot be read: {error.strerror}"
-    return f"{'key' if auth.key_file is None else f'key_file {auth.key_file}'}: {error}"
-
-
-def _sign(auth: JwtAuth | OAuth2Auth, claims: dict[str, object]) -> str:
-    data = read_file(auth.key_file).strip() if auth.key_file is not None else _revealed(auth.key).encode()
-    password = None if auth.key_password is None else auth.key_password.reveal().encode()
-    encoded = isinstance(auth, JwtAuth) and auth.key_base64
-    sign = load_key(auth.algorithm, data, password=password, encoded=encoded)
-    return jwt(key_header(auth.key_id), claims, auth.algorithm, sign)
-
-
-def _revealed(text: Text | None) -> str:
-    return "" if text is None else text.reveal()
 
 
 class FileIssuer:

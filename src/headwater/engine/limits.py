@@ -29,6 +29,9 @@ _REST = "other hosts"
 # Longer than the time-outs of a request, by which it would be over (seconds).
 _LEEWAY = 5.0
 
+# So long before the next round nobody waits any more (seconds).
+_MARGIN = 0.05
+
 _host = lru_cache(maxsize=4096)(host_of)
 
 
@@ -106,7 +109,8 @@ class LimitGate(Gate):
 
     async def admit(self, request: Request, left: float) -> Request:
         """Return the request when it may go, after at most `left` seconds. Raises HeldError."""
-        deadline = self._clock.monotonic() + left
+        # Who gives up just before the next round is due does not miss it.
+        deadline = self._clock.monotonic() + left - min(_MARGIN, left / 20)
         share = self._share(self._place(request.url))
         await share.budget.ready()
         allowance = self._allowance(share)

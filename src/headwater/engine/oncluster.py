@@ -164,7 +164,7 @@ class OnCluster:
             receive(error)
             return
         entry = append.exchange
-        if entry is not None and receipts:
+        if entry is not None and receipts and entry.offset is None:
             entry = msgspec.structs.replace(entry, partition=receipts[0].partition, offset=receipts[0].base_offset)
         if self._checkpoints is not None:
             if entry is not None:

@@ -29,7 +29,7 @@ from headwater.engine.harvest import Harvest, Harvester
 from headwater.engine.inflow import Inflow
 from headwater.engine.schedule import Every, Schedule, Tick
 from headwater.engine.standing import Standing
-from headwater.engine.steps import Steps, sliced
+from headwater.engine.steps import Steps, Tally, sliced
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
@@ -82,6 +82,7 @@ class Round:
     """
 
     __slots__ = (
+        "_anew",
         "_attempts",
         "_begun",
         "_brought",
@@ -116,6 +117,7 @@ class Round:
         "_skipped",
         "_standing",
         "_started",
+        "_tally",
         "_target",
         "_topic",
         "_why",
@@ -166,7 +168,7 @@ class Round:
         # The exchange under way: when it began (on three scales), how long it took to be decided, and its attempts.
         self._begun = 0.0
         self._started = self._scheduled = self._duration = self._attempts = 0
-        self._renewed = False
+        self._renewed = self._anew = False
         self._first = True
         # The last request as the gates let it pass.
         self._sent: Request | None = None
@@ -176,6 +178,7 @@ class Round:
         self._inflow = None if held is None else Inflow(held, self._wanted)
         self._opened: tuple[Request, Request] | None = None
         self._final: Harvest | None = None
+        self._tally = Tally()
 
     @property
     def plain(self) -> bool:
@@ -212,7 +215,8 @@ class Round:
         self._begun = self._clock.monotonic()
         self._started = self._clock.time_ms()
         self._attempts = 0
-        self._renewed = self._first = False
+        self._renewed = self._first = self._anew = False
+        self._tally = Tally()
 
     def request(self) -> Request:
         """Return the request of the next attempt, and count it. Raises what the source does when there is none."""
@@ -243,8 +247,7 @@ class Round:
 
     def _wanted(self, head: Response) -> bool:
         """Return whether the body of a response is to be cut into items, by its head."""
-        verdict = self._poll.accept(msgspec.structs.replace(head, body=b" "), self.checkpoint)
-        return verdict is not None and verdict.action is _STORE
+        return self._poll.cuts(head, self.checkpoint)
 
     def _moment(self) -> Moment:
         progress = self.checkpoint.progress
@@ -343,7 +346,10 @@ class Round:
 
     def conclude(self, outcome: Response | FetchError, verdict: Verdict) -> float:
         """Enter an exchange that leaves no record into the ledger; return how long the server wants quiet (seconds)."""
-        self._note(self._entry(outcome, verdict))
+        entry = self._entry(outcome, verdict)
+        if self._tally.steps:
+            entry = msgspec.structs.replace(entry, reason=f"{entry.reason}; {self._tally.told}")
+        self._note(entry)
         if verdict.action in {_RETRY, _FAIL, _RENEW}:
             hint = outcome.hint if isinstance(outcome, FetchError) else ""
             self._standing.bad(verdict.slug, self._standing.told(verdict.reason), hint)
@@ -358,6 +364,8 @@ class Round:
             status, received = outcome.status, outcome.received
         accepted = verdict.action is _STORE
         reason = self._standing.told(verdict.reason)
+        if self._anew:
+            reason = f"{reason}; {ANOTHER}"
         if self._skipped:
             reason = f"{reason}; {self._skipped} before it skipped: {self._why}"
         return Exchange(
@@ -585,9 +593,11 @@ class Round:
 
     async def _forget(self, response: Response) -> None:
         """Forget how far a body was stored that came as another one."""
-        verdict = Verdict(_STORE, f"{response.status} {phrase(response.status)}".rstrip())
-        reaped = Reaped((), anew(self.checkpoint), note=ANOTHER, partial=True)
+        verdict = Verdict(_STORE, "")
+        reaped = Reaped((), anew(self.checkpoint), partial=True)
         await self._append(self._harvested(reaped, response, verdict, self.checkpoint, self._clock.time_ms()))
+        self._tally = Tally()
+        self._anew = True
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
@@ -664,8 +674,9 @@ class Round:
         together or not at all.
         """
         failures = 0
+        append = harvest.append if harvest.partial else self._tally.summed(harvest)
         while True:
-            outcome = refusal or await self._receipt(harvest.append)
+            outcome = refusal or await self._receipt(append)
             if isinstance(outcome, Receipt):
                 break
             if not isinstance(outcome, LogError | ClusterError) or not outcome.retryable:
@@ -678,6 +689,8 @@ class Round:
                 failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
             )
             await self._nap(self._clock.monotonic() + pause)
+        if harvest.partial:
+            self._tally.add(harvest, outcome)
         self.stored(harvest)
 
     async def _receipt(self, append: Append) -> Receipt | HeadwaterError:

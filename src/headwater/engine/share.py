@@ -226,9 +226,11 @@ class Share:
             return place
         line.turn_away(place)
         self._pump()
-        at_once = f", {self._terms.at_once} of them at once" if self._terms.at_once is not None else ""
-        reason = f"{line.under_way} requests to {self.name} are under way{at_once}: its turn did not come in time"
-        raise HeldError(reason, slug="concurrent" if at_once else "rate", wait=0.0)
+        crowded = self._terms.at_once is not None and line.under_way >= self._terms.at_once
+        many = "request is" if line.under_way == 1 else "requests are"
+        why = f"{line.under_way} {many} under way, and no more are allowed" if crowded else "others came first"
+        reason = f"its turn at {self.name} did not come in time: {why}"
+        raise HeldError(reason, slug="concurrent" if crowded else "rate", wait=0.0)
 
     @staticmethod
     def _is_called(place: Place) -> bool:

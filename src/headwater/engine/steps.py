@@ -9,9 +9,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
+
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.engine.harvest import Harvest
+from headwater.log import Append, Receipt
 from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import Reaping
 from headwater.sources.split.item import WINDOW
@@ -19,6 +22,49 @@ from headwater.sources.split.resume import AnotherBodyError
 
 # Returns what is left of a step, given the checkpoint of the one before.
 Make = Callable[[Reaped, Checkpoint], Harvest]
+
+
+class Tally(msgspec.Struct):
+    """What the steps of one exchange came to that are stored, and where the first of them begins."""
+
+    steps: int = 0
+    records: int = 0
+    rejected: int = 0
+    partition: int | None = None
+    offset: int | None = None
+
+    def add(self, harvest: Harvest, receipt: Receipt) -> None:
+        """Count a step that is stored."""
+        if not self.steps:
+            self.partition, self.offset = receipt.partition, receipt.base_offset
+        self.steps += 1
+        self.records += harvest.exchange.records
+        self.rejected += harvest.exchange.rejected
+
+    @property
+    def told(self) -> str:
+        """What is said of them where the rest is not stored."""
+        return f"{self.records:,} records of it are stored, in {self.steps} step{'s' if self.steps != 1 else ''}"
+
+    def summed(self, harvest: Harvest) -> Append:
+        """Return the append of the last step, whose entry in the ledger tells of all."""
+        append, entry = harvest.append, harvest.append.exchange
+        if not self.steps or entry is None:
+            return append
+        if harvest.exchange.topic is None:
+            return msgspec.structs.replace(append, exchange=_with(entry, reason=f"{entry.reason}; {self.told}"))
+        entry = _with(
+            entry,
+            reason=f"{entry.reason}; in {self.steps + 1} steps",
+            records=entry.records + self.records,
+            rejected=entry.rejected + self.rejected,
+            partition=self.partition,
+            offset=self.offset,
+        )
+        return msgspec.structs.replace(append, exchange=entry)
+
+
+_with = msgspec.structs.replace
 
 
 class Steps:

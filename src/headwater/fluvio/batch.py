@@ -91,32 +91,58 @@ def encode_batch(
         first = now_ms
     latest = first
     parts: list[bytes] = []
-    append = parts.append
+    extend = parts.extend
+    # Numbers from here on are encoded by a call; those below, nearly all there are, are looked up.
+    known = len(VARINTS)
+    varints = VARINTS
     if deltas is None:
         deltas = range(len(records))
     for delta, record in zip(deltas, records, strict=True):
         timestamp = record.timestamp
         if timestamp is None:
             timestamp = now_ms
-        latest = max(latest, timestamp)
+        if timestamp > latest:  # noqa: PLR1730 - a call costs more than the comparison
+            latest = timestamp
+        away = timestamp - first
         value = record.value
         size = len(value)
         key = record.key
-        marked = b"\0" if key is None else b"\1" + encode_varint(len(key)) + key
-        away = timestamp - first
-        body = b"".join(
+        moment = varints[away] if 0 <= away < known else encode_varint(away)
+        place = varints[delta] if delta < known else encode_varint(delta)
+        length = varints[size] if size < known else encode_varint(size)
+        if key is None:
+            # Attributes, the absent key and the headers are a zero byte each.
+            whole = len(moment) + len(place) + len(length) + size + 3
+            extend(
+                (
+                    varints[whole] if whole < known else encode_varint(whole),
+                    b"\0",
+                    moment,
+                    place,
+                    b"\0",
+                    length,
+                    value,
+                    b"\0",
+                )
+            )
+            continue
+        of_key = len(key)
+        name = varints[of_key] if of_key < known else encode_varint(of_key)
+        whole = len(moment) + len(place) + len(name) + of_key + len(length) + size + 3
+        extend(
             (
+                varints[whole] if whole < known else encode_varint(whole),
                 b"\0",
-                VARINTS[away] if 0 <= away < 16384 else encode_varint(away),
-                VARINTS[delta] if delta < 16384 else encode_varint(delta),
-                marked,
-                VARINTS[size] if size < 16384 else encode_varint(size),
+                moment,
+                place,
+                b"\1",
+                name,
+                key,
+                length,
                 value,
                 b"\0",
             )
         )
-        append(encode_varint(len(body)))
-        append(body)
     return _seal(b"".join(parts), len(records), (first, latest), compression, deltas[-1])
 
 

@@ -45,8 +45,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     `beside` are batches for other partitions or topics, which commit with the rest. Without a `topic` nothing is
     appended: the records went somewhere else, and this is what is kept of it.
     `partition` None takes the partitions in turn. `checkpoint` is the connector's name and its encoded checkpoint. The
-    log fills partition and offset into `exchange`. `linger` is for how many seconds it may wait for others to share its
-    commit.
+    log fills partition and offset into `exchange` where they are not known yet. `linger` is for how many seconds it may
+    wait for others to share its commit.
     """
 
     topic: str | None

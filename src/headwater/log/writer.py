@@ -234,7 +234,7 @@ def append(transaction: Transaction, work: Append) -> Receipt:
     exchange = work.exchange
     if exchange is not None:
         entry = encode_exchange(exchange)
-        if work.topic is not None:
+        if work.topic is not None and exchange.offset is None:
             entry = with_place(entry, receipt.partition, receipt.base_offset)
         enter(transaction, exchange.connector, entry)
     return receipt

@@ -23,7 +23,7 @@ from headwater.sources.output import named_charset
 from headwater.sources.reaped import BadItem
 from headwater.sources.split.array import ArraySplitter
 from headwater.sources.split.charset import Transcoding, is_utf8, keeps_structure
-from headwater.sources.split.item import PREVIEW, Bad, BrokenBodyError, Formed, Item, Splitter
+from headwater.sources.split.item import PREVIEW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.lines import DelimitedSplitter, JsonLinesSplitter
 from headwater.sources.split.markup import MarkupSplitter, declared_charset
 from headwater.sources.split.table import Layout, TableSplitter
@@ -179,7 +179,9 @@ class Items:
     def _quick(self, items: Sequence[Item], first: int) -> Batch | None:
         """Do what `read` does where nothing is special: items of JSON that are all good, and keys, but no times."""
         count = len(items)
-        if self._time is not None or not all(map(_is_plain, items)):
+        if not count:
+            return None
+        if self._time is not None or not all_plain(items):
             return None
         plain = cast("Sequence[bytes | Raw]", items)
         keys: list[bytes | None] = [None] * count
@@ -189,7 +191,7 @@ class Items:
                 values = [*map(self._extract, plain)]
                 if self._key:
                     keys = [None if it[0] is None else scalar_bytes(bytes(it[0])) for it in values]
-                    values = [it[1:] for it in values]
+                    values = [it[1:] for it in values] if len(values[0]) > 1 else [()] * count
             except ValueError:
                 return None
             if self._options.key_required and None in keys:
@@ -246,10 +248,6 @@ class Items:
             return b'%b%d},"record":%b}' % (head, number, bytes(item) if is_json else _as_text(bytes(item)))
 
         return envelope
-
-
-def _is_plain(item: Item) -> bool:
-    return isinstance(item, bytes | Raw)
 
 
 def _whole(value: bytes | Raw) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from headwater.sources.auth.standing import authorized, renewable
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
-from headwater.sources.judge import Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type
 from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
@@ -133,6 +133,22 @@ class Poll:
         """Decide what one attempt means. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
         return judge(outcome, attempt, self._policy, usual_type=usual)
+
+    def cuts(self, head: Response, checkpoint: Checkpoint) -> bool:
+        """Return whether a body that is too large to be held is cut into items while it comes, by its head.
+
+        What a rule may be about is held, whatever its size: only the whole of it can be judged.
+        """
+        if self._items is None:
+            return False
+        usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
+        verdict = accept(msgspec.structs.replace(head, body=b" "), self._policy, usual_type=usual)
+        rules = self._policy.rules
+        return (
+            verdict is not None
+            and verdict.action is Action.STORE
+            and (rules is None or not rules.may_match(head, self._items.buffer))
+        )
 
     @property
     def holds(self) -> int | None:

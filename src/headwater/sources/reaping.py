@@ -8,7 +8,7 @@ body that it leads to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from msgspec import Raw
@@ -20,12 +20,12 @@ from headwater.sources.course import Gleaning
 from headwater.sources.items import Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
-from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter
+from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.resume import Resumption
 
 # Records are stored in steps of this much (bytes of their items), or of so many.
-STEP: Final = 4 * 1024 * 1024
-_MOST_RECORDS: Final = 50_000
+STEP: Final = 1024 * 1024
+_MOST_RECORDS: Final = 20_000
 
 ANOTHER: Final = "the body is another one than was begun: it is taken from its beginning"
 
@@ -142,7 +142,10 @@ class Reaping:
             missing = self._splitter.missing
             if missing and self._items.required:
                 return self._fail(f"the answer has no {self._items.where}", "body")
-            return self._last("" if not missing else f"there is no {self._items.where}")
+            notes = [f"there is no {self._items.where}"] if missing else []
+            if self._resumption.skipped:
+                notes.append(f"the first {self._resumption.skipped:,} {self._splitter.what}s were stored before")
+            return self._last("; ".join(notes))
         except BrokenBodyError as error:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
@@ -174,7 +177,7 @@ class Reaping:
             self._sieve.take(batch.documents, batch.record)
             return
         self._records += batch.records()
-        self._size += sum(map(_size, found))
+        self._size += sum(map(len, cast("Sequence[bytes]", found))) if all_plain(found) else sum(map(_size, found))
 
     def _step(self) -> Reaped | None:
         """Return what is stored with a position in the body. With a sieve all is stored at the end, for its sake."""
@@ -187,8 +190,7 @@ class Reaping:
         self._latest = msgspec.structs.replace(
             self._latest, records=self._latest.records + len(records), body=self._resumption.position()
         )
-        note = f"{self._splitter.what}s up to {self._resumption.count:,}, more follow"
-        return Reaped(records, self._latest, bad=bad, note=note, partial=True, first=first)
+        return Reaped(records, self._latest, bad=bad, partial=True, first=first)
 
     def _hash(self) -> None:
         for found in self._pending:

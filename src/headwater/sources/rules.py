@@ -94,6 +94,13 @@ class Rules:
             return rule
         return None
 
+    def may_match(self, head: Response, held: int) -> bool:
+        """Return whether any rule may match an answer with this head, whose body is larger than `held` bytes."""
+        return any(
+            _has_head(head, rule) and (not rule.values or rule.within > held or rule.text is not None)
+            for rule in self._rules
+        )
+
     def _values(self, body: bytes) -> tuple[msgspec.Raw | None, ...]:
         try:
             return self._extract(body.removeprefix(_MARK))

@@ -17,7 +17,6 @@ from headwater.config.auth.negotiate import NegotiateAuth
 from headwater.config.auth.oauth2 import OAuth2Auth
 from headwater.config.auth.sigv4 import SigV4Auth
 from headwater.config.auth.token import ApiKeyAuth, BearerAuth
-from headwater.core.secret import Text
 
 AuthOptions: TypeAlias = (
     BasicAuth | DigestAuth | BearerAuth | ApiKeyAuth | OAuth2Auth | JwtAuth | SigV4Auth | NegotiateAuth | LoginAuth
@@ -41,30 +40,6 @@ def reads_this_machine(auth: AuthOptions | None) -> str:
     return next((name for name in type(auth).model_fields if name in _FILES and getattr(auth, name) is not None), "")
 
 
-# Options whose text is a secret also where it is written into the file as it is.
-_SECRET = frozenset(
-    {
-        "password",
-        "token",
-        "value",
-        "client_secret",
-        "refresh_token",
-        "key",
-        "key_password",
-        "secret_key",
-        "session_token",
-    }
-)
-
-
-def secrets_of(auth: AuthOptions | None) -> tuple[str, ...]:
-    """Return the secrets of a group, to be masked wherever they come from."""
-    if auth is None:
-        return ()
-    values = (getattr(auth, name, None) for name in sorted(_SECRET))
-    return tuple(value.reveal() for value in values if isinstance(value, Text))
-
-
 def located(auth: AuthOptions | None, directory: Path) -> AuthOptions | None:
     """Return a group with the paths of files as they are from a directory: that of the file that it stands in."""
     if auth is None:
@@ -77,8 +52,10 @@ def header_of(auth: AuthOptions | None) -> str:
     """Return the header that a group fills, in lower case; empty when it fills none that is known here."""
     if isinstance(auth, BearerAuth | JwtAuth | OAuth2Auth):
         return auth.header.lower()
-    if isinstance(auth, ApiKeyAuth) or (isinstance(auth, LoginAuth) and not auth.cookies):
-        return auth.name.lower() if auth.in_ == "header" else ""
+    if isinstance(auth, LoginAuth) and auth.cookies:
+        return "cookie"
+    if isinstance(auth, ApiKeyAuth | LoginAuth):
+        return {"header": auth.name.lower(), "cookie": "cookie"}.get(auth.in_, "")
     return "authorization" if isinstance(auth, BasicAuth | DigestAuth | SigV4Auth | NegotiateAuth) else ""
 
 
@@ -97,5 +74,4 @@ __all__ = [
     "header_of",
     "located",
     "reads_this_machine",
-    "secrets_of",
 ]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from headwater.config.auth.parts import CONTROL
-from headwater.config.fields import Options, SecretText
+from headwater.config.fields import Hidden, Options, SecretText
 from headwater.core.secret import Text
 
 
@@ -16,7 +16,7 @@ class BasicAuth(Options):
 
     type: Literal["basic"] = Field(description="The kind: basic.", examples=["basic"])
     username: SecretText = Field(description="The user.", examples=["reader"])
-    password: SecretText | None = Field(None, description="The password.", examples=["${{ secrets.PASSWORD }}"])
+    password: Hidden | None = Field(None, description="The password.", examples=["${{ secrets.PASSWORD }}"])
 
     @field_validator("username")
     @classmethod
@@ -36,7 +36,7 @@ class DigestAuth(Options):
 
     type: Literal["digest"] = Field(description="The kind: digest.", examples=["digest"])
     username: SecretText = Field(description="The user.", examples=["reader"])
-    password: SecretText | None = Field(None, description="The password.", examples=["${{ secrets.PASSWORD }}"])
+    password: Hidden | None = Field(None, description="The password.", examples=["${{ secrets.PASSWORD }}"])
 
     @field_validator("username", "password")
     @classmethod

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from headwater.config.auth.parts import FilePath, HeaderName, Prefix
-from headwater.config.auth.signing import Algorithm, check_key, claims
-from headwater.config.fields import Duration, Options, SecretText
+from headwater.config.auth.parts import HeaderName, Prefix
+from headwater.config.auth.signing import Algorithm, check_key, claims, claims_of_requests
+from headwater.config.fields import Duration, FilePath, Hidden, Options, SecretText
+from headwater.config.parts import texts_of
 
 Claims = Annotated[dict[str, Any], BeforeValidator(claims), WithJsonSchema({"type": "object"})]
+ClaimsOfRequests = Annotated[dict[str, Any], BeforeValidator(claims_of_requests), WithJsonSchema({"type": "object"})]
 
 
 class JwtAuth(Options):
@@ -19,11 +21,11 @@ class JwtAuth(Options):
 
     type: Literal["jwt"] = Field(description="The kind: jwt.", examples=["jwt"])
     algorithm: Algorithm = Field("HS256", description="How it is signed.", examples=["ES256"])
-    key: SecretText | None = Field(
+    key: Hidden | None = Field(
         None, description="The shared secret, or the private key in PEM.", examples=["${{ secrets.SIGNING_KEY }}"]
     )
     key_file: FilePath | None = Field(None, description="A file that holds it.", examples=["/run/secrets/key.pem"])
-    key_password: SecretText | None = Field(
+    key_password: Hidden | None = Field(
         None, description="The password of an encrypted PEM.", examples=["${{ secrets.KEY_PASSWORD }}"]
     )
     key_base64: bool = Field(False, description="The shared secret is written in base64.", examples=[True])
@@ -31,9 +33,10 @@ class JwtAuth(Options):
     issuer: SecretText | None = Field(None, description="The claim `iss`.", examples=["57246542-96fe-1a63-e053"])
     subject: SecretText | None = Field(None, description="The claim `sub`.", examples=["reader@example.com"])
     audience: SecretText | None = Field(None, description="The claim `aud`.", examples=["appstoreconnect-v1"])
-    claims: Claims = Field(
+    claims: ClaimsOfRequests = Field(
         {},
-        description="Further claims. `iat` or `exp` that is null is left out; `jti: auto` is another each time.",
+        description="Further claims. `iat` or `exp` that is null is left out; `jti: auto` is another each time. Texts "
+        "may hold `${{ request.method }}`, `.url`, `.host` and `.path`: then each request has a token of its own.",
         examples=[{"scope": ["read"], "jti": "auto"}],
     )
     lifetime: Duration = Field(
@@ -41,6 +44,11 @@ class JwtAuth(Options):
     )
     header: HeaderName = Field("Authorization", description="The header that it goes into.", examples=["X-Token"])
     prefix: Prefix = Field("Bearer", description="What stands before it; empty for nothing.", examples=["JWT"])
+
+    @property
+    def of_requests(self) -> bool:
+        """Whether each request has a token of its own, which says something of it."""
+        return any(text.spans for _, text in texts_of(self.claims, ()))
 
     @field_validator("lifetime")
     @classmethod

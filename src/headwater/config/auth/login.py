@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from headwater.config.auth.parts import HeaderName, JsonPointer, Prefix, Url, Word, check_place, only_with
-from headwater.config.fields import Duration, Options, Pairs, SecretText, as_text, plain_text
+from headwater.config.auth.parts import HeaderName, Prefix, Url, Word, check_place, only_with
+from headwater.config.fields import (
+    Body,
+    Duration,
+    Hidden,
+    Options,
+    Pairs,
+    PointerOption,
+    SecretText,
+    plain_text,
+    without_expressions,
+)
+from headwater.config.parts import texts_of
 from headwater.core.secret import Text
-
-
-def _body(value: object) -> Any:
-    if value is None or isinstance(value, dict | list):
-        return value
-    return as_text(value)
 
 
 def _upper(value: object) -> object:
@@ -24,9 +29,6 @@ def _upper(value: object) -> object:
 
 
 Method = Annotated[Literal["GET", "POST", "PUT", "DELETE"], BeforeValidator(_upper)]
-Body = Annotated[
-    Any, BeforeValidator(_body), WithJsonSchema({"type": ["object", "array", "string", "number", "boolean"]})
-]
 
 
 class LoginAuth(Options):
@@ -43,10 +45,10 @@ class LoginAuth(Options):
     )
     form: Pairs = Field((), description="Its body as a form instead.", examples=[{"user": "reader"}])
     username: SecretText | None = Field(None, description="The user, in HTTP Basic.", examples=["reader"])
-    password: SecretText | None = Field(
+    password: Hidden | None = Field(
         None, description="The password, in HTTP Basic.", examples=["${{ secrets.PASSWORD }}"]
     )
-    token: JsonPointer | None = Field(None, description="Where the answer has the token.", examples=["/data/token"])
+    token: PointerOption | None = Field(None, description="Where the answer has the token.", examples=["/data/token"])
     token_header: HeaderName | None = Field(
         None, description="Which header of the answer has the token.", examples=["X-Subject-Token"]
     )
@@ -68,7 +70,7 @@ class LoginAuth(Options):
     lifetime: Duration | None = Field(
         None, description="How long a login lasts. Default: until the API refuses it.", examples=["20m"]
     )
-    expires: JsonPointer | None = Field(
+    expires: PointerOption | None = Field(
         None,
         description="Where the answer says how long: seconds, a Unix time, or a date.",
         examples=["/expires_in"],
@@ -84,6 +86,13 @@ class LoginAuth(Options):
         examples=["https://api.example.com/logout"],
     )
     logout_method: Method = Field("POST", description="The method of the logout.", examples=["DELETE"])
+
+    @field_validator("body")
+    @classmethod
+    def _check_body(cls, value: Any) -> Any:
+        for _, text in texts_of(value, ()):
+            without_expressions(text)
+        return value
 
     @field_validator("username")
     @classmethod

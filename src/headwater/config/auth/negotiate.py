@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from headwater.config.auth.parts import FilePath, Word
-from headwater.config.fields import Options
+from headwater.config.auth.parts import Word
+from headwater.config.fields import FilePath, Options
 
 
 class NegotiateAuth(Options):

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from headwater.config.auth.jwt import Claims
-from headwater.config.auth.parts import CONTROL, FilePath, HeaderName, Prefix, Url, one_of, only_with
+from headwater.config.auth.parts import CONTROL, HeaderName, Prefix, Url, one_of, only_with
 from headwater.config.auth.signing import Algorithm, check_key
-from headwater.config.fields import Duration, Options, Pairs, SecretText, plain_text
+from headwater.config.fields import Duration, FilePath, Hidden, Options, Pairs, SecretText, plain_text
 from headwater.core.secret import Text
 
 # What a token request says by itself.
@@ -39,7 +39,7 @@ class OAuth2Auth(Options):
     )
     token_url: Url = Field(description="The token endpoint.", examples=["https://login.example.com/oauth2/token"])
     client_id: SecretText | None = Field(None, description="The client.", examples=["headwater"])
-    client_secret: SecretText | None = Field(
+    client_secret: Hidden | None = Field(
         None, description="The client's secret.", examples=["${{ secrets.CLIENT_SECRET }}"]
     )
     client_auth: Literal["basic", "body", "private-key-jwt"] | None = Field(
@@ -60,13 +60,13 @@ class OAuth2Auth(Options):
         (), description="Further parameters of the token request.", examples=[{"resource": "https://api.example.com"}]
     )
     headers: Pairs = Field((), description="Further headers of the token request.", examples=[{"X-Tenant": "acme"}])
-    refresh_token: SecretText | None = Field(
+    refresh_token: Hidden | None = Field(
         None,
         description="The first refresh token of grant: refresh-token. Those that replace it are kept with the log.",
         examples=["${{ secrets.REFRESH_TOKEN }}"],
     )
     username: SecretText | None = Field(None, description="The user of grant: password.", examples=["reader"])
-    password: SecretText | None = Field(
+    password: Hidden | None = Field(
         None, description="The password of grant: password.", examples=["${{ secrets.PASSWORD }}"]
     )
     assertion_file: FilePath | None = Field(
@@ -76,11 +76,11 @@ class OAuth2Auth(Options):
         examples=["/var/run/secrets/tokens/identity"],
     )
     algorithm: Algorithm = Field("RS256", description="How a JWT is signed.", examples=["ES256"])
-    key: SecretText | None = Field(
+    key: Hidden | None = Field(
         None, description="The private key in PEM that signs it.", examples=["${{ secrets.SIGNING_KEY }}"]
     )
     key_file: FilePath | None = Field(None, description="A file that holds the key.", examples=["/run/secrets/key.pem"])
-    key_password: SecretText | None = Field(
+    key_password: Hidden | None = Field(
         None, description="The password of an encrypted PEM.", examples=["${{ secrets.KEY_PASSWORD }}"]
     )
     key_id: SecretText | None = Field(None, description="The header `kid` of the JWT.", examples=["2X9R4HXF34"])

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from headwater.config.fields import as_text, plain_text
-from headwater.core.pointer import Pointer, parse_pointer
+from headwater.config.fields import as_text, plain_text, without_expressions
 from headwater.core.secret import MASK, Text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -37,24 +36,8 @@ def _prefix(value: object) -> object:
     return value
 
 
-def _path(value: object) -> object:
-    value = plain_text(value)
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("expected the path of a file")
-    return value
-
-
-def _pointer(value: object) -> Pointer:
-    if isinstance(value, Pointer):
-        return value
-    value = plain_text(value)
-    if not isinstance(value, str) or not value:
-        raise ValueError("expected a JSON pointer such as /data/token")
-    return parse_pointer(value)
-
-
 def _url(value: object) -> Text:
-    text = as_text(value)
+    text = without_expressions(as_text(value))
     url, shown = text.reveal().strip(), re.sub(r"//[^/?#@]*@", f"//{MASK}@", str(text).strip(), count=1)
     try:
         parts = urlsplit(url)
@@ -69,12 +52,8 @@ def _url(value: object) -> Text:
 
 HeaderName = Annotated[str, BeforeValidator(_header_name)]
 Prefix = Annotated[str, BeforeValidator(_prefix)]
-FilePath = Annotated[str, BeforeValidator(_path)]
 Word = Annotated[str, BeforeValidator(plain_text)]
 Url = Annotated[Text, BeforeValidator(_url), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})]
-JsonPointer = Annotated[
-    Pointer, BeforeValidator(_pointer), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
-]
 
 
 def one_of(group: Any, *names: str) -> str:

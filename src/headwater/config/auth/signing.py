@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 from headwater.config.auth.parts import one_of
-from headwater.config.fields import as_text
+from headwater.config.fields import as_text, without_expressions
 from headwater.core.secret import Text
+from headwater.core.template import Template
 
+Check: TypeAlias = Callable[[Text], Text]
 Algorithm = Literal[
     "HS256",
     "HS384",
@@ -30,19 +33,36 @@ _SHORTEST_SECRET = 16
 
 def claims(value: object) -> dict[str, Any]:
     """Read a map of claims: JSON values, whose texts may hold secrets."""
+    return _map(value, without_expressions)
+
+
+def claims_of_requests(value: object) -> dict[str, Any]:
+    """Read a map of claims whose texts may also say something of the request that they are sent with."""
+    return _map(value, _about_request)
+
+
+def _map(value: object, check: Check) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("expected a map of claims")
-    return {str(name): _claim(given) for name, given in value.items()}
+    return {str(name): _claim(given, check) for name, given in value.items()}
 
 
-def _claim(value: object) -> Any:
+def _claim(value: object, check: Check) -> Any:
     if isinstance(value, dict):
-        return claims(value)
+        return _map(value, check)
     if isinstance(value, list | tuple):
-        return [_claim(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | Text):
+        return [_claim(item, check) for item in value]
+    if value is None or isinstance(value, bool | int | float):
         return value
-    return as_text(value)
+    return check(as_text(value))
+
+
+def _about_request(text: Text) -> Text:
+    if text.spans:
+        for expression in Template.parse(text).expressions:
+            if expression.space != "request":
+                raise ValueError(f"${{{{ {expression.source} }}}} cannot stand here; claims know the request alone")
+    return text
 
 
 def check_key(group: Any, algorithm: str) -> None:

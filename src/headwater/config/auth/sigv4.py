@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from headwater.config.auth.parts import Word, no_control, only_with
-from headwater.config.fields import Options, SecretText
+from headwater.config.fields import Hidden, Options, SecretText
 from headwater.core.secret import Text
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -19,10 +19,10 @@ class SigV4Auth(Options):
 
     type: Literal["sigv4"] = Field(description="The kind: sigv4.", examples=["sigv4"])
     access_key: SecretText | None = Field(None, description="The access key's id.", examples=["AKIDEXAMPLE"])
-    secret_key: SecretText | None = Field(
+    secret_key: Hidden | None = Field(
         None, description="The secret access key.", examples=["${{ secrets.AWS_SECRET_ACCESS_KEY }}"]
     )
-    session_token: SecretText | None = Field(
+    session_token: Hidden | None = Field(
         None, description="The session token of temporary keys.", examples=["${{ secrets.AWS_SESSION_TOKEN }}"]
     )
     environment: bool = Field(

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from headwater.config.auth.parts import FilePath, HeaderName, Prefix, Word, check_place, no_control, one_of, only_with
-from headwater.config.fields import Duration, Options, SecretText
+from headwater.config.auth.parts import HeaderName, Prefix, Word, check_place, no_control, one_of, only_with
+from headwater.config.fields import Duration, FilePath, Hidden, Options
 from headwater.core.secret import Text
 
 _REFRESH = timedelta(seconds=10)
@@ -18,7 +18,7 @@ class BearerAuth(Options):
     """A token in a header (RFC 6750)."""
 
     type: Literal["bearer"] = Field(description="The kind: bearer.", examples=["bearer"])
-    token: SecretText | None = Field(None, description="The token.", examples=["${{ secrets.TOKEN }}"])
+    token: Hidden | None = Field(None, description="The token.", examples=["${{ secrets.TOKEN }}"])
     token_file: FilePath | None = Field(
         None,
         description="A file that holds the token, and may hold another one later.",
@@ -54,7 +54,7 @@ class ApiKeyAuth(Options):
     name: Word = Field(
         "X-API-Key", min_length=1, description="The name of the header, parameter or cookie.", examples=["api_key"]
     )
-    value: SecretText | None = Field(None, description="The key.", examples=["${{ secrets.API_KEY }}"])
+    value: Hidden | None = Field(None, description="The key.", examples=["${{ secrets.API_KEY }}"])
     value_file: FilePath | None = Field(
         None, description="A file that holds the key, and may hold another one later.", examples=["/run/secrets/key"]
     )

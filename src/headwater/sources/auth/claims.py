@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
 
 from headwater.config.auth import JwtAuth, OAuth2Auth
+from headwater.core.http import Request
 from headwater.core.secret import Text
+from headwater.core.template import json_template
 
 # Claims that are put in by themselves, unless they are said to be left out with a null.
 _BY_THEMSELVES = ("iat", "exp", "jti")
@@ -13,11 +18,29 @@ _BY_THEMSELVES = ("iat", "exp", "jti")
 _BEHIND = 5
 
 
-def bearer_claims(auth: JwtAuth, *, now: float, nonce: str) -> dict[str, Any]:
-    """Return the claims of a token that is sent as it is. `now` is Unix time; `nonce` is another one each time."""
+def bearer_claims(auth: JwtAuth, *, now: float, nonce: str, request: Request | None = None) -> dict[str, Any]:
+    """Return the claims of a token that is sent as it is. `now` is Unix time; `nonce` is another one each time.
+
+    With a `request` they may say something of it. Raises RequestError for what cannot be said.
+    """
     named = {"iss": auth.issuer, "sub": auth.subject, "aud": auth.audience}
     given = {name: text.reveal() for name, text in named.items() if text is not None}
-    return _claims(given | revealed(auth.claims), now=now, lifetime=auth.lifetime.total_seconds(), nonce=nonce)
+    further = revealed(auth.claims) if request is None else _of_request(auth, request)
+    return _claims(given | further, now=now, lifetime=auth.lifetime.total_seconds(), nonce=nonce)
+
+
+def _of_request(auth: JwtAuth, request: Request) -> dict[str, Any]:
+    parts = urlsplit(request.url)
+    scope = {
+        "request": {
+            "method": request.method,
+            "url": urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
+            "host": parts.netloc.rpartition("@")[2],
+            "path": parts.path,
+        }
+    }
+    rendered = json_template(auth.claims).render(scope, "json").reveal()
+    return msgspec.json.decode(rendered, type=dict[str, Any])
 
 
 def assertion_claims(auth: OAuth2Auth, *, client: bool, now: float, nonce: str) -> dict[str, Any]:

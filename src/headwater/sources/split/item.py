@@ -131,6 +131,14 @@ def bounded(items: Sequence[bytes | Raw], most: int, length: int) -> list[Item]:
     return [too_large(item, most) if len(item) > most else item for item in items]
 
 
+_PLAIN = frozenset({bytes, Raw})
+
+
+def all_plain(items: Sequence[Item]) -> bool:
+    """Return whether all items are good ones that are their own document."""
+    return _PLAIN.issuperset(map(type, items))
+
+
 def is_text(data: bytes) -> bool:
     """Return whether bytes are UTF-8, which decoders do not look at where they only skip."""
     if not data.isascii():

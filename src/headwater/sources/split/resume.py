@@ -5,13 +5,14 @@ Pure: what the position is stored with, and asking again, is others' business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
+from typing import cast
 
 from msgspec import Raw
 
 from headwater.core.checkpoint import BodyPosition
-from headwater.sources.split.item import Formed, Item
+from headwater.sources.split.item import Formed, Item, all_plain
 
 
 class AnotherBodyError(Exception):
@@ -64,7 +65,8 @@ class Resumption:
     def _add(self, items: Sequence[Item]) -> None:
         if items:
             self._count += len(items)
-            self._digest.update(b"\n".join(map(_told, items)))
+            told = items if all_plain(items) else map(_told, items)
+            self._digest.update(b"\n".join(cast("Iterable[bytes]", told)))
             self._digest.update(b"\n")
 
     def position(self) -> BodyPosition:
