@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,6 +32,8 @@ from headwater.recording.tape import Answered, Asked, Mask, Player, Round, Take,
 # So much is kept of a topic, and of the ledger.
 _MOST_RECORDS = 1_000_000
 _MOST_ENTRIES = 100_000
+# So many turns of the event loop without anything to do are enough to know that all wait for the clock.
+_QUIET = 20
 # How often is looked whether a connector has finished (seconds).
 _GLANCE = 0.02
 
@@ -108,6 +112,8 @@ class _Beside:
         self._stored = stored
         # The ledger, in order: in the log itself some of it waits for an occasion.
         self.entries: list[Exchange] = []
+        # Appends under way.
+        self.pending = 0
 
     async def topics(self) -> Sequence[TopicInfo]:
         return await self._log.topics()
@@ -116,7 +122,10 @@ class _Beside:
         return await self._log.create_topic(name, spec)
 
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
+        self.pending += 1
+
         def received(outcome: Receipt | HeadwaterError) -> None:
+            self.pending -= 1
             if isinstance(outcome, Receipt):
                 self._keep(append.exchange)
                 self._stored()
@@ -157,7 +166,7 @@ class RecordingFetcher:
         self._mask = mask
         self._most = most
         self._room = most_bytes
-        self.takes: list[Take] = []
+        self._kept: list[tuple[Request, Response | FetchError]] = []
         self.full = asyncio.Event()
 
     def begin(self, request: Request, deliver: Deliver) -> Fetching:
@@ -165,14 +174,18 @@ class RecordingFetcher:
 
         def keep(outcome: Response | FetchError) -> None:
             size = len(outcome.body) if isinstance(outcome, Response) else 0
-            if len(self.takes) < self._most and size <= self._room:
+            if len(self._kept) < self._most and size <= self._room:
                 self._room -= size
-                self.takes.append(Take(asked(request, self._mask), answered(outcome, self._mask)))
+                self._kept.append((request, outcome))
             else:
                 self.full.set()
             deliver(outcome)
 
         return self._inner.begin(msgspec.structs.replace(request, open=None, idle_timeout=None), keep)
+
+    def takes(self) -> list[Take]:
+        """Return what was kept, masked by all that is known to be secret now: a token is known once it was used."""
+        return [Take(asked(request, self._mask), answered(outcome, self._mask)) for request, outcome in self._kept]
 
 
 class _Played:
@@ -234,7 +247,7 @@ async def record(
     finally:
         await engine.drain(1.0)
     outcome = await _outcome(config, log, target, crash)
-    return _tape(config, recorder.takes, outcome.entries), outcome, not recorder.full.is_set()
+    return _tape(config, recorder.takes(), outcome.entries), outcome, not recorder.full.is_set()
 
 
 def _tape(config: ConnectorConfig, takes: Sequence[Take], entries: Sequence[Exchange]) -> Tape:
@@ -282,12 +295,14 @@ async def replay(
             stored.set()
 
     target = _Beside(log, directory, on_stored)
+    threads = _Threads()
+    asyncio.get_running_loop().set_default_executor(threads)
     while True:
         stored.clear()
         fetcher = PlayingFetcher(player, config.masker.mask)
         engine = Engine(target, fetcher, clock=clock, schedule=lambda *_: schedule, chance=lambda: 0.5)
         running.append(engine)
-        turning = asyncio.create_task(_turn(clock))
+        turning = asyncio.create_task(_turn(clock, lambda: bool(target.pending or threads.busy)))
         try:
             await engine.prepare([config])
             await engine.start([config])
@@ -302,10 +317,36 @@ async def replay(
         schedule.leave_out(clock.monotonic())
 
 
-async def _turn(clock: TurnableClock) -> None:
-    """Turn the clock to whoever sleeps on it first, again and again."""
+class _Threads(ThreadPoolExecutor):
+    """The threads of a replay's event loop, which say how many of them are at work."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="replay")
+        self._lock = threading.Lock()
+        self.busy = 0
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Begin some work."""
+        with self._lock:
+            self.busy += 1
+        begun = super().submit(work, *args, **named)
+        begun.add_done_callback(self._done)
+        return begun
+
+    def _done(self, _: Future[Any]) -> None:
+        with self._lock:
+            self.busy -= 1
+
+
+async def _turn(clock: TurnableClock, at_work: Callable[[], bool]) -> None:
+    """Turn the clock to whoever sleeps on it first, again and again, when nothing else is to be waited for."""
     while True:
         try:
+            await clock.sleeping()
+            quiet = 0
+            while quiet < _QUIET:
+                await asyncio.sleep(0.001 if at_work() else 0)
+                quiet = 0 if at_work() else quiet + 1
             step = await clock.sleeping()
         except TimeoutError:
             # A transform may take long.
@@ -313,7 +354,6 @@ async def _turn(clock: TurnableClock) -> None:
         if math.isinf(step):
             return
         clock.advance(step)
-        await asyncio.sleep(0)
 
 
 async def _until(engine: Engine, name: str, end: asyncio.Event) -> str:
