@@ -1,5 +1,6 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
+from headwater.config.collection import partial
 from headwater.config.definition import Defined, define_files, define_text, load_definition
 from headwater.config.fields import Options, groups_of, holds_many, word_of
 from headwater.config.http import HttpOptions
@@ -37,6 +38,7 @@ __all__ = [
     "load_text",
     "load_transforms",
     "local_paths",
+    "partial",
     "secret_source",
     "transport_of",
     "word_of",

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headwater.config import collection
 from headwater.config.cursor import CursorOptions
+from headwater.config.finding import Finding, Path
 from headwater.config.pagination import PaginationOptions
 from headwater.config.parts import Parts, tree_of
 from headwater.config.problem import nearest
@@ -20,17 +22,6 @@ from headwater.core.template import Template
 
 if TYPE_CHECKING:
     from headwater.config.http import HttpOptions
-
-Path = tuple[str | int, ...]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something that does not fit: the way to it below the options, a sentence, what to do, and whether it can stay."""
-
-    path: Path
-    message: str
-    suggestion: str = ""
-    warning: bool = False
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -65,6 +56,7 @@ def check(http: HttpOptions) -> list[Finding]:
             )
     if pagination is not None and pages:
         findings += _check_pages(pagination, parts, http.cursor, asked)
+    findings += collection.check(http)
     return findings
 
 

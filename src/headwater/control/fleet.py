@@ -30,6 +30,7 @@ from headwater.core.errors import (
     ManagerError,
 )
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
+from headwater.core.memory import MemoryChange
 from headwater.engine import Engine
 from headwater.log import Append, Log
 
@@ -279,9 +280,9 @@ class Fleet:
             return difference
 
     async def _forget(self, name: str) -> None:
-        """Forget the checkpoint of a connector that was deleted: the next one of its name begins anew."""
-        nothing = encode_checkpoint(Checkpoint())
-        await self._log.submit(Append(None, (), checkpoint=(name, nothing)))
+        """Forget the checkpoint and the memory of a connector that was deleted: the next of its name begins anew."""
+        nothing, forgetting = encode_checkpoint(Checkpoint()), MemoryChange(name, anew=True)
+        await self._log.submit(Append(None, (), checkpoint=(name, nothing), memory=forgetting))
         self._store.forget(name)
 
     async def _forget_later(self, name: str) -> None:

@@ -20,6 +20,7 @@ from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Fetching, Request, Response
+from headwater.core.memory import Recall
 from headwater.core.moment import Moment
 from headwater.core.units import format_size
 from headwater.engine.counters import Counters, Figures
@@ -187,8 +188,8 @@ class Round:
 
     @property
     def quick(self) -> bool:
-        """Whether what an accepted answer leaves is made at once, without a transform."""
-        return self._chain is None
+        """Whether what an accepted answer leaves is made at once, without a transform, and without asking the disk."""
+        return self._chain is None and not self._poll.remembers
 
     def stop(self) -> None:
         """Let no further exchange begin, and nobody wait for one."""
@@ -294,13 +295,16 @@ class Round:
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
         # What a rule ignores has no items, and says nothing of further pages.
-        kept = (
-            response if verdict.slug != IGNORED else msgspec.structs.replace(response, status=204, headers=(), body=b"")
-        )
-        reaped = self._poll.reap(kept, self.checkpoint, self._moment())
+        ignored = verdict.slug == IGNORED
+        kept = msgspec.structs.replace(response, status=204, headers=(), body=b"") if ignored else response
+        reaped = self._poll.reap(kept, self.checkpoint, self._moment(), self._recall, ignored=ignored)
         if self._pacing is not None:
             reaped = self._paced(self._pacing, reaped, kept.body)
         return self._harvested(reaped, response, verdict, self.checkpoint, now)
+
+    def _recall(self) -> Recall:
+        """Return what is remembered of items, as of now. A thread may do this."""
+        return self._target.recall(self._name)
 
     def _harvested(self, reaped: Reaped, response: Response, verdict: Verdict, before: Checkpoint, now: int) -> Harvest:
         exchange = self._entry(response, verdict, len(reaped.records))
@@ -561,7 +565,7 @@ class Round:
         assert inflow is not None
         head = inflow.head
         assert head is not None
-        reaping = self._poll.reaping(head, self.checkpoint, self._moment())
+        reaping = self._poll.reaping(head, self.checkpoint, self._moment(), self._recall)
         try:
             self._final = await self._in_steps(reaping, head, inflow.pieces())
         except FetchError as error:
