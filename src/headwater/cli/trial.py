@@ -29,7 +29,8 @@ from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.sources.judge import Action, Attempt
 from headwater.sources.output import phrase
-from headwater.sources.poll import Poll, build_request
+from headwater.sources.poll import Poll
+from headwater.sources.request import build_request
 from headwater.transforms.chain import Chain, Rejection
 
 # A record longer than this is cut in the display (characters); `run` stores it whole.
