@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
@@ -16,14 +16,16 @@ import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.config.sharing import CREDENTIAL_HEADERS
-from headwater.core.checkpoint import Checkpoint
+from headwater.core.checkpoint import Checkpoint, Progress
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
 from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
+from headwater.core.memory import Nothing, Recall
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Masker, Text
 from headwater.sources.auth.standing import authorized, renewable
+from headwater.sources.children import Children
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
@@ -35,7 +37,7 @@ from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
 from headwater.sources.requesting import Requester
 from headwater.sources.rules import Rules
-from headwater.sources.sifted import Sieve
+from headwater.sources.sifting import Sifting
 from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
 from headwater.version import __version__
@@ -60,13 +62,15 @@ class Poll:
         "_items",
         "_json",
         "_policy",
+        "_purpose",
         "_request",
         "_said",
         "_sent",
+        "_sifting",
         "_strict",
-        "_topic",
         "_usual",
         "_values",
+        "children",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
@@ -78,12 +82,19 @@ class Poll:
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
-        self._fingerprint = fingerprint(self._request, config.topic.name)
+        self._sifting = Sifting(config)
+        # Answers that served another purpose are to be had again.
+        self._purpose = f"{config.topic.name}{self._sifting.purpose}"
+        self._fingerprint = fingerprint(self._request, self._purpose)
         self._course = course_of(options, self._request, config.masker)
+        self.children = children_of(config, self._request, self._policy)
         self._values = Extractor(self._course.pointers)
-        self._items = None if options.records is None else Items(options.records, self._course.pointers)
+        self._items = (
+            None
+            if options.records is None
+            else Items(options.records, self._course.pointers, formed=self._sifting.active)
+        )
         self._strict = config.on_error == "fail"
-        self._topic = config.topic.name
         self._sent = self._request
         self._asked = ""
         self._headers: Headers | None = None
@@ -92,7 +103,16 @@ class Poll:
     @property
     def plain(self) -> bool:
         """Whether each round is one exchange that needs nothing but the checkpoint."""
-        return self._course.plain
+        return self._course.plain and self.children is None
+
+    def scope(self, checkpoint: Checkpoint, moment: Moment) -> dict[str, Any]:
+        """Return what expressions of requests about items see, beside the items."""
+        return self._course.scope(checkpoint.progress or Progress(), moment)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether `reap` asks what is remembered of items, which is done in a thread."""
+        return self._sifting.active
 
     def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:
         """Return the request of the next attempt, with the validators of the last answer to the same.
@@ -153,15 +173,28 @@ class Poll:
     @property
     def holds(self) -> int | None:
         """How much of a body is to be held (bytes), where one is cut into items; None where it is taken as a whole."""
-        return None if self._items is None else self._items.buffer
+        return None if self._items is None or self.children is not None else self._items.buffer
 
-    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
-        """Return what an accepted response comes to, in one step."""
+    def reap(
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
+    ) -> Reaped:
+        """Return what an accepted response comes to, in one step.
+
+        `recall` returns what is remembered of items. `ignored`: there would be more in it, which is not looked at.
+        Raises LogError, and only where `recall` is asked.
+        """
         if self._items is None:
-            return self._whole(response, checkpoint, moment)
+            reaped = self._whole(response, checkpoint, moment)
+            return self._sifting.whole(reaped, response.body, checkpoint, moment, recall)
         note = ""
         while True:
-            reaping = self.reaping(response, checkpoint, moment, self._items)
+            reaping = self.reaping(response, checkpoint, moment, recall, ignored=ignored)
             try:
                 reaped = reaping.whole(response.body)
             except AnotherBodyError:
@@ -174,25 +207,27 @@ class Poll:
         response: Response,
         checkpoint: Checkpoint,
         moment: Moment,
-        items: Items | None = None,
-        sieve: Sieve | None = None,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
     ) -> Reaping:
         """Return what takes in the body of an accepted response, of which this is the head, in any pieces."""
-        items = items or self._items
+        items = self._items
         assert items is not None
         progress = checkpoint.progress
         page = progress.page.get("n", 0) + 1 if progress is not None else 1
         about = About(self._sent.shown_url, response.status, moment.now, page, dict(response.headers))
-        resumption = Resumption(partial(fingerprint, self._sent, self._topic), moment.scheduled, checkpoint.body)
+        resumption = Resumption(partial(fingerprint, self._sent, self._purpose), moment.scheduled, checkpoint.body)
+        going_on = resumption.resuming or bool(progress and progress.round)
         return Reaping(
-            Given(response, checkpoint, self._strict),
+            Given(response, checkpoint, self._strict, ignored=ignored, going_on=going_on),
             items,
             items.splitter(response),
             items.making(about),
-            gleaned := self._course.gleaning(progress),
+            gleaned := self._course.gleaning(progress, collect=self.children is not None),
             resumption,
             partial(self._concluded, response, checkpoint, moment, gleaned),
-            sieve,
+            self._sifting.sieves(checkpoint.remembered, moment, recall, going_on=going_on),
         )
 
     def _concluded(  # noqa: PLR0917 - the first four are given beforehand
@@ -207,10 +242,14 @@ class Poll:
     ) -> Reaped:
         """Return what an answer comes to of which all items are taken, `count` of them anew."""
         following = self._following(response, checkpoint, moment, count)
+        parents = gleaned.items or ()
         if self._course.plain:
-            return Reaped(records, following)
+            return self._sifting.forgetting(Reaped(records, following, parents=parents), checkpoint)
         step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
-        return self._stepped(step, records, following, checkpoint)
+        reaped = self._stepped(step, records, following, checkpoint)
+        if parents and not reaped.failure:
+            reaped = msgspec.structs.replace(reaped, parents=parents)
+        return self._sifting.forgetting(reaped, checkpoint)
 
     def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
@@ -316,6 +355,16 @@ def course_of(options: HttpOptions, request: Request, masker: Masker) -> Course:
         ignores_beyond=pagination.beyond == "ignore",
         stop_at=pagination.stop_at,
     )
+
+
+def children_of(config: ConnectorConfig, request: Request, policy: Policy) -> Children | None:
+    """Return the children that the configuration wants, None when it wants none."""
+    options = config.http.children
+    if options is None:
+        return None
+    rules = Rules(options.rules) if options.rules else None
+    usual = msgspec.structs.replace(policy, accepted=((200, 299),), content_types=(), rules=rules)
+    return Children(options, request, usual, config.masker)
 
 
 def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
