@@ -127,7 +127,7 @@ async def _exchange(
 
 async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
     poll, nothing = Poll(config), Checkpoint()
-    refused = 0
+    refused, failed = 0, False
     now = round(time.time() * 1000)
     moment = Moment(now, now)
     gates = credentials.gates(config, build_request(config.http, transport_of(config)))
@@ -142,14 +142,21 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
     if isinstance(outcome, FetchError) and outcome.hint:
         lines.append(f"  hint: {outcome.hint}")
     if isinstance(outcome, Response) and verdict.action is Action.STORE:
-        records = poll.reap(outcome, nothing, moment).records
+        reaped = poll.reap(outcome, nothing, moment)
+        failed = bool(reaped.failure)
+        records = reaped.records
         lines += _record_lines(records)
+        lines += [f"! {it.position}: {it.reason}" for it in reaped.bad[:_MOST_SHOWN]]
+        if reaped.bad:
+            lines.append(f"! {len(reaped.bad)} bad: {_FATES[config.on_error]}{config.dead_letters or ''}")
+        lines += [f"! the poll would fail: {reaped.failure}"] if failed else []
+        lines += [f"  {reaped.note}"] if reaped.note else []
         if chain is not None:
             refused = await asyncio.to_thread(_through, chain, records, lines)
             if refused:
                 lines.append(f"! {refused} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
     click.echo(config.masker.mask("\n".join(lines)))
-    return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused
+    return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused and not failed
 
 
 def _record_lines(records: Sequence[Record]) -> list[str]:
