@@ -12,7 +12,7 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import fleet, judging, log, managed, polls, protocol, split, start, transforms
+from bench import changes, fleet, judging, log, managed, polls, protocol, split, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
@@ -24,6 +24,7 @@ PARTS = {
     "protocol": protocol.measure,
     "split": split.measure,
     "judging": judging.measure,
+    "changes": changes.measure,
     "polls": polls.measure,
     "fleet": fleet.measure,
     "managed": managed.measure,
@@ -53,6 +54,8 @@ What the figures are:
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.
+- **changes**: the whole way of a poll, from the request to the receipt; no two bodies are the same. The first poll
+  tells of every item; its memory and that of the others are the peaks of two processes. What items were is not kept.
 - **fleet**: `headwater run` of a directory of 10,000 files; lateness and gaps are read from its own ledger.
 - **managed**: `headwater up` with 10,000 connectors from the start of the process to the line that says they run, each
   with a topic of its own; edits from before the file is written to the moment the control API shows them.

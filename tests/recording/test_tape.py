@@ -15,7 +15,7 @@ from headwater.recording.tape import Answered, Asked, Player, Round, Take, Tape,
 from headwater.recording.tapefile import read_tape, write_tape
 
 MASK = Masker(["s3cret-value"]).mask
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 # What a header may have, and no blanks around it.
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), max_size=30).map(str.strip)
 HEADERS = st.lists(st.tuples(st.sampled_from(["accept", "x-a", "x-b"]), VALUES), max_size=4).map(tuple)

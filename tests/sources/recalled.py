@@ -41,9 +41,11 @@ class Recalled:
         return {row[1]: row for row in self.items.values() if row[1]}
 
     def salt(self) -> bytes:
+        """Return no chance."""
         return b"a pinch of salt."
 
     def compare(self, sightings: Sequence[bytes]) -> list[int | None]:
+        """See Recall."""
         known = self._by_key()
         found: list[int | None] = []
         for sighting in sightings:
@@ -52,23 +54,29 @@ class Recalled:
         return found
 
     def find(self, keys: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """See Recall."""
         known = self._by_key()
         return [(known[key][0], int(known[key][2])) if key in known else None for key in keys]
 
     def rows(self, numbers: Sequence[int]) -> dict[int, Kept]:
+        """See Recall."""
         return {number: Kept(*self.items[number][1:]) for number in numbers if number in self.items}
 
     def unseen(self, marks: bytes | bytearray, most: int) -> list[int]:
+        """See Recall."""
         known = sorted((row[1], number) for number, row in self.items.items() if row[1])
         return [number for _, number in known if number < len(marks) and not marks[number]][:most]
 
     def vacant(self, after: int, most: int) -> list[int]:
+        """See Recall."""
         return sorted(number for number, row in self.items.items() if not row[1] and number > after)[:most]
 
     def seen(self) -> list[bytes]:
+        """See Recall."""
         return [self.sightings[part] for part in sorted(self.sightings)]
 
     def older(self, than: int) -> int:
+        """See Recall."""
         count = 0
         for number in sorted(self.items):
             if int(self.items[number][2]) >= than:

@@ -47,7 +47,7 @@ class ChildrenOptions(Options):
     )
     rules: RuleList = Field(
         (),
-        description="What their answers mean, as in `rules:` of the connector; what is gone (404, 410) has no children.",
+        description="What their answers mean, as in `rules:` of the connector; what is gone (404, 410) has none.",
         examples=[[{"status": 403, "do": "ignore"}]],
     )
     parent: Literal["drop", "keep", "embed"] = Field(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headwater.config import collection
 from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import CursorOptions
+from headwater.config.finding import Finding, Path
 from headwater.config.pagination import PaginationOptions
 from headwater.config.parts import Parts, tree_of
 from headwater.config.problem import nearest
@@ -21,17 +23,6 @@ from headwater.core.template import Template
 
 if TYPE_CHECKING:
     from headwater.config.http import HttpOptions
-
-Path = tuple[str | int, ...]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something that does not fit: the way to it below the options, a sentence, what to do, and whether it can stay."""
-
-    path: Path
-    message: str
-    suggestion: str = ""
-    warning: bool = False
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -72,6 +63,7 @@ def check(http: HttpOptions) -> list[Finding]:
             findings.append(Finding(("pagination",), message, hint, warning=True))
     if http.children is not None:
         findings += _check_children(http, http.children, known)
+    findings += collection.check(http)
     return findings
 
 

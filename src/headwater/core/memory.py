@@ -63,7 +63,7 @@ class MemoryChange(msgspec.Struct, frozen=True, gc=False):
     connector: str
     anew: bool = False
     gone: bytes = b""
-    rows: Sequence[bytes] = ()
+    rows: tuple[bytes, ...] = ()
     drop: int = 0
     part: int = 0
     seen: bytes = b""

@@ -20,6 +20,7 @@ from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Fetching, Request, Response
+from headwater.core.memory import Recall
 from headwater.core.moment import Moment
 from headwater.core.units import format_size
 from headwater.engine.children import Brood
@@ -103,10 +104,7 @@ class Round:
         "_held_by",
         "_inflow",
         "_lag",
-        "_lag",
         "_name",
-        "_name",
-        "_nap",
         "_nap",
         "_opened",
         "_pacing",
@@ -214,8 +212,8 @@ class Round:
 
     @property
     def quick(self) -> bool:
-        """Whether what an accepted answer leaves is made at once, without a transform."""
-        return self._chain is None
+        """Whether what an accepted answer leaves is made at once, without a transform, and without asking the disk."""
+        return self._chain is None and not self._poll.remembers
 
     def stop(self) -> None:
         """Let no further exchange begin, and nobody wait for one."""
@@ -320,13 +318,19 @@ class Round:
 
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
-        reaped = self._poll.reap(_kept(response, verdict), self.checkpoint, self._moment())
+        ignored = verdict.slug == IGNORED
+        kept = _kept(response, verdict)
+        reaped = self._poll.reap(kept, self.checkpoint, self._moment(), self._recall, ignored=ignored)
         return self._reaped(reaped, response, verdict, now)
 
     def _reaped(self, reaped: Reaped, response: Response, verdict: Verdict, now: int) -> Harvest:
         if self._pacing is not None:
             reaped = self._paced(self._pacing, reaped, _kept(response, verdict).body)
         return self._harvested(reaped, response, verdict, self.checkpoint, now)
+
+    def _recall(self) -> Recall:
+        """Return what is remembered of items, as of now. A thread may do this."""
+        return self._target.recall(self._name)
 
     def _harvested(self, reaped: Reaped, response: Response, verdict: Verdict, before: Checkpoint, now: int) -> Harvest:
         exchange = self._entry(response, verdict, len(reaped.records))
@@ -592,7 +596,7 @@ class Round:
         assert inflow is not None
         head = inflow.head
         assert head is not None
-        reaping = self._poll.reaping(head, self.checkpoint, self._moment())
+        reaping = self._poll.reaping(head, self.checkpoint, self._moment(), self._recall)
         try:
             self._final = await self._in_steps(reaping, head, inflow.pieces())
         except FetchError as error:

@@ -10,7 +10,7 @@ something is ignored, it is the other way round. Items have numbers, so that a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ from headwater.sources.sifted import CollectionError, Sifted
 
 # So many items are looked up at once.
 _AT_ONCE = 4096
+# About how much a row needs beside what is in it (bytes).
+_ROOM = 64
 # So many are told to be gone at the end of a round; what is gone besides is told at the end of the next.
 MOST_REMOVED = 100_000
 # How much of an item that is none goes into the dead letter (bytes).
@@ -43,12 +45,13 @@ class Rules(msgspec.Struct, frozen=True):
     """What a connector's options say of its collection.
 
     `partial`: answers have only a part of it, so that whatever they have is compared with what was last seen of it, and
-    nothing is ever gone.
+    nothing is ever gone. `keeps_values`: items are remembered whole.
     """
 
     connector: str
     options: ChangesOptions
     partial: bool
+    keeps_values: bool
     canon: Canon
     identify: Identify
     teller: Teller
@@ -70,9 +73,18 @@ class _Item(NamedTuple):
 
 
 class Census:
-    """The items of one exchange: `take` them, then `close`. It needs as much memory as the answer has changes."""
+    """The items of one exchange, or of a step of one: `take` them, then `close`. It needs room for what has changed."""
 
-    def __init__(self, rules: Rules, recall: Recall, before: Remembered, moment: Moment, *, anew: bool = False) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        recall: Recall,
+        before: Remembered,
+        moment: Moment,
+        *,
+        anew: bool = False,
+        going_on: bool = False,
+    ) -> None:
         self._rules = rules
         self._options = rules.options
         self._recall = recall
@@ -80,7 +92,10 @@ class Census:
         self._moment = moment
         self._anew = anew
         self._digest = blake2b(digest_size=8, salt=before.salt)
-        self._seen = None if rules.partial else rules.sightings.of(recall, before, moment)
+        # How many parts of the round are stored. One that was broken off for good is forgotten with the next.
+        self._part = before.part if going_on else 0
+        self._round = before.round if self._part else moment.scheduled
+        self._seen = None if rules.partial else rules.sightings.of(recall, before, self._part)
         self._vacant = self._vacancies()
         self._following = before.following
         self._records: list[Record] = []
@@ -89,7 +104,12 @@ class Census:
         self._fresh: dict[bytes, int] = {}
         self._touched: dict[int, Kept] = {}
         self._bad: list[BadItem] = []
-        self._known = self._added = self._changed = self._removed = self._doubles = 0
+        self._known = self._added = self._changed = self._removed = self._doubles = self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How much it has for the records and the memory (bytes)."""
+        return self._size
 
     # Taking items.
 
@@ -111,7 +131,7 @@ class Census:
         found = self._recall.compare([mark + key for mark, key in zip(marks, keys, strict=True)])
         if self._as_they_were(found):
             if self._options.emit != "changes":
-                self._records += [_with_key(record(place), key) for place, key in zip(places, keys, strict=True)]
+                self._append(_with_key(record(place), key) for place, key in zip(places, keys, strict=True))
             return
         known = self._recall.rows([-1 - number for number in found if number is not None and number < 0])
         for document, key, mark, place, number in zip(documents, keys, marks, places, found, strict=True):
@@ -188,10 +208,12 @@ class Census:
             event = None
         else:
             event = self._compare(item, number, kept)
-        if record is not None:
+        self._append(it for it in (record, event if self._options.emit != "snapshot" else None) if it is not None)
+
+    def _append(self, records: Iterable[Record]) -> None:
+        for record in records:
             self._records.append(record)
-        if event is not None and self._options.emit != "snapshot":
-            self._records.append(event)
+            self._size += len(record.value)
 
     def _add(self, item: _Item) -> Record:
         """Take in an item that is not known."""
@@ -222,8 +244,9 @@ class Census:
         return self._rules.teller.changed(who, before, item.document, self._moment.now, item.timestamp())
 
     def _put(self, item: _Item, number: int, print_: bytes) -> None:
-        data = squeeze(bytes(item.document)) if self._options.keeps_values else None
+        data = squeeze(bytes(item.document)) if self._rules.keeps_values else None
         self._rows.add((number, item.key, item.mark, print_, data))
+        self._size += len(item.key) + len(data or b"") + _ROOM
         if self._seen is None:
             self._touched[number] = Kept(item.key, item.mark, print_, data)
 
@@ -260,8 +283,7 @@ class Census:
         `unfit`: there were items that could not be read. Nothing is gone then, for it may be one of them. Raises
         CollectionError and LogError.
         """
-        before, scheduled = self._before, self._moment.scheduled
-        part = before.part if before.round == scheduled else 0
+        before, part = self._before, self._part
         unfit = unfit or bool(self._bad) or (part > 0 and before.unfit)
         self._known = min(before.known + self._added, self._options.max_items)
         seen, notes = b"", []
@@ -271,7 +293,7 @@ class Census:
             notes += self._miss(self._seen)
         elif self._seen is not None:
             seen = self._seen.packed()
-            self._rules.sightings.hold(scheduled, part + 1, self._seen)
+            self._rules.sightings.hold(self._round, part + 1, self._seen)
         if self._doubles:
             notes.append(f"{self._doubles:,} had the key of one before them, which counts")
         remembered = Remembered(
@@ -279,7 +301,7 @@ class Census:
             before.salt,
             self._following,
             self._known,
-            0 if last else scheduled,
+            0 if last else self._round,
             0 if last else part + 1,
             unfit=unfit and not last,
         )

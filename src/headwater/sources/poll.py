@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
@@ -20,6 +20,7 @@ from headwater.core.checkpoint import Checkpoint, Progress
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
 from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
+from headwater.core.memory import Nothing, Recall
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Masker, Text
@@ -36,7 +37,7 @@ from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
 from headwater.sources.requesting import Requester
 from headwater.sources.rules import Rules
-from headwater.sources.sifted import Sieve
+from headwater.sources.sifting import Sifting
 from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
 from headwater.version import __version__
@@ -61,11 +62,12 @@ class Poll:
         "_items",
         "_json",
         "_policy",
+        "_purpose",
         "_request",
         "_said",
         "_sent",
+        "_sifting",
         "_strict",
-        "_topic",
         "_usual",
         "_values",
         "children",
@@ -80,13 +82,19 @@ class Poll:
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
-        self._fingerprint = fingerprint(self._request, config.topic.name)
+        self._sifting = Sifting(config)
+        # Answers that served another purpose are to be had again.
+        self._purpose = f"{config.topic.name}{self._sifting.purpose}"
+        self._fingerprint = fingerprint(self._request, self._purpose)
         self._course = course_of(options, self._request, config.masker)
         self.children = children_of(config, self._request, self._policy)
         self._values = Extractor(self._course.pointers)
-        self._items = None if options.records is None else Items(options.records, self._course.pointers)
+        self._items = (
+            None
+            if options.records is None
+            else Items(options.records, self._course.pointers, formed=self._sifting.active)
+        )
         self._strict = config.on_error == "fail"
-        self._topic = config.topic.name
         self._sent = self._request
         self._asked = ""
         self._headers: Headers | None = None
@@ -100,6 +108,11 @@ class Poll:
     def scope(self, checkpoint: Checkpoint, moment: Moment) -> dict[str, Any]:
         """Return what expressions of requests about items see, beside the items."""
         return self._course.scope(checkpoint.progress or Progress(), moment)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether `reap` asks what is remembered of items, which is done in a thread."""
+        return self._sifting.active
 
     def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:
         """Return the request of the next attempt, with the validators of the last answer to the same.
@@ -162,13 +175,26 @@ class Poll:
         """How much of a body is to be held (bytes), where one is cut into items; None where it is taken as a whole."""
         return None if self._items is None or self.children is not None else self._items.buffer
 
-    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
-        """Return what an accepted response comes to, in one step."""
+    def reap(
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
+    ) -> Reaped:
+        """Return what an accepted response comes to, in one step.
+
+        `recall` returns what is remembered of items. `ignored`: there would be more in it, which is not looked at.
+        Raises LogError, and only where `recall` is asked.
+        """
         if self._items is None:
-            return self._whole(response, checkpoint, moment)
+            reaped = self._whole(response, checkpoint, moment)
+            return self._sifting.whole(reaped, response.body, checkpoint, moment, recall)
         note = ""
         while True:
-            reaping = self.reaping(response, checkpoint, moment, self._items)
+            reaping = self.reaping(response, checkpoint, moment, recall, ignored=ignored)
             try:
                 reaped = reaping.whole(response.body)
             except AnotherBodyError:
@@ -181,25 +207,27 @@ class Poll:
         response: Response,
         checkpoint: Checkpoint,
         moment: Moment,
-        items: Items | None = None,
-        sieve: Sieve | None = None,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
     ) -> Reaping:
         """Return what takes in the body of an accepted response, of which this is the head, in any pieces."""
-        items = items or self._items
+        items = self._items
         assert items is not None
         progress = checkpoint.progress
         page = progress.page.get("n", 0) + 1 if progress is not None else 1
         about = About(self._sent.shown_url, response.status, moment.now, page, dict(response.headers))
-        resumption = Resumption(partial(fingerprint, self._sent, self._topic), moment.scheduled, checkpoint.body)
+        resumption = Resumption(partial(fingerprint, self._sent, self._purpose), moment.scheduled, checkpoint.body)
+        going_on = resumption.resuming or bool(progress and progress.round)
         return Reaping(
-            Given(response, checkpoint, self._strict),
+            Given(response, checkpoint, self._strict, ignored=ignored, going_on=going_on),
             items,
             items.splitter(response),
             items.making(about),
             gleaned := self._course.gleaning(progress, collect=self.children is not None),
             resumption,
             partial(self._concluded, response, checkpoint, moment, gleaned),
-            sieve,
+            self._sifting.sieves(checkpoint.remembered, moment, recall, going_on=going_on),
         )
 
     def _concluded(  # noqa: PLR0917 - the first four are given beforehand
@@ -216,10 +244,12 @@ class Poll:
         following = self._following(response, checkpoint, moment, count)
         parents = gleaned.items or ()
         if self._course.plain:
-            return Reaped(records, following, parents=parents)
+            return self._sifting.forgetting(Reaped(records, following, parents=parents), checkpoint)
         step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
         reaped = self._stepped(step, records, following, checkpoint)
-        return msgspec.structs.replace(reaped, parents=parents) if parents and not reaped.failure else reaped
+        if parents and not reaped.failure:
+            reaped = msgspec.structs.replace(reaped, parents=parents)
+        return self._sifting.forgetting(reaped, checkpoint)
 
     def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
