@@ -301,7 +301,7 @@ def test_filters_of_secrets_are_applied_when_they_are_read() -> None:
 def test_what_became_of_a_value_is_remembered_for_that_value_alone() -> None:
     """Another value, or the same in another place, is put in anew."""
     template = Template.parse(text("${{ item./v }}"))
-    for value, where, rendered in (
+    cases: tuple[tuple[Any, Where, str], ...] = (
         ("a/b", "url", "a%2Fb"),
         ("a/b", "text", "a/b"),
         ("a/c", "url", "a%2Fc"),
@@ -309,7 +309,8 @@ def test_what_became_of_a_value_is_remembered_for_that_value_alone() -> None:
         (True, "url", "true"),
         ({"a": 1}, "text", '{"a":1}'),
         ({"a": 2}, "text", '{"a":2}'),
-    ):
+    )
+    for value, where, rendered in cases:
         assert template.render({"item": {"v": value}}, where).reveal() == rendered
 
 
