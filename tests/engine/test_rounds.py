@@ -319,6 +319,28 @@ async def test_a_large_page_is_worked_on_in_a_thread(tmp_path: Path) -> None:
             assert await ids(it) == [1, 2]
 
 
+async def test_pages_that_are_cut_while_they_arrive(tmp_path: Path) -> None:
+    """Several steps for each page, the cursor over all of them, and the next page behind the last."""
+    async with bench(tmp_path) as it:
+        serve = shelf(20_000, size=7_000)
+        it.server.route("/x", serve)
+        options = {
+            **TOKEN,
+            "records": {"split": "/items", "key": "/id", "buffer": 65_536},
+            "cursor": {"id": "/id"},
+            "params": {"since": "${{ cursor.id | default(null) }}"},
+        }
+        async with it.running(config(it, options)):
+            await it.clock.sleeping()
+            stored = await (await it.log.topic("cats")).read(limit=30_000)
+            keys = [int(record.key or b"") for record in stored]
+            kept = await progress(it)
+        assert keys == list(range(20_000))
+        assert kept is not None
+        assert kept.cursors == {"id": 19_999}
+        assert [request.query.get("cursor") for request in it.server.received] == [None, "t7000", "t14000"]
+
+
 async def test_a_topic_with_partitions_takes_pages_without_records(tmp_path: Path) -> None:
     """What is remembered commits also where there is nothing to append."""
     async with bench(tmp_path) as it:
