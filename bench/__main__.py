@@ -12,7 +12,7 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import changes, fleet, log, managed, polls, protocol, split, start, transforms
+from bench import changes, fleet, judging, log, managed, polls, protocol, split, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
@@ -23,6 +23,7 @@ PARTS = {
     "transforms": transforms.measure,
     "protocol": protocol.measure,
     "split": split.measure,
+    "judging": judging.measure,
     "changes": changes.measure,
     "polls": polls.measure,
     "fleet": fleet.measure,
@@ -48,6 +49,8 @@ What the figures are:
 - **protocol**: `headwater up` in a process of its own and the client of PyPI, fluvio 0.21.0, in another; medians of
   three rounds. The bound of sending is the same client with a server that acknowledges everything and keeps nothing.
   Delays are from just before a send to the moment that a follower in another process has the record, one each ms.
+- **judging**: medians of seven rounds in one thread; each request is another page of one round, so that its token is
+  new and its cursor and window are not. The bound is a connector without expressions and rules.
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.
