@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.config import ConnectorConfig, load_text
-from headwater.core.errors import ConnectorError, HeadwaterError
+from headwater.core.errors import ConnectorError, HeadwaterError, LogServerGoneError
 from headwater.core.exchange import Exchange
 from headwater.core.http import Deliver, Fetching, Request
 from headwater.engine import Engine
@@ -54,10 +54,18 @@ class _Log:
         self._busy = busy
         self.refusing: HeadwaterError | None = None
         self.foreign = "nothing"
+        self.unreadable = ""
+        self.held: asyncio.Event | None = None
+        self.waiting: list[asyncio.Future[None]] = []
         self.appends: list[Append] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
+
+    def hold(self) -> asyncio.Event:
+        """Keep all appends back until the event is set."""
+        self.held = asyncio.Event()
+        return self.held
 
     def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
         self.appends.append(append)
@@ -65,11 +73,21 @@ class _Log:
             asyncio.get_running_loop().call_soon(receive, self.refusing)
             return
         self._busy.count += 1
+        if self.held is not None and not self.held.is_set():
+            self.waiting.append(asyncio.ensure_future(self._later(append, receive)))
+            return
+        self._log.store(append, partial(self._busy.done, receive))
+
+    async def _later(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
+        assert self.held is not None
+        await self.held.wait()
         self._log.store(append, partial(self._busy.done, receive))
 
     async def checkpoint(self, connector: str) -> bytes | None:
         if connector.startswith(self.foreign):
             raise ConnectorError(f"Connector {connector} is not this process's to work on any more")
+        if self.unreadable and connector.startswith(self.unreadable):
+            raise LogServerGoneError("the server is away")
         self._busy.count += 1
         try:
             return await self._log.checkpoint(connector)

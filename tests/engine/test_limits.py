@@ -505,6 +505,40 @@ async def test_a_count_that_cannot_be_stored_sends_nothing(tmp_path: Path) -> No
         assert "cannot be kept: there is no space left" in lines[0]["reason"]
 
 
+async def test_a_count_that_cannot_be_read_sends_nothing(tmp_path: Path) -> None:
+    """Until it can be read."""
+    async with limited(tmp_path) as it:
+        it.answer("/x", OK)
+        it.log.unreadable = "@limits/"
+        async with it.running(it.config("  limits: {requests_per_month: 100}")):
+            await it.pass_time(15)
+            assert it.times() == []
+            it.log.unreadable = ""
+            await it.pass_time(10)
+            assert it.times() == [20]
+    assert it.ledger()[0].reason.endswith(" cannot be kept: the server is away")
+    assert it.ledger()[0].decision is Decision.FAILED
+
+
+async def test_a_stop_while_a_count_is_stored_loses_nothing(tmp_path: Path) -> None:
+    """What was counted and not sent is not counted."""
+    async with limited(tmp_path) as it:
+        it.answer("/x", OK)
+        held = it.log.hold()
+        it.answer("/other", Answer(204))
+        limits = "  limits: {share: api, requests_per_month: 10}"
+        async with it.running(it.config(limits), it.config("", "/other", "other")):
+            await until(lambda: len(it.log.appends) == 1)
+            ending = asyncio.create_task(it.engine.end(["cats"], grace=0))
+            await asyncio.sleep(0)
+            held.set()
+            await ending
+        assert it.times() == []
+        stored = await it.log.checkpoint("@limits/name/api")
+    assert stored is not None
+    assert b'"count":0' in stored
+
+
 async def test_a_budget_is_stored_a_lot_ahead(tmp_path: Path) -> None:
     """Of ten thousand requests a hundredth waits for the disk."""
     async with limited(tmp_path) as it:

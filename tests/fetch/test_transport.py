@@ -16,7 +16,7 @@ from headwater.core import errors
 from headwater.core.egress import Policy, place
 from headwater.core.errors import FetchError
 from headwater.core.http import USUAL, HttpVersion, Login, Request, Response, TlsVersion, Transport
-from headwater.fetch import CurlFetcher
+from headwater.fetch import CurlFetcher, curl
 from headwater.fetch.lanes import _MOST_IDLE
 from headwater.testing import Answer, Certificates, Received, ScriptedServer
 
@@ -295,6 +295,9 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
     cert_file, key_file = certificates.files("client", "me.example")
     shown = Transport(cert_file=str(cert_file), key_file=str(key_file))
     port = free_port()
+    (tmp_path / "strange").mkdir()
+    certificate_file, strange_key = Certificates(tmp_path / "strange").files("client", "me.example")
+    strange = Transport(cert_file=str(certificate_file), key_file=str(strange_key))
     trusted = f"client_auth {{\nmode require_and_verify\ntrusted_ca_cert_file {certificates.bundle}\n}}"
     with caddy(tmp_path, port, certificate, key, 'respond "hi" 200', tls=f"tls {certificate} {key} {{\n{trusted}\n}}"):
         async with CurlFetcher(trusted=str(certificates.bundle)) as fetcher:
@@ -310,6 +313,10 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
                 assert "tls.cert_file" in error.hint
                 own = msgspec.structs.replace(shown, http_version=version)
                 assert (await fetcher.fetch(get(url, own))).body == b"hi"
+                other = msgspec.structs.replace(strange, http_version=version)
+                error = await outcome(fetcher, url, other)
+                assert isinstance(error, errors.TlsError), error
+                assert "the server refuses the client certificate" in error.message
 
 
 async def test_a_client_certificate_is_not_shown_to_others(tmp_path: Path) -> None:
@@ -547,6 +554,17 @@ async def test_cookies() -> None:
             assert server.received[-1].header("cookie") == "own=1"
         # They share connections all the same: cookies are no part of one.
         assert server.connections == 1
+
+
+async def test_jars_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies of connectors that are long gone are forgotten, those of the others not."""
+    monkeypatch.setattr(curl, "_MOST_JARS", 3)
+    async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        url = server.route("/x", visits)
+        for name in ("a", "b", "a", "c", "a", "d", "a"):
+            await fetcher.fetch(get(url, Transport(cookies=name)))
+        assert (await fetcher.fetch(get(url, Transport(cookies="a")))).body == b"5"
+        assert (await fetcher.fetch(get(url, Transport(cookies="b")))).body == b"1"
 
 
 async def test_cookies_and_redirects() -> None:

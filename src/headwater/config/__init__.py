@@ -10,7 +10,7 @@ from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.records import RecordsOptions
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
-from headwater.config.transport import local_paths, transport_of
+from headwater.config.transport import doubts, local_paths, transport_of
 
 __all__ = [
     "CHAIN_OPTIONS",
@@ -29,6 +29,7 @@ __all__ = [
     "TransformOptions",
     "define_files",
     "define_text",
+    "doubts",
     "from_options",
     "groups_of",
     "holds_many",

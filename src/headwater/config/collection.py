@@ -28,6 +28,11 @@ def partial(http: HttpOptions) -> str:
 def check(http: HttpOptions) -> Iterator[Finding]:
     """Yield what does not fit together."""
     changes = http.changes
+    if http.children is not None:
+        for name in ("changes", "deduplicate"):
+            if getattr(http, name) is not None:
+                message = f"{name} is about the items of one answer, and children makes records of several"
+                yield Finding((name,), message, "use two connectors")
     if changes is None:
         return
     if http.deduplicate is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headwater.config import collection
+from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import CursorOptions
 from headwater.config.finding import Finding, Path
 from headwater.config.pagination import PaginationOptions
@@ -56,8 +57,32 @@ def check(http: HttpOptions) -> list[Finding]:
             )
     if pagination is not None and pages:
         findings += _check_pages(pagination, parts, http.cursor, asked)
+    if http.children is not None:
+        findings += _check_children(http, http.children, known)
     findings += collection.check(http)
     return findings
+
+
+def _check_children(http: HttpOptions, children: ChildrenOptions, known: Known) -> Iterator[Finding]:
+    pagination = children.pagination
+    pages = pagination is not None and pagination.type != "none"
+    below = msgspec.structs.replace(known, pages=pages, item=True)
+    used = list(_expressions(children.parts))
+    for path, expression in used:
+        if (finding := _unknown(path, expression, below)) is not None:
+            yield msgspec.structs.replace(finding, path=("children", *finding.path))
+    if not any(expression.space == "item" for _, expression in used):
+        message = "no expression of it asks for the item: every request is the same"
+        yield Finding(("children",), message, "write ${{ item./id }} into the endpoint", warning=True)
+    if pagination is not None and pages:
+        asked = {(expression.space, expression.name) for _, expression in used}
+        for finding in _check_pages(pagination, children.parts, {}, asked):
+            yield msgspec.structs.replace(finding, path=("children", *finding.path))
+    if http.records is None:
+        yield Finding(("children",), "there are no items to ask about", "say where they are: records: {split: /items}")
+    for option in ("deduplicate", "changes"):
+        if getattr(http, option, None) is not None:
+            yield Finding(("children",), f"children and {option} exclude each other", f"leave {option} out")
 
 
 def _expressions(parts: Parts) -> Iterator[tuple[Path, Expression]]:

@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from headwater.config.adaptive import AdaptiveOptions
 from headwater.config.auth import Auth, header_of
 from headwater.config.changes import ChangesOptions
+from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import Cursors
 from headwater.config.deduplicate import DeduplicateOptions
 from headwater.config.egress import EgressOptions
@@ -281,6 +282,12 @@ class HttpOptions(Options):
         description="Append what has changed of a collection, instead of its items each time: the options of the table "
         "below.",
         examples=[{"key": "/id"}],
+    )
+
+    children: ChildrenOptions | None = Field(
+        None,
+        description="Requests about each item, whose items are records too: the options of the table below.",
+        examples=[{"endpoint": "/orders/${{ item./id }}/lines", "records": {"split": "/"}}],
     )
 
     @field_validator("endpoint")

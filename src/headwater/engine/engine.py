@@ -26,7 +26,7 @@ from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
-from headwater.engine.credentials import Credentials
+from headwater.engine.credentials import Credentials, Wicket
 from headwater.engine.gate import Gate
 from headwater.engine.guard import Guard, GuardedFetcher
 from headwater.engine.limits import Limits
@@ -89,7 +89,7 @@ class Engine:
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
     1). `fatal` is done when the target is beyond repair, with the error. With a `guard` a connector sends nothing but
     under its permit; when that has ended, the connector does nothing more and is to be ended. `schedule` says when one
-    polls whose first poll is so many seconds after its start.
+    polls whose first poll is so many seconds after its start. `credentials` are others than those of its own.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Engine:
         grace: float = 10.0,
         guard: Guard | None = None,
         schedule: Callable[[ConnectorConfig, float], Schedule] = schedule_of,
+        credentials: Wicket | None = None,
     ) -> None:
         self.figures = Figures()
         self.fatal: asyncio.Future[LogError] = asyncio.get_running_loop().create_future()
@@ -114,7 +115,7 @@ class Engine:
         self._limits = Limits(target, self._shared.clock, self.figures)
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
-        self.credentials = Credentials(target, fetcher, self._shared.clock, chance)
+        self.credentials: Wicket = credentials or Credentials(target, fetcher, self._shared.clock, chance)
 
     async def run(self, configs: Sequence[ConnectorConfig], stop: asyncio.Event) -> None:
         """Run the connectors until `stop` is set, then drain.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,14 +16,16 @@ from typing import Protocol
 import msgspec
 
 from headwater.config import ConnectorConfig
-from headwater.core.clock import Clock
+from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import TopicNotFoundError
 from headwater.core.exchange import Exchange
 from headwater.core.http import Fetcher
 from headwater.core.record import StoredRecord
 from headwater.engine.backstage import Beside, Counted, Listed, PlayingFetcher, RecordingFetcher, Threads
 from headwater.engine.connector import schedule_of
+from headwater.engine.credentials import Credentials, Wicket
 from headwater.engine.engine import Engine, RunState
+from headwater.engine.standins import StandIns
 from headwater.log import Log
 from headwater.recording.tape import Player, Round, Take, Tape
 
@@ -63,15 +66,17 @@ async def record(
     rounds: int,
     most: int,
     most_bytes: int,
+    credentials: Wicket | None = None,
 ) -> tuple[Tape, Outcome, bool]:
     """Let a connector do so many rounds over the network; return the recording, what came of it, and if that is all.
 
-    `directory` has the SmartModules.
+    `directory` has the SmartModules. What `credentials` send is not recorded: there is little in it but secrets.
     """
     recorder = RecordingFetcher(fetcher, config.masker.mask, most=most, most_bytes=most_bytes)
     schedule = Counted(schedule_of(config), rounds)
     target = Beside(log, directory, lambda: None)
-    engine = Engine(target, recorder, schedule=lambda _config, _offset: schedule)
+    wicket = credentials or Credentials(target, fetcher, SystemClock(), random.random)
+    engine = Engine(target, recorder, schedule=lambda _config, _offset: schedule, credentials=wicket)
     crash = ""
     try:
         await engine.prepare([config])
@@ -133,7 +138,9 @@ async def replay(
     while True:
         stored.clear()
         fetcher = PlayingFetcher(player, config.masker.mask)
-        engine = Engine(target, fetcher, clock=clock, schedule=lambda *_: schedule, chance=lambda: 0.5)
+        engine = Engine(
+            target, fetcher, clock=clock, schedule=lambda *_: schedule, chance=lambda: 0.5, credentials=StandIns()
+        )
         running.append(engine)
         turning = asyncio.create_task(_turn(clock, lambda: bool(target.pending or threads.busy)))
         try:

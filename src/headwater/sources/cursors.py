@@ -238,7 +238,9 @@ def _respelt(instant: Instant, value: Any) -> Any:
     """Return a time in the kind of JSON that the value had."""
     if isinstance(value, int):
         return int(instant.text)
-    return Number(instant.text) if isinstance(value, Number) else instant.text
+    if isinstance(value, Number):
+        return Number(instant.text)
+    return instant if instant.form != "unix" else instant.text
 
 
 def _of_answer(cursor: Cursor, document: bytes | Raw | None, headers: Headers) -> Any:

@@ -16,7 +16,7 @@ import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.config.sharing import CREDENTIAL_HEADERS
-from headwater.core.checkpoint import Checkpoint
+from headwater.core.checkpoint import Checkpoint, Progress
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
 from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
@@ -25,6 +25,7 @@ from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import MASK, Masker, Text
 from headwater.sources.auth.standing import authorized, renewable
+from headwater.sources.children import Children
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
@@ -69,6 +70,7 @@ class Poll:
         "_strict",
         "_usual",
         "_values",
+        "children",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
@@ -85,6 +87,7 @@ class Poll:
         self._purpose = f"{config.topic.name}{self._sifting.purpose}"
         self._fingerprint = fingerprint(self._request, self._purpose)
         self._course = course_of(options, self._request, config.masker)
+        self.children = children_of(config, self._request, self._policy)
         self._values = Extractor(self._course.pointers)
         self._items = (
             None
@@ -100,7 +103,11 @@ class Poll:
     @property
     def plain(self) -> bool:
         """Whether each round is one exchange that needs nothing but the checkpoint."""
-        return self._course.plain
+        return self._course.plain and self.children is None
+
+    def scope(self, checkpoint: Checkpoint, moment: Moment) -> dict[str, Any]:
+        """Return what expressions of requests about items see, beside the items."""
+        return self._course.scope(checkpoint.progress or Progress(), moment)
 
     @property
     def remembers(self) -> bool:
@@ -166,7 +173,7 @@ class Poll:
     @property
     def holds(self) -> int | None:
         """How much of a body is to be held (bytes), where one is cut into items; None where it is taken as a whole."""
-        return None if self._items is None else self._items.buffer
+        return None if self._items is None or self.children is not None else self._items.buffer
 
     def reap(
         self,
@@ -217,7 +224,7 @@ class Poll:
             items,
             items.splitter(response),
             items.making(about),
-            gleaned := self._course.gleaning(progress),
+            gleaned := self._course.gleaning(progress, collect=self.children is not None),
             resumption,
             partial(self._concluded, response, checkpoint, moment, gleaned),
             self._sifting.sieves(checkpoint.remembered, moment, recall, going_on=going_on),
@@ -235,10 +242,14 @@ class Poll:
     ) -> Reaped:
         """Return what an answer comes to of which all items are taken, `count` of them anew."""
         following = self._following(response, checkpoint, moment, count)
+        parents = gleaned.items or ()
         if self._course.plain:
-            return self._sifting.forgetting(Reaped(records, following), checkpoint)
+            return self._sifting.forgetting(Reaped(records, following, parents=parents), checkpoint)
         step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
-        return self._sifting.forgetting(self._stepped(step, records, following, checkpoint), checkpoint)
+        reaped = self._stepped(step, records, following, checkpoint)
+        if parents and not reaped.failure:
+            reaped = msgspec.structs.replace(reaped, parents=parents)
+        return self._sifting.forgetting(reaped, checkpoint)
 
     def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
@@ -344,6 +355,16 @@ def course_of(options: HttpOptions, request: Request, masker: Masker) -> Course:
         ignores_beyond=pagination.beyond == "ignore",
         stop_at=pagination.stop_at,
     )
+
+
+def children_of(config: ConnectorConfig, request: Request, policy: Policy) -> Children | None:
+    """Return the children that the configuration wants, None when it wants none."""
+    options = config.http.children
+    if options is None:
+        return None
+    rules = Rules(options.rules) if options.rules else None
+    usual = msgspec.structs.replace(policy, accepted=((200, 299),), content_types=(), rules=rules)
+    return Children(options, request, usual, config.masker)
 
 
 def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:

@@ -8,6 +8,7 @@ body that it leads to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Final, cast
 
 import msgspec
@@ -17,7 +18,7 @@ from headwater.core.checkpoint import Checkpoint
 from headwater.core.http import Response
 from headwater.core.record import Record
 from headwater.sources.course import Gleaning
-from headwater.sources.items import Items, Making
+from headwater.sources.items import Batch, Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
 from headwater.sources.sifting import Sieves, failed, sifted_of
@@ -183,7 +184,7 @@ class Reaping:
         if not found:
             return
         batch = self._making.take(found, self._splitter.what)
-        self._gleaned.take(batch.documents, batch.values)
+        kept = self._gleaned.take(batch.documents, batch.values)
         self._gleaned.count += len(batch.bad)
         self._unfit |= bool(batch.bad)
         if not store:
@@ -192,10 +193,19 @@ class Reaping:
         if self._sieves is not None:
             if self._sieve is None:
                 self._sieve = self._sieves(self._latest.remembered)
-            self._sieve.take(batch.documents, batch.record)
+            self._sift(self._sieve, batch, kept)
             return
-        self._records += batch.records()
+        records = batch.records()
+        self._records += records if kept is None else compress(records, kept)
         self._size += sum(map(len, cast("Sequence[bytes]", found))) if all_plain(found) else sum(map(_size, found))
+
+    @staticmethod
+    def _sift(sieve: Sieve, batch: Batch, kept: list[bool] | None) -> None:
+        if kept is None:
+            sieve.take(batch.documents, batch.record)
+            return
+        places = [place for place, stays in enumerate(kept) if stays]
+        sieve.take([batch.documents[place] for place in places], lambda place: batch.record(places[place]))
 
     def _step(self) -> Reaped:
         """Return what is stored with a position in the body."""
