@@ -181,5 +181,5 @@ def test_overrides_may_have_expressions() -> None:
     secrets = SecretSource({"KEY": "s3cr3t"}, "a test")
     (config,) = load_text(text, secrets=secrets, overrides={"user_agent": "x ${{ secrets.KEY }}"}).connectors
     assert (str(config.http.user_agent), config.masker.mask("s3cr3t")) == ("x ***", "***")
-    with pytest.raises(InvalidConfigError, match="--set endpoint: .* there is no cursor 'x'"):
+    with pytest.raises(InvalidConfigError, match=r"--set endpoint: .* there is no cursor 'x'"):
         load_text(text, secrets=secrets, overrides={"endpoint": "https://x.test/${{ cursor.x }}"})

@@ -1,4 +1,4 @@
-"""`headwater init` as a person uses it: an address, a line of curl, a HAR, an OpenAPI document; and a file that works."""
+"""`headwater init` as a person uses it: an address, a line of curl, a HAR, an OpenAPI document; a file that works."""
 
 from __future__ import annotations
 

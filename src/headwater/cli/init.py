@@ -334,11 +334,7 @@ def _tell(made: Written, driver: _Driver, output: Path | None, save_secrets: Pat
         lines.append(f"  + auth: {ask.auth.type}: {ask.auth.reason}")
     for finding in made.draft.chosen().values():
         sign = {Certainty.SURE: "+", Certainty.LIKELY: "+", Certainty.GUESS: "?"}[finding.certainty]
-        value = (
-            json.dumps(finding.value, ensure_ascii=False)
-            if isinstance(finding.value, dict | list)
-            else str(finding.value)
-        )
+        value = finding.value if isinstance(finding.value, str) else json.dumps(finding.value, ensure_ascii=False)
         lines.append(f"  {sign} {finding.option}: {value[:_LONGEST_SHOWN]} - {finding.reason}")
     lines += [f"  - {it}" for it in made.draft.remarks()]
     if ask.secrets and save_secrets is not None:

@@ -114,8 +114,8 @@ async def _replay(config: ConnectorConfig, tape: Tape, data: Path, *, interrupte
 
 
 def _lines(config: ConnectorConfig, outcome: Outcome) -> list[str]:
-    records = getattr(config.http, "records", None)
-    timed = getattr(records, "timestamp", None) is not None
+    records = config.http.records
+    timed = records is not None and records.timestamp is not None
     mask = config.masker.mask
     return [
         *(exchange_line(it) for it in outcome.entries),

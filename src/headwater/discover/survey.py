@@ -271,7 +271,8 @@ def _finished(draft: Draft, seen: _Seen, known: Known, now: float) -> Draft:
         )
     quota = seen.quota
     if quota is not None:
-        draft = draft.adding([remark(f"the server's quota: {quota.sentence()}; `limits: {{quota: auto}}` minds it")])
+        why = f"the server tells of a quota: {quota.sentence()}; it is minded, with a reserve for others"
+        draft = draft.adding([Finding("limits.quota", "auto", why, Certainty.SURE)])
     return draft.adding([find_interval(seen.response, quota, _pages(chosen, seen))])
 
 
