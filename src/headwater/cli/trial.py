@@ -29,13 +29,8 @@ from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.sources.judge import Action, Attempt
 from headwater.sources.output import phrase
-<<<<<<< HEAD
-from headwater.sources.poll import Poll, build_request
-from headwater.sources.reaped import Reaped
-=======
 from headwater.sources.poll import Poll
 from headwater.sources.request import build_request
->>>>>>> d037114a8a8b7510b0d3af1a5f62e6e085c82a3c
 from headwater.transforms.chain import Chain, Rejection
 
 # A record longer than this is cut in the display (characters); `run` stores it whole.
@@ -132,11 +127,7 @@ async def _exchange(
 
 async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
     poll, nothing = Poll(config), Checkpoint()
-<<<<<<< HEAD
-    refused = False
-=======
     refused, failed = 0, False
->>>>>>> d037114a8a8b7510b0d3af1a5f62e6e085c82a3c
     now = round(time.time() * 1000)
     moment = Moment(now, now)
     gates = credentials.gates(config, build_request(config.http, transport_of(config)))
@@ -152,12 +143,6 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
         lines.append(f"  hint: {outcome.hint}")
     if isinstance(outcome, Response) and verdict.action is Action.STORE:
         reaped = poll.reap(outcome, nothing, moment)
-<<<<<<< HEAD
-        records = reaped.records
-        lines += _record_lines(records)
-        lines += _further_lines(reaped)
-        refused = bool(reaped.failure)
-=======
         failed = bool(reaped.failure)
         records = reaped.records
         lines += _record_lines(records)
@@ -166,27 +151,14 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
             lines.append(f"! {len(reaped.bad)} bad: {_FATES[config.on_error]}{config.dead_letters or ''}")
         lines += [f"! the poll would fail: {reaped.failure}"] if failed else []
         lines += [f"  {reaped.note}"] if reaped.note else []
->>>>>>> d037114a8a8b7510b0d3af1a5f62e6e085c82a3c
+        if reaped.parents:
+            lines.append(f"  children would be asked for, about each of {len(reaped.parents)}")
         if chain is not None:
-            rejected = await asyncio.to_thread(_through, chain, records, lines)
-            if rejected:
-                lines.append(f"! {rejected} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
-            refused = refused or bool(rejected)
+            refused = await asyncio.to_thread(_through, chain, records, lines)
+            if refused:
+                lines.append(f"! {refused} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
     click.echo(config.masker.mask("\n".join(lines)))
     return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused and not failed
-
-
-def _further_lines(reaped: Reaped) -> list[str]:
-    """Return what is to be said of an answer beside its records: what is none, what follows, what is wrong."""
-    lines = [f"! {it.position} is no record: {it.reason}" for it in reaped.bad[:_MOST_SHOWN]]
-    if reaped.failure:
-        lines.append(f"! {reaped.failure}")
-    if reaped.parents:
-        count = len(reaped.parents)
-        lines.append(f"~ {count} item{'' if count == 1 else 's'}, whose children would be asked for")
-    if reaped.note:
-        lines.append(f"~ {reaped.note}")
-    return lines
 
 
 def _record_lines(records: Sequence[Record]) -> list[str]:
