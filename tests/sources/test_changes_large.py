@@ -25,7 +25,7 @@ PIECE = 2000
 # As a body that arrives is told of in steps (bytes).
 STEP = 1024 * 1024
 # Blocks of memory that Python may have at once beside those of the beginning: a step has thousands of items.
-MOST = 60_000
+MOST = 80_000
 SIFTERS = [
     Changes(ChangesOptions.model_validate({"key": "/id"}), connector="c", topic="cats"),
     Changes(ChangesOptions.model_validate({"key": "/id", "ignore": ["/at"]}), connector="c", topic="cats"),
