@@ -157,13 +157,10 @@ class Masker:
         return "".join((*pieces, text[position:]))
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
-        for reading in readings(text):
+        for reading in readings(text, forms=self._spaces):
             read = reading.text
             for start, end in self._plain.places(read):
                 yield reading.source(start), reading.source(end)
-            if self._spaces and "+" in read:
-                for start, end in self._plain.places(read.replace("+", " ")):
-                    yield reading.source(start), reading.source(end)
             for start, end in self._base64.places(standard_base64(read)):
                 first, last = around_base64(read, start, end)
                 yield reading.source(first), reading.source(last)
