@@ -287,9 +287,83 @@ async def test_a_stop_ends_children_under_way(tmp_path: Path) -> None:
         it.server.route("/orders/2/lines", Answer(hang=True))
         it.engine._grace = 0
         async with it.running(config(it, {})):
-            while len(it.server.received) < 4:
+            while len(it.server.received) < 4:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0)
         assert await stored(it) == []
+
+
+async def test_credentials_are_renewed_for_children_too(tmp_path: Path) -> None:
+    """A token that is refused is got again; where there is no other one it is a failure."""
+    async with bench(tmp_path) as it:
+        serve(it)
+        token = tmp_path / "token"
+        token.write_text("old-token")
+
+        def guarded(request: Received) -> Answer:
+            if request.header("authorization") == "Bearer old-token":
+                token.write_text("new-token")
+                return Answer(401)
+            return lines("1a")
+
+        it.server.route("/orders/1/lines", guarded)
+        auth = {"type": "bearer", "token_file": str(token)}
+        async with it.running(config(it, {"concurrency": 1}, auth=auth)):
+            while not ledger(tmp_path):  # noqa: ASYNC110 - nor has the file
+                await asyncio.sleep(0)
+            assert [key for key, _ in await stored(it)] == ["1a", "ab"]
+            it.server.route("/orders/1/lines", Answer(401))
+            await it.clock.next_wake()
+            while not any("401" in entry.reason for entry in ledger(tmp_path)):
+                # The credential has timers of its own on the clock.
+                it.clock.advance(1)
+                await asyncio.sleep(0)
+    assert "/orders/1/lines): 401 Unauthorized" in ledger(tmp_path)[1].reason
+
+
+async def test_connections_that_break_are_tried_again(tmp_path: Path) -> None:
+    """And told with the item when they stay broken."""
+    async with bench(tmp_path) as it:
+        serve(it)
+        it.server.route("/orders/1/lines", Answer(cut=-1), lines("1a"))
+        it.server.route("/orders/2/lines", Answer(cut=-1))
+        async with it.running(config(it, {"concurrency": 1})):
+            for _ in range(2):
+                await it.clock.next_wake()
+            await it.clock.sleeping()
+            assert await stored(it) == []
+    assert "the children of item 2 (GET" in ledger(tmp_path)[0].reason
+
+
+async def test_children_pass_the_limits_of_their_connector(tmp_path: Path) -> None:
+    """A round that is held back in the middle stores nothing, and is told as every one that is held."""
+    async with bench(tmp_path) as it:
+        serve(it)
+        async with it.running(config(it, {"concurrency": 1}, limits={"requests_per_hour": 2})):
+            await it.clock.sleeping()
+            assert await stored(it) == []
+        assert len(it.server.received) == 2
+    entry = ledger(tmp_path)[0]
+    assert entry.decision is Decision.SKIPPED
+
+
+async def test_children_in_another_form_are_read_by_their_own_options(tmp_path: Path) -> None:
+    """What is no such form is a failure that says so."""
+    async with bench(tmp_path) as it:
+        serve(it)
+        it.server.route("/orders/1/lines", Answer(200, b"sku;n\na;1\n", (("content-type", "text/csv"),)))
+        it.server.route("/orders/2/lines", Answer(204))
+        it.server.route("/orders/a%2Fb/lines", Answer(200, b"sku;n\nb;2\n"))
+        records = {"format": "csv", "delimiter": ";", "key": "/sku"}
+        async with it.running(config(it, {"records": records, "parent": "embed"})):
+            await it.clock.sleeping()
+            assert [key for key, _ in await stored(it)] == ["a", "b"]
+    async with bench(tmp_path / "broken") as it:
+        serve(it)
+        it.server.route("/orders/2/lines", Answer(200, b'{"lines":[{"line":'))
+        async with it.running(config(it, {})):
+            await it.clock.sleeping()
+            assert await stored(it) == []
+    assert "the children of item 2: " in ledger(tmp_path / "broken")[0].reason
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from headwater.core.exchange import Decision
 from headwater.engine import Engine
 from headwater.log import Append, LogReader, Receipt
 from headwater.sources.auth.chain import chain_name, seal, unseal
-from headwater.sources.poll import build_request
+from headwater.sources.request import build_request
 from headwater.testing import Answer, Received, ScriptedServer, VirtualClock
 
 SECRETS = SecretSource({"SECRET": SECRET, "FIRST": FIRST, "PASSWORD": PASSWORD}, "a test")

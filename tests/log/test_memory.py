@@ -21,7 +21,9 @@ from headwater.core.memory import (
     RowPacker,
     decode_change,
     encode_change,
+    pack_counts,
     pack_numbers,
+    unpack_counts,
     unpack_numbers,
     unpack_rows,
 )
@@ -71,9 +73,11 @@ def changes(draw: st.DrawFn, known: Recalled, following: int) -> MemoryChange:
         rows.append((following + index, key, draw(MARKS), b"p", draw(st.none() | st.binary(max_size=9))))
     seen = pack_numbers(draw(st.sets(st.integers(0, 20), max_size=5)))
     part = draw(st.integers(0, 3))
+    missed = draw(st.sampled_from([None, b"", pack_counts({1: 2})]))
     return change(
         "c", rows=rows, gone=sorted(gone), anew=anew, drop=draw(st.sampled_from([0, 0, 0, 1, 2, 50])),
         part=part, seen=seen, settled=draw(st.booleans()),
+        missed=missed,
     )  # fmt: skip
 
 
@@ -103,6 +107,7 @@ def test_it_is_what_the_plain_one_is(data: st.DataObject) -> None:
                 for after in (-1, 5, 15):
                     assert recall.vacant(after, 2) == plain.vacant(after, 2)
                 assert recall.seen() == plain.seen()
+                assert recall.missed() == plain.missed()
             assert log.recall("other").compare([b"mark-000" + b"1", b"mark-000" + b"2"]) == [0, 5]
 
     with tempfile.TemporaryDirectory() as directory:
@@ -175,11 +180,12 @@ def count(directory: Path, table: str) -> int:
         MemoryChange("c", rows=(b"\x91\x92\x01\xa1x",)),
         MemoryChange("c", gone=b"xxx"),
         MemoryChange("c", seen=b"\x78\x01"),
+        MemoryChange("c", missed=b"\x78\x01"),
         change(rows=[row(-1, b"1")]),
         change(rows=[row(1 << 40, b"1")]),
         change(part=1 << 40, seen=pack_numbers([1])),
     ],
-    ids=["rows", "row", "numbers", "seen", "negative", "large", "part"],
+    ids=["rows", "row", "numbers", "seen", "missed", "negative", "large", "part"],
 )
 async def test_a_change_that_is_not_whole_is_refused(tmp_path: Path, broken: MemoryChange) -> None:
     """Nothing of its append is done, and its neighbours in the commit are."""
@@ -256,6 +262,8 @@ def test_what_is_packed_is_small_and_whole() -> None:
     whole = change(rows=rows[:3], gone=[1, 2], seen=pack_numbers([3]))
     assert decode_change(encode_change(whole)) == whole
     assert whole.size > 2100
+    assert unpack_counts(pack_counts({5: 1, 1 << 39: 3})) == {5: 1, 1 << 39: 3}
+    assert unpack_counts(pack_counts({})) == {}
 
 
 def test_a_memory_of_nothing() -> None:
@@ -264,4 +272,4 @@ def test_a_memory_of_nothing() -> None:
     assert nothing.compare([b"a"]) == [None]
     assert nothing.find([b"a"]) == [None]
     assert (nothing.rows([1]), nothing.unseen(b"", 1), nothing.vacant(-1, 1)) == ({}, [], [])
-    assert (nothing.seen(), nothing.older(1), len(nothing.salt())) == ([], 0, 16)
+    assert (nothing.seen(), nothing.missed(), nothing.older(1), len(nothing.salt())) == ([], b"", 0, 16)

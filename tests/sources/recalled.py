@@ -13,6 +13,7 @@ class Recalled:
     def __init__(self) -> None:
         self.items: dict[int, Row] = {}
         self.sightings: dict[int, bytes] = {}
+        self.missing = b""
         self.commits = 0
 
     def apply(self, change: MemoryChange | None) -> None:
@@ -23,6 +24,7 @@ class Recalled:
         if change.anew:
             self.items.clear()
             self.sightings.clear()
+            self.missing = b""
         for number in unpack_numbers(change.gone):
             del self.items[number]
         for packed in change.rows:
@@ -34,6 +36,8 @@ class Recalled:
             self.sightings.clear()
         if change.seen:
             self.sightings[change.part] = change.seen
+        if change.missed is not None:
+            self.missing = change.missed
         keys = [row[1] for row in self.items.values() if row[1]]
         assert len(keys) == len(set(keys)), "a key is there twice"
 
@@ -74,6 +78,10 @@ class Recalled:
     def seen(self) -> list[bytes]:
         """See Recall."""
         return [self.sightings[part] for part in sorted(self.sightings)]
+
+    def missed(self) -> bytes:
+        """See Recall."""
+        return self.missing
 
     def older(self, than: int) -> int:
         """See Recall."""

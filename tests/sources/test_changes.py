@@ -15,7 +15,7 @@ from headwater.config.changes import ChangesOptions
 from headwater.core.memory import Remembered
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.sources import census
+from headwater.sources import absence, census
 from headwater.sources.changes import Changes
 from headwater.sources.sifted import CollectionError, Sifted
 from sources.patching import apply_merge, apply_patch
@@ -394,6 +394,31 @@ def test_only_a_round_that_ends_takes_something_to_be_gone() -> None:
     assert not connector.memory.sightings
 
 
+def test_one_that_was_missed_once_is_not_gone() -> None:
+    """When it is to be missing for some rounds in a row, others in between and restarts notwithstanding."""
+    connector = Connector(options(removed_after=3))
+    connector.poll([item(1), item(2), item(3)], 1)
+    gone = []
+    for round_, keys in enumerate(([1], [1, 2], [1], [1], [1], [2], [1, 2], [2], [2], [2], [2]), start=2):
+        connector.restart()
+        events = connector.poll([item(key) for key in keys], round_)
+        gone += [(round_, event["op"], event["key"]) for event in events]
+    assert gone == [(4, "removed", 3), (6, "removed", 2), (7, "added", 2), (11, "removed", 1)]
+    assert not connector.memory.missing
+    assert connector.remembered is not None
+    assert (connector.remembered.missing, connector.remembered.known) == (0, 1)
+    connector.poll([item(4)], 20)
+    assert connector.last is not None
+    assert "1 missing and not gone yet" in connector.last.note
+    # A round that is not whole says nothing about what is missing.
+    connector.poll([item(4)], 21, unfit=True)
+    connector.poll([item(4)], 22)
+    connector.options = options(removed_after=1)
+    connector.restart()
+    assert [event["key"] for event in connector.poll([item(4)], 23)] == [2]
+    assert not connector.memory.missing
+
+
 def test_a_bad_item_on_any_page_counts_for_the_whole_round() -> None:
     """Over a restart, too."""
     connector = Connector(options())
@@ -416,7 +441,7 @@ def test_numbers_are_used_again() -> None:
 
 def test_very_many_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are told a part at a time, with the rounds that follow."""
-    monkeypatch.setattr(census, "MOST_REMOVED", 3)
+    monkeypatch.setattr(absence, "MOST_REMOVED", 3)
     connector = Connector(options(empty="accept"))
     connector.poll([item(number) for number in range(8)], 1)
     gone = []

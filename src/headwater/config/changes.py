@@ -86,6 +86,14 @@ class ChangesOptions(Options):
         "or tombstone where there are no events.",
         examples=["tombstone"],
     )
+    removed_after: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="For how many rounds in a row an item must be missing to be gone. With pages by number or offset, "
+        "items move from page to page while they are asked for, and one may be missed once.",
+        examples=[2],
+    )
     ignore: _Pointers = Field(
         (),
         description="Pointers to what does not count as a change, such as the time at which an item was served.",

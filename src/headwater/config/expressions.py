@@ -57,6 +57,10 @@ def check(http: HttpOptions) -> list[Finding]:
             )
     if pagination is not None and pages:
         findings += _check_pages(pagination, parts, http.cursor, asked)
+        if http.records is None and _counts_items(pagination):
+            message = "pages end where there are no more items, and nothing says what the items are"
+            hint = "say where they are: records: {split: /items}, or `/` where the body is the array"
+            findings.append(Finding(("pagination",), message, hint, warning=True))
     if http.children is not None:
         findings += _check_children(http, http.children, known)
     findings += collection.check(http)
@@ -129,6 +133,14 @@ def _check_pages(
         if slot is not None and (wrong := _misplaced(slot, parts)):
             yield Finding(("pagination", option), wrong)
     yield from _check_stop(pagination, cursors)
+
+
+def _counts_items(pagination: PaginationOptions) -> bool:
+    """Return whether the end of pages is told by their items alone."""
+    if pagination.last is not None:
+        return True
+    told = (pagination.pages, pagination.has_more, pagination.end)
+    return pagination.type in {"page", "offset"} and all(it is None for it in told)
 
 
 def _misplaced(slot: Slot, parts: Parts) -> str:

@@ -257,8 +257,9 @@ class _Loading:
     def connector(self, shaped: Shaped, file: str) -> None:
         """Put the secrets in, make the model, and translate what it says."""
         root = shaped.root
-        masked = self._put_secrets_in(shaped, file)
+        # First what is given beside the file: it may name secrets and expressions as well.
         self._override(root, file)
+        masked = self._put_secrets_in(shaped, file)
         before = len(self.problems)
         try:
             config = ConnectorConfig.model_validate(root.plain())

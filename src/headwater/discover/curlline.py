@@ -23,6 +23,7 @@ from headwater.discover.curltable import (
     SHORT_WITH_ARGUMENT,
     WITH_ARGUMENT,
 )
+from headwater.discover.vocabulary import number_of
 
 
 class CurlError(ValueError):
@@ -370,8 +371,9 @@ def _seconds(option: str, name: str) -> Callable[[_Reading, str], None]:
 
 def _number(option: str, name: str, plus: int = 0) -> Callable[[_Reading, str], None]:
     def taken(reading: _Reading, given: str) -> None:
-        if given.isascii() and given.isdigit() and int(given) + plus <= 100:
-            reading.set(option, int(given) + plus, name)
+        number = number_of(given)
+        if number is not None and number + plus <= 100:
+            reading.set(option, number + plus, name)
 
     return taken
 

@@ -28,6 +28,7 @@ from headwater.discover.vocabulary import (
     SIZES,
     TOTAL_PAGES,
     TOTALS,
+    number_of,
     pieces,
 )
 
@@ -371,16 +372,18 @@ class _Looking:
     def _header_number(self, needed: set[str], beside: set[str]) -> tuple[str, int] | None:
         for name, value in self._response.headers:
             said = set(pieces(name))
-            if needed <= said and said - needed <= beside | {"x", "wp", "pagination"} and value.strip().isdigit():
-                return name.lower(), int(value[:12])
+            number = number_of(value.strip())
+            if number is not None and needed <= said and said - needed <= beside | {"x", "wp", "pagination"}:
+                return name.lower(), number
         return None
 
     def _size(self) -> tuple[str, int]:
         """Return the parameter that says how long a page is, and its value."""
         for name in SIZES:
             value = self._named.get(name, "")
-            if value.isascii() and value.isdigit() and 0 < len(value) < 7 and int(value):
-                return name, int(value)
+            size = number_of(value)
+            if size and size < 1_000_000:
+                return name, size
         if isinstance(self._ask.body, dict):
             for name in SIZES:
                 given = self._ask.body.get(name)
@@ -390,7 +393,9 @@ class _Looking:
 
     def _start(self, kind: str, param: str | None, echoed: tuple[Place, int] | None) -> int:
         given = self._named.get(param or "", "")
-        first = int(given) if given.isdigit() and len(given) < 9 else (echoed[1] if echoed is not None else None)
+        first = number_of(given)
+        if first is None and echoed is not None:
+            first = echoed[1]
         if kind == "page":
             return 0 if first == 0 else 1
         return 1 if first == 1 else 0

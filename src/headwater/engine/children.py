@@ -70,8 +70,8 @@ class Brood:
         except ChildrenError as error:
             return Reaped((), before, failure=error.reason, slug=error.slug, hint=error.hint)
         records, bad = self._children.records(reaped.parents, reaped.records, children)
-        count = len(records)
-        told = f"{count} record{'' if count == 1 else 's'} with the children of {len(children)} items"
+        count, asked = len(records), len(children)
+        told = f"{count} record{'' if count == 1 else 's'} with the children of {asked} item{'' if asked == 1 else 's'}"
         return msgspec.structs.replace(
             reaped,
             records=records,

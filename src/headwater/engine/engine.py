@@ -36,7 +36,7 @@ from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
-from headwater.sources.poll import build_request
+from headwater.sources.request import build_request
 from headwater.sources.retry import back_off
 from headwater.transforms.chain import Chain
 

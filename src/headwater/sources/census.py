@@ -3,15 +3,12 @@
 Pure but for what it asks of the memory. The records that tell of changes are `events`', cutting an answer into items is
 `split`'s, and when the round ends is the poll's to say.
 
-An item is known by its key. What is remembered of it is a mark, which is looked up for thousands at once and settles
-nearly all of them, and a print: the one is a digest of its bytes, the other of what counts of it (`canonical`); where
-something is ignored, it is the other way round. Items have numbers, so that a byte for each says which were seen.
+An item is known by its key. Items have numbers, so that a byte for each says which were seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -22,19 +19,19 @@ from headwater.core.memory import Kept, MemoryChange, Recall, Remembered, RowPac
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.squeeze import squeeze, unsqueeze
-from headwater.sources.canonical import BROKEN, Canon
+from headwater.sources.absence import absence
+from headwater.sources.canonical import BROKEN
 from headwater.sources.events import Teller
 from headwater.sources.identity import Identify, Identity, ItemError
+from headwater.sources.prints import Prints
 from headwater.sources.reaped import BadItem
-from headwater.sources.seen import Seen, Sightings
+from headwater.sources.seen import Sightings
 from headwater.sources.sifted import CollectionError, Sifted
 
 # So many items are looked up at once.
 _AT_ONCE = 4096
 # About how much a row needs beside what is in it (bytes).
 _ROOM = 64
-# So many are told to be gone at the end of a round; what is gone besides is told at the end of the next.
-MOST_REMOVED = 100_000
 # How much of an item that is none goes into the dead letter (bytes).
 _SHOWN = 64 * 1024
 
@@ -52,7 +49,6 @@ class Rules(msgspec.Struct, frozen=True):
     options: ChangesOptions
     partial: bool
     keeps_values: bool
-    canon: Canon
     identify: Identify
     teller: Teller
     sightings: Sightings
@@ -91,7 +87,7 @@ class Census:
         self._before = before
         self._moment = moment
         self._anew = anew
-        self._digest = blake2b(digest_size=8, salt=before.salt)
+        self._prints = Prints(before.salt, rules.options.ignore)
         # How many parts of the round are stored. One that was broken off for good is forgotten with the next.
         self._part = before.part if going_on else 0
         self._round = before.round if self._part else moment.scheduled
@@ -125,7 +121,7 @@ class Census:
         places: Sequence[int] = range(start, start + len(documents))
         try:
             keys = list(map(self._rules.identify, documents))
-            marks = list(map(self._mark, documents))
+            marks = list(map(self._prints.mark, documents))
         except (ItemError, *BROKEN):
             places, documents, keys, marks = self._good(documents, start)
         found = self._recall.compare([mark + key for mark, key in zip(marks, keys, strict=True)])
@@ -145,18 +141,6 @@ class Census:
             except BROKEN as error:
                 self._refuse(item.document, item.place, error)
 
-    def _mark(self, document: Document) -> bytes:
-        """Return what is looked up: a digest of the bytes, or of what counts where something does not."""
-        digest = self._digest.copy()
-        digest.update(self._rules.canon(document) if self._options.ignore else document)
-        return digest.digest()
-
-    def _print(self, document: Document) -> bytes:
-        """Return the other one. Raises one of BROKEN."""
-        digest = self._digest.copy()
-        digest.update(document if self._options.ignore else self._rules.canon(document))
-        return digest.digest()
-
     def _good(
         self, documents: Sequence[Document], start: int
     ) -> tuple[list[int], list[Document], list[bytes], list[bytes]]:
@@ -164,7 +148,7 @@ class Census:
         places, good, keys, marks = [], [], [], []
         for place, document in enumerate(documents, start):
             try:
-                key, mark = self._rules.identify(document), self._mark(document)
+                key, mark = self._rules.identify(document), self._prints.mark(document)
             except (ItemError, *BROKEN) as error:
                 self._refuse(document, place, error)
                 continue
@@ -217,7 +201,7 @@ class Census:
 
     def _add(self, item: _Item) -> Record:
         """Take in an item that is not known."""
-        print_ = self._print(item.document)
+        print_ = self._prints.print(item.document)
         number = self._free()
         if self._seen is not None:
             self._seen.first(number)
@@ -228,14 +212,10 @@ class Census:
 
     def _compare(self, item: _Item, number: int, kept: Kept) -> Record | None:
         """Take in an item that was remembered with another mark."""
-        print_ = self._print(item.document)
+        print_ = self._prints.print(item.document)
         before = None if kept.data is None else unsqueeze(kept.data)
-        counted = item.mark if self._options.ignore else print_
-        if not {item.mark, print_}.isdisjoint({kept.mark, kept.print}) or (
-            # What is ignored may be something else than when it was remembered.
-            before is not None and self._rules.canon(before) == self._rules.canon(item.document)
-        ):
-            if counted not in {kept.mark, kept.print}:
+        if self._prints.same(item.mark, print_, kept, before, item.document):
+            if self._prints.outdated(item.mark, print_, kept):
                 self._put(item, number, print_)
             return None
         self._changed += 1
@@ -286,11 +266,13 @@ class Census:
         before, part = self._before, self._part
         unfit = unfit or bool(self._bad) or (part > 0 and before.unfit)
         self._known = min(before.known + self._added, self._options.max_items)
-        seen, notes = b"", []
+        seen, absent, notes = b"", None, []
         if last and unfit and self._seen is not None:
             notes.append("nothing is taken to be gone, for there were items that could not be read")
         elif last and self._seen is not None:
-            notes += self._miss(self._seen)
+            absent = absence(self._recall, self._seen, self._known, before, self._options)
+            self._remove(absent.gone)
+            notes += [absent.note] if absent.note else []
         elif self._seen is not None:
             seen = self._seen.packed()
             self._rules.sightings.hold(self._round, part + 1, self._seen)
@@ -304,6 +286,7 @@ class Census:
             0 if last else self._round,
             0 if last else part + 1,
             unfit=unfit and not last,
+            missing=before.missing if absent is None else len(absent.missing),
         )
         change = MemoryChange(
             self._rules.connector,
@@ -312,8 +295,9 @@ class Census:
             part=part,
             seen=seen,
             settled=before.part > 0 and (last or not part),
+            missed=None if absent is None else absent.packed(before),
         )
-        needed = change.anew or change.rows or change.seen or change.settled
+        needed = change.anew or change.rows or change.seen or change.settled or change.missed is not None
         return Sifted(
             self._records, remembered, change if needed else None, self._bad, "; ".join([self._said(), *notes])
         )
@@ -323,30 +307,17 @@ class Census:
         said = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing changed"
         return f"{said}, {self._known:,} known"
 
-    def _miss(self, seen: Seen) -> Iterator[str]:
-        """Tell what is gone; yield what is to be said about it."""
-        known, count, most = self._known, seen.count(), self._options.empty
-        if count == known:
-            return
-        if not count and most is not None and known > most:
-            raise CollectionError(
-                f"the collection is empty, and {known:,} items were known",
-                "empty-collection",
-                "if that may be, write empty: accept below changes",
-            )
-        gone = self._recall.unseen(seen.marks, MOST_REMOVED)
-        for start in range(0, len(gone), _AT_ONCE):
-            some = gone[start : start + _AT_ONCE]
+    def _remove(self, numbers: Sequence[int]) -> None:
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = numbers[start : start + _AT_ONCE]
             kept = self._recall.rows(some)
             for number in some:
                 item = kept[number]
                 before = None if item.data is None else unsqueeze(item.data)
                 self._records += self._rules.teller.removed(Identity.of(item.key), before, self._moment.now)
                 self._rows.add((number, b"", b"", b"", None))
-        self._removed, self._known = len(gone), count
-        if len(gone) == MOST_REMOVED:
-            self._known = known - len(gone)
-            yield f"no more than {MOST_REMOVED:,} are told to be gone at once"
+        self._removed = len(numbers)
+        self._known -= len(numbers)
 
 
 def _with_key(record: Record, key: bytes) -> Record:

@@ -8,7 +8,6 @@ from headwater.config.changes import ChangesOptions
 from headwater.core.memory import Nothing, Recall, Remembered
 from headwater.core.moment import Moment
 from headwater.core.pointer import Pointer
-from headwater.sources.canonical import Canon
 from headwater.sources.census import Census, Rules
 from headwater.sources.events import Teller
 from headwater.sources.identity import Identify
@@ -42,7 +41,6 @@ class Changes:
             options,
             removed == "ignore",
             options.keeps_values(removed),
-            Canon(options.ignore),
             Identify(options.key or key, whole=whole),
             Teller(options, removed),
             Sightings(),

@@ -139,6 +139,7 @@ class Course:
         "_spaces",
         "_stop_at",
         "_windows",
+        "plain",
         "pointers",
     )
 
@@ -165,11 +166,8 @@ class Course:
         self._beyond = ignores_beyond
         self._stop_at = list(cursors.by_name).index(stop_at) if stop_at is not None else None
         self.pointers: tuple[Pointer, ...] = cursors.pointers
-
-    @property
-    def plain(self) -> bool:
-        """Whether every request is the same, and nothing is remembered for the next."""
-        return self._requester.plain and self._pager.single and not self._cursors and self._windows is None
+        # Whether every request is the same, and nothing is remembered for the next.
+        self.plain = requester.plain and pager.single and not cursors and windows is None
 
     @property
     def pages(self) -> bool:
