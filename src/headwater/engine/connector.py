@@ -17,10 +17,11 @@ from headwater.core.callback import Cancellable, settle
 from headwater.core.checkpoint import decode_checkpoint
 from headwater.core.errors import FetchError, HeadwaterError
 from headwater.core.http import Response
+from headwater.engine.exchanges import Exchanges
 from headwater.engine.gate import Gate
 from headwater.engine.harvest import Harvest
 from headwater.engine.lookback import begin
-from headwater.engine.round import LARGE, Round, Surroundings
+from headwater.engine.round import LARGE, Surroundings
 from headwater.engine.schedule import Cron, Every, Schedule, Tick
 from headwater.fluvio.compression import Compression
 from headwater.log import Receipt
@@ -80,7 +81,7 @@ class Connector:
         self._clock = shared.clock
         self._schedule = schedule
         self._chain = chain
-        self._round = Round(
+        self._round = Exchanges(
             config, shared, schedule, compression, chain=chain, partitions=partitions, gates=gates, nap=self._nap
         )
         self._plain = self._round.plain
@@ -126,13 +127,10 @@ class Connector:
         # A round that was broken off goes on at once, also where a schedule would begin later.
         broken = its.checkpoint.body is not None or (progress is not None and progress.round)
         its.tick = Tick(its.now()) if broken else self._schedule.first(its.now())
-        try:
-            while not its.stopping:
-                rest = await self._go_on()
-                if rest is not None:
-                    await rest()
-        finally:
-            its.cut()
+        while not its.stopping:
+            rest = await self._go_on()
+            if rest is not None:
+                await rest()
 
     async def _go_on(self) -> Rest | None:
         """Let callbacks poll; return what does the first round that they cannot do, or None at the stop."""
@@ -163,9 +161,7 @@ class Connector:
                 return
             self._waiting = False
             if self._plain:
-                self._round.open()
-                self._pending = fetching = self._fetcher.begin(self._round.request(), self._on_answer)
-                self._round.begun(fetching, self._on_flood)
+                self._pending = self._fetcher.begin(self._round.ask(), self._on_answer)
             else:
                 self._hand_over(self._round.run)
         except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
@@ -173,17 +169,10 @@ class Connector:
 
     # The second callback: the answer.
 
-    def _on_flood(self) -> None:
-        """Have a body that is too large to be held stored while it arrives."""
-        self._pending = None
-        self._hand_over(self._round.finish_flood)
-
     def _on_answer(self, outcome: Response | FetchError) -> None:
         try:
-            arrived = self._round.arrived(outcome)
-            if arrived is not None:
-                self._pending = None
-                self._answered(arrived)
+            self._pending = None
+            self._answered(outcome)
         except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
             self._crash(error)
 

@@ -45,8 +45,8 @@ class Poll:
     """A polling source, made once per connector from its configuration. Holds no state: that is the checkpoint's.
 
     It remembers what the headers of the last response said, for answers repeat theirs. `plain`: each round is one
-    exchange that needs nothing but the checkpoint. `remembers`: `reap` asks what is remembered of items, which is done
-    in a thread.
+    exchange that needs nothing but the checkpoint. `simple`: it is plain, and an answer is one record. `remembers`:
+    `reap` asks what is remembered of items, which is done in a thread.
     """
 
     __slots__ = (
@@ -64,7 +64,6 @@ class Poll:
         "_said",
         "_sent",
         "_sifting",
-        "_simple",
         "_steady",
         "_strict",
         "_usual",
@@ -72,6 +71,7 @@ class Poll:
         "children",
         "plain",
         "remembers",
+        "simple",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
@@ -100,7 +100,7 @@ class Poll:
         self._steady = self._course.plain
         self.plain = self._steady and self.children is None
         self.remembers = self._sifting.active
-        self._simple = self.plain and self._items is None and not self.remembers
+        self.simple = self.plain and self._items is None and not self.remembers
         self._sent = self._request
         self._asked = ""
         self._headers: Headers | None = None
@@ -116,13 +116,21 @@ class Poll:
         Raises RequestError when a value for it is missing, and NothingDueError when there is nothing to ask for.
         """
         if self._steady:
-            request = self._request
-        else:
-            self._sent = request = self._course.request(checkpoint.progress, moment)
-        if self._conditional and not self._steady:
+            return self.same(checkpoint)
+        self._sent = request = self._course.request(checkpoint.progress, moment)
+        if self._conditional:
             progress = checkpoint.progress
             # Only an answer that was the whole of its round says by a 304 that nothing is new.
             self._asked = "" if progress and progress.page.get("n") else fingerprint(request, "")
+        return self._validating(request, checkpoint)
+
+    def same(self, checkpoint: Checkpoint) -> Request:
+        """Return the request of the next attempt of a plain poll."""
+        if checkpoint.etag is None and checkpoint.last_modified is None:
+            return self._request
+        return self._validating(self._request, checkpoint)
+
+    def _validating(self, request: Request, checkpoint: Checkpoint) -> Request:
         if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
             return request
         headers = list(request.headers)
@@ -188,8 +196,6 @@ class Poll:
         `recall` returns what is remembered of items. `ignored`: there would be more in it, which is not looked at.
         Raises LogError, and only where `recall` is asked.
         """
-        if self._simple and checkpoint.remembered is None:
-            return Reaped((self._record(response),), self._following(response, checkpoint, moment, 1))
         if self._items is None:
             reaped = self._whole(response, checkpoint, moment)
             return self._sifting.whole(reaped, response.body, checkpoint, moment, recall)
@@ -202,6 +208,10 @@ class Poll:
                 checkpoint, note = anew(checkpoint), ANOTHER
             else:
                 return msgspec.structs.replace(reaped, note=f"{note}; {reaped.note}") if note else reaped
+
+    def reap_one(self, response: Response, checkpoint: Checkpoint, scheduled: int) -> Reaped:
+        """Return what an accepted response of a simple poll comes to: one record."""
+        return Reaped((self._record(response),), self._following(response, checkpoint, scheduled, 1))
 
     def reaping(
         self,
@@ -242,7 +252,7 @@ class Poll:
         records: Sequence[Record],
     ) -> Reaped:
         """Return what an answer comes to of which all items are taken, `count` of them anew."""
-        following = self._following(response, checkpoint, moment, count)
+        following = self._following(response, checkpoint, moment.scheduled, count)
         parents = gleaned.items or ()
         if self._steady:
             return self._sifting.forgetting(Reaped(records, following, parents=parents), checkpoint)
@@ -255,7 +265,7 @@ class Poll:
     def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
         records: tuple[Record, ...] = (self._record(response),)
-        following = self._following(response, checkpoint, moment, len(records))
+        following = self._following(response, checkpoint, moment.scheduled, len(records))
         if self._steady:
             return Reaped(records, following)
         if response.status == 204 or (self._policy.body_only and not response.body):
@@ -300,12 +310,12 @@ class Poll:
             return None
         return Reaped((), msgspec.structs.replace(checkpoint, progress=step.progress), step.more, note=step.note)
 
-    def _following(self, response: Response, checkpoint: Checkpoint, moment: Moment, records: int) -> Checkpoint:
+    def _following(self, response: Response, checkpoint: Checkpoint, scheduled: int, records: int) -> Checkpoint:
         etag, last_modified, kind = self._heard(response)
         return Checkpoint(
             checkpoint.exchanges + 1,
             checkpoint.records + records,
-            moment.scheduled,
+            scheduled,
             self._fingerprint,
             etag,
             last_modified,
