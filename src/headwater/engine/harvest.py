@@ -93,6 +93,20 @@ class Harvester:
             return self._through(self._chain, reaped, before, exchange, beside, now=now)
         return self._harvest(reaped.records, reaped, reaped.checkpoint, exchange, now=now, beside=beside)
 
+    def harvest_one(self, record: Record, checkpoint: Checkpoint, exchange: Exchange, *, now: int) -> Harvest:
+        """Return what is left of a response that is one record, without transforms: most are."""
+        if self._identify or self._partitions > 1:
+            return self._harvest((record,), Reaped((record,), checkpoint), checkpoint, exchange, now=now)
+        append = Append(
+            self._topic,
+            encode_batches((record,), now, self._compression),
+            None,
+            (self._name, encode_checkpoint(checkpoint)),
+            exchange,
+            self._linger,
+        )
+        return Harvest(append, checkpoint, exchange, now)
+
     def _harvest(
         self,
         records: Sequence[Record],

@@ -91,6 +91,7 @@ class Round:
         "_poll",
         "_renewed",
         "_requests",
+        "_said",
         "_schedule",
         "_scheduled",
         "_sent",
@@ -140,6 +141,7 @@ class Round:
         self.stopping = False
         self.tick = Tick(0.0)
         self._skipped = 0
+        self._said = ("", "")
         self._why = ""
         self._held_by = ""
         # How the interval follows the changes, what the round has brought so far, and until when its answer is fresh.
@@ -186,7 +188,14 @@ class Round:
 
     def ask(self) -> Request:
         """Begin the round that is due of a plain poll, and return its request."""
-        self.open()
+        # As `open`, without a call of its own for each part: this is done at every poll of most connectors.
+        self._begun = begun = self._clock.monotonic()
+        self._started = started = self._clock.time_ms()
+        late = (started / 1000 if self._schedule.wall else begun) - self.tick.at
+        self._scheduled = started - round(late * 1000)
+        self._lag.observe(max(0.0, late))
+        self._first = True
+        self._renewed = self._anew = False
         self._attempts = 1
         self._counters.attempts += 1
         return self._poll.same(self.checkpoint)
@@ -201,8 +210,10 @@ class Round:
 
     def judge(self, outcome: Response | FetchError) -> Verdict:
         """Decide what came of an attempt, and count it."""
-        self._count(outcome)
+        self._duration = int((self._clock.monotonic() - self._begun) * 1_000_000)
         if isinstance(outcome, Response):
+            self._counters.bytes += outcome.received
+            self._requests.observe(outcome.elapsed)
             verdict = self._poll.accept(outcome, self.checkpoint)
             if verdict is not None:
                 return verdict
@@ -262,8 +273,8 @@ class Round:
         if before.remembered is not None or before.progress is not None or before.body is not None:
             # What an earlier configuration needed is let go of.
             return self.reap(response, verdict, now)
-        reaped = self._poll.reap_one(response, before, self._scheduled)
-        return self._harvester.harvest(reaped, before, self._entry(response, verdict, 1), now=now)
+        record, checkpoint = self._poll.reap_one(response, before, self._scheduled)
+        return self._harvester.harvest_one(record, checkpoint, self._entry(response, verdict, 1), now=now)
 
     def stored(self, harvest: Harvest) -> None:
         """Count what is in the log now."""
@@ -315,7 +326,10 @@ class Round:
         if isinstance(outcome, Response):
             status, received = outcome.status, outcome.received
         accepted = verdict.action is _STORE
-        reason = self._standing.told(verdict.reason)
+        if verdict.reason is not self._said[0] or self._gates:
+            # Verdicts repeat from answer to answer, but gates bring secrets that are to be masked from then on.
+            self._said = verdict.reason, self._standing.told(verdict.reason)
+        reason = self._said[1]
         if self._anew:
             reason = f"{reason}; {ANOTHER}"
         if self._skipped:

@@ -209,9 +209,10 @@ class Poll:
             else:
                 return msgspec.structs.replace(reaped, note=f"{note}; {reaped.note}") if note else reaped
 
-    def reap_one(self, response: Response, checkpoint: Checkpoint, scheduled: int) -> Reaped:
-        """Return what an accepted response of a simple poll comes to: one record."""
-        return Reaped((self._record(response),), self._following(response, checkpoint, scheduled, 1))
+    def reap_one(self, response: Response, checkpoint: Checkpoint, scheduled: int) -> tuple[Record, Checkpoint]:
+        """Return what an accepted response of a simple poll comes to: one record, and what commits with it."""
+        record = Record(render(response, json=self._json, full=self._full))
+        return record, self._following(response, checkpoint, scheduled, 1)
 
     def reaping(
         self,
