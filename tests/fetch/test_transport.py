@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import subprocess
 from pathlib import Path
@@ -547,6 +548,36 @@ async def test_cookies() -> None:
             assert server.received[-1].header("cookie") == "own=1"
         # They share connections all the same: cookies are no part of one.
         assert server.connections == 1
+
+
+async def test_what_is_no_ascii(tmp_path: Path) -> None:
+    """A server may set any cookie, a validator and a password may hold anything, and files may be anywhere."""
+    directory = tmp_path / "josé"
+    directory.mkdir()
+    certificates = Certificates(directory)
+    cert_file, key_file = certificates.files("client", "me.example")
+    async with (
+        ScriptedServer(tls=certificates.context(clients=True)) as server,
+        ScriptedServer() as proxy,
+        CurlFetcher(trusted=str(certificates.bundle)) as fetcher,
+    ):
+        bundle = str(certificates.bundle)
+        shown = Transport(cert_file=str(cert_file), key_file=str(key_file), ca_file=bundle, cookies="me")
+        url = server.route("/x", Answer(headers=(("set-cookie", "name=José"), ("etag", '"é"'))))
+        answer = await fetcher.fetch(get(url, shown))
+        etag = answer.header("etag") or ""
+        for _ in range(2):
+            assert (await fetcher.fetch(get(url, shown, headers=(("if-none-match", etag), ("x", "1"))))).status == 200
+            assert server.received[-1].header("if-none-match") == '"é"'.encode().decode("latin-1")
+            assert server.received[-1].header("cookie") == "name=José".encode().decode("latin-1")
+        through = Transport(proxy=proxy.url.replace("://", "://usér:pässword@"))
+        await fetcher.fetch(get("http://public.invalid/", through))
+        login = base64.b64encode("usér:pässword".encode()).decode()
+        assert proxy.received[-1].header("proxy-authorization") == f"Basic {login}"
+        nobody = Transport(unix_socket=str(directory / "s"))
+        error = await outcome(fetcher, "http://x/", nobody)
+        assert isinstance(error, errors.ConnectError)
+        assert "josé" in error.message
 
 
 async def test_cookies_and_redirects() -> None:
