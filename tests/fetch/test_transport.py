@@ -6,6 +6,7 @@ import asyncio
 import base64
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -303,14 +304,42 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
             for version in ("auto", "1.1", "3-only"):
                 error = await outcome(fetcher, url, Transport(http_version=version))
                 if version == "3-only":
-                    # Over QUIC nothing is said of why there is no connection, and this Caddy takes no certificate.
-                    assert isinstance(error, errors.ConnectError | errors.ResetError), error
+                    # Over QUIC nothing is said of why there is no connection. This Caddy (2.6) looks at a request
+                    # before the handshake is over: it sees neither a name nor a certificate, and now and then answers
+                    # 421 to whoever has shown none, and to whoever has.
+                    misdirected = isinstance(error, Response) and error.status == 421
+                    assert misdirected or isinstance(error, errors.ConnectError | errors.ResetError), error
+                    own = msgspec.structs.replace(shown, http_version=version)
+                    assert (await fetcher.fetch(get(url, own))).status in {200, 421}
                     continue
                 assert isinstance(error, errors.TlsError), error
                 assert "the server wants a client certificate" in error.message
                 assert "tls.cert_file" in error.hint
                 own = msgspec.structs.replace(shown, http_version=version)
                 assert (await fetcher.fetch(get(url, own))).body == b"hi"
+
+
+def test_connections_that_are_broken_off_over_http_3(tmp_path: Path) -> None:
+    """A server that refuses at the end of the handshake costs its own exchange, and not the process."""
+    certificates = Certificates(tmp_path)
+    certificate, key = certificates.files("server")
+    port = free_port()
+    trusted = f"client_auth {{\nmode require_and_verify\ntrusted_ca_cert_file {certificates.bundle}\n}}"
+    tls = f"tls {certificate} {key} {{\n{trusted}\n}}"
+    program = Path(__file__).with_name("brokenoff.py")
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as silent,
+        caddy(tmp_path, port, certificate, key, 'bind 127.0.0.1\nrespond "hi" 200', tls=tls),
+    ):
+        silent.bind(("::1", port))
+        done = subprocess.run(
+            [sys.executable, program, f"https://localhost:{port}/", str(certificates.bundle)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["ConnectError"] * 3, "")
 
 
 async def test_a_client_certificate_is_not_shown_to_others(tmp_path: Path) -> None:
