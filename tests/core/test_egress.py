@@ -322,7 +322,9 @@ def test_names_that_a_proxy_would_find_inside(name: str) -> None:
     assert refused_host(PUBLIC, name, 80) is None
 
 
-@pytest.mark.parametrize("name", ["api.example.com", "x.internal.example.com", "localhost.example.com", "1.example.com"])
+@pytest.mark.parametrize(
+    "name", ["api.example.com", "x.internal.example.com", "localhost.example.com", "1.example.com"]
+)
 def test_names_that_a_proxy_may_find(name: str) -> None:
     """Public names go through a proxy, and private ones that are allowed."""
     assert refused_host(PUBLIC, name, 80, unseen=True) is None
