@@ -201,14 +201,14 @@ async def inside() -> AsyncIterator[Inside]:
 async def test_spellings_of_this_machine(spelling: str) -> None:
     """However it is written, the connection is refused before anything is sent; allowed, what is an address works."""
     async with inside() as server:
+        url = spelling.format(server.port)
+        try:
+            wired = ascii_url(url)
+        except ValueError:
+            # Neither a configuration nor a redirect gets any further.
+            return
         for transport, policy in ((Transport(egress=PUBLIC), None), (USUAL, PUBLIC)):
             async with CurlFetcher(egress=policy) as fetcher:
-                url = spelling.format(server.port)
-                try:
-                    wired = ascii_url(url)
-                except ValueError:
-                    # Neither a configuration nor a redirect gets any further.
-                    return
                 for candidate in dict.fromkeys((wired, url if url.isascii() else wired)):
                     error = await outcome(fetcher, get(candidate, transport))
                     unknown = spelling.endswith("@public.invalid/") or spelling in NO_ADDRESS
@@ -231,7 +231,7 @@ async def test_over_http_3(version: Literal["3", "3-only"], host: str) -> None:
     heard: list[bytes] = []
 
     class Inside(asyncio.DatagramProtocol):
-        def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's signature
+        def datagram_received(self, data: bytes, addr: object) -> None:
             heard.append(data)
 
     loop = asyncio.get_running_loop()

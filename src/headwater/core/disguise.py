@@ -158,22 +158,27 @@ class Words:
         return bool(self._all)
 
     def places(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where a word stands in a text, the longest one of those that begin in the same place."""
+        """Return where words stand in a text, the longest one of those that begin in the same place."""
         if not self._by_beginning:
-            for word in self._all:
-                start = text.find(word)
-                while start >= 0:
+            return self._few(text)
+        return self._begun(text) if self._beginnings is None and len(text) <= _SHORT else self._many(text)
+
+    def _few(self, text: str) -> Iterator[tuple[int, int]]:
+        for word in self._all:
+            start = text.find(word)
+            while start >= 0:
+                yield start, start + len(word)
+                start = text.find(word, start + 1)
+
+    def _begun(self, text: str) -> Iterator[tuple[int, int]]:
+        for start in range(len(text) - _BEGINNING + 1):
+            for word in self._by_beginning.get(text[start : start + _BEGINNING], ()):
+                if text.startswith(word, start):
                     yield start, start + len(word)
-                    start = text.find(word, start + 1)
-            return
+                    break
+
+    def _many(self, text: str) -> Iterator[tuple[int, int]]:
         if self._beginnings is None:
-            if len(text) <= _SHORT:
-                for start in range(len(text) - _BEGINNING + 1):
-                    for word in self._by_beginning.get(text[start : start + _BEGINNING], ()):
-                        if text.startswith(word, start):
-                            yield start, start + len(word)
-                            break
-                return
             self._beginnings = re.compile(_pattern(sorted(self._by_beginning)))
         found = self._beginnings.search(text)
         while found is not None:
