@@ -73,7 +73,7 @@ coverage: $(STAMP) $(STOCK) ## branch coverage of everything but the command lin
 	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e --ignore=tests/kubernetes --ignore=tests/container -k 'not many_limits'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95 \
-		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*,src/headwater/cluster/*,src/headwater/profile/*,src/headwater/server/*,src/headwater/control/*'
+		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*,src/headwater/cluster/*,src/headwater/profile/*,src/headwater/server/*,src/headwater/control/*,src/headwater/discover/*,src/headwater/recording/*'
 
 minimal: ## install without extras into a fresh environment, and run the main job there
 	@rm -rf .minimal-venv && $(PYTHON) -m venv .minimal-venv

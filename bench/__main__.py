@@ -12,7 +12,7 @@ import apsw
 import msgspec
 import pycurl
 
-from bench import fleet, log, managed, polls, protocol, split, start, transforms
+from bench import changes, fleet, judging, log, managed, polls, protocol, split, start, transforms
 from bench.figures import Figure
 from headwater.version import __version__
 
@@ -23,6 +23,8 @@ PARTS = {
     "transforms": transforms.measure,
     "protocol": protocol.measure,
     "split": split.measure,
+    "judging": judging.measure,
+    "changes": changes.measure,
     "polls": polls.measure,
     "fleet": fleet.measure,
     "managed": managed.measure,
@@ -47,9 +49,16 @@ What the figures are:
 - **protocol**: `headwater up` in a process of its own and the client of PyPI, fluvio 0.21.0, in another; medians of
   three rounds. The bound of sending is the same client with a server that acknowledges everything and keeps nothing.
   Delays are from just before a send to the moment that a follower in another process has the record, one each ms.
+- **split**: one poll in a process of its own, from the start of the engine to the last receipt, of a body that a server
+  in another process has ready: fetched, cut, each item with its key, encoded, appended in fsynced steps. Medians of
+  three runs; memory is the most that was resident (VmHWM), of which what is there before is Python and libraries.
+- **judging**: medians of seven rounds in one thread; each request is another page of one round, so that its token is
+  new and its cursor and window are not. The bound is a connector without expressions and rules.
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;
   it parses, judges, encodes, stores and remembers nothing. `headwater run` stores every answer with its checkpoint and
   its ledger entry in an fsynced transaction. The server runs in a process of its own on the other core.
+- **changes**: the whole way of a poll, from the request to the receipt; no two bodies are the same. The first poll
+  tells of every item; its memory and that of the others are the peaks of two processes. What items were is not kept.
 - **fleet**: `headwater run` of a directory of 10,000 files; lateness and gaps are read from its own ledger.
 - **managed**: `headwater up` with 10,000 connectors from the start of the process to the line that says they run, each
   with a topic of its own; edits from before the file is written to the moment the control API shows them.

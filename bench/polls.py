@@ -25,7 +25,7 @@ from headwater.core.record import Record
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.batch import encode_batches
 from headwater.log import Append, Log, LogReader
-from headwater.sources.poll import build_request
+from headwater.sources.request import build_request
 
 CONNECTORS = 1000
 SECONDS = 4.0

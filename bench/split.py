@@ -99,7 +99,7 @@ def _serving() -> Iterator[tuple[str, int, int]]:
 async def _poll(url: str, directory: Path, buffer: str) -> Run:
     """Do one poll in this process."""
     config = load_text(_CONFIG.format(url=url, buffer=buffer)).connectors[0]
-    before = _most_memory()
+    before = most_memory()
     async with Log.open(directory) as log, CurlFetcher() as fetcher:
         engine = Engine(log, fetcher)
         stop = asyncio.Event()
@@ -112,10 +112,11 @@ async def _poll(url: str, directory: Path, buffer: str) -> Run:
         stop.set()
         await running
         assert counters.trouble is None, counters.trouble
-    return Run(counters.records, took, before, _most_memory())
+    return Run(counters.records, took, before, most_memory())
 
 
-def _most_memory() -> int:
+def most_memory() -> int:
+    """Return the most memory that this process has had (bytes)."""
     line = next(it for it in Path("/proc/self/status").read_text().splitlines() if it.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

@@ -113,6 +113,10 @@ def test_mistakes(lines: str, said: str) -> None:
     [
         ("  cursor: {x: /x}\n", "warning: http.cursor.x: no expression of the request asks for the cursor x"),
         (
+            "  pagination: page\n",
+            "warning: http.pagination: pages end where there are no more items, and nothing says what",
+        ),
+        (
             "  method: POST\n  window: {size: 1h}\n",
             "warning: http.window: no expression of the request asks for the window: every request is the same",
         ),
@@ -169,3 +173,13 @@ def test_places_in_requests(text: str, slot: Slot) -> None:
     """A parameter, a header, or a place in the body."""
     assert parse_slot(text) == slot
     assert str(slot) == text
+
+
+def test_overrides_may_have_expressions() -> None:
+    """What `--set` says is read like the file."""
+    text = HEAD.replace("topic: b", "topic: b, secrets: [{name: KEY}]")
+    secrets = SecretSource({"KEY": "s3cr3t"}, "a test")
+    (config,) = load_text(text, secrets=secrets, overrides={"user_agent": "x ${{ secrets.KEY }}"}).connectors
+    assert (str(config.http.user_agent), config.masker.mask("s3cr3t")) == ("x ***", "***")
+    with pytest.raises(InvalidConfigError, match=r"--set endpoint: .* there is no cursor 'x'"):
+        load_text(text, secrets=secrets, overrides={"endpoint": "https://x.test/${{ cursor.x }}"})

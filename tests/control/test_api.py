@@ -209,6 +209,17 @@ async def test_no_files_and_no_code_come_over_the_port(tmp_path: Path, server: S
             )
             assert (status, said["error"]) == (400, "malformed"), uses
             assert "of the server's machine" in said["message"]
+        for option in (
+            "tls: {ca_file: /etc/passwd}",
+            "tls: {cert_file: c, key_file: k}",
+            "unix_socket: /run/docker.sock",
+        ):
+            text = defined(server).text + f"  {option}\n"
+            status, said = await asyncio.to_thread(
+                asked, url, "/v1/connectors", token, "POST", msgspec.json.encode({"text": text})
+            )
+            assert (status, said["error"]) == (400, "malformed"), option
+            assert "on the server's machine" in said["message"]
 
 
 async def test_no_secret_of_the_machine_goes_over_the_port(tmp_path: Path, server: ScriptedServer) -> None:

@@ -310,6 +310,19 @@ async def test_logs(tmp_path: Path, server: ScriptedServer) -> None:
         assert [line[-3:] async for line in it.fleet.logs("cats", tail=1)] == ["two"]
 
 
+async def test_what_is_unsafe_is_said(tmp_path: Path, server: ScriptedServer) -> None:
+    """In the log of the connector, whenever it starts."""
+    for begin in ("create", "open"):
+        with capture_logs() as said:
+            async with yard(tmp_path) as it:
+                if begin == "create":
+                    await it.fleet.create(defined(server, more="  tls: {verify: insecure}\n"))
+                await it.clock.sleeping()
+        (warning,) = [line for line in said if line["log_level"] == "warning"]
+        assert (warning["connector"], warning["option"]) == ("cats", "tls.verify")
+        assert "can read and change everything" in warning["event"]
+
+
 async def test_whoever_asks_while_it_starts_waits(tmp_path: Path, server: ScriptedServer) -> None:
     """While what is kept is loaded nobody makes one of its names anew, and no change lets one run twice."""
     async with yard(tmp_path) as it:

@@ -76,6 +76,14 @@ def render(value: str, where: Where = "text", **secrets: str) -> str:
         ("${{ item./missing | default('it''s') }}".replace("''", "\\'"), "it's"),
         ("${{ page.token | default('first') }}", "first"),
         ("${{ cursor.none | default(5) | json }}", "5"),
+        ("${{ cursor.none | default(1.50) }}", "1.50"),
+        ("${{ window.end | minus('1s') }}", "2023-11-14T23:13:19Z"),
+        ("${{ cursor.updated | plus('1d') }}", "2024-01-02T00:00:00+02:00"),
+        ("${{ scheduled | unix | minus('1m') }}", "1699999940"),
+        ("${{ page.number | minus(1) }}", "1"),
+        ("${{ page.number | plus(0.5) }}", "2.5"),
+        ("${{ cursor.price | minus(1) }}", "0.50"),
+        ("${{ cursor.id | plus(1) }}", "12345678901234567891"),
         ("${{ cursor.odd | json }}", '"a\\"b"'),
         ("${{ cursor.odd | url }}", "a%22b"),
         ("${{ cursor.odd | base64 }}", "YSJi"),
@@ -139,6 +147,13 @@ def test_a_filter_that_cannot_take_the_value_says_so() -> None:
     """The error shows the value, cut."""
     with pytest.raises(RequestError, match=r"'a\"b' is no time"):
         render("${{ cursor.odd | iso }}")
+    with pytest.raises(RequestError, match=r"'a\"b' is no number"):
+        render("${{ cursor.odd | plus(1) }}")
+    with pytest.raises(RequestError, match="'true' is no time"):
+        render("${{ item./yes | unix }}")
+    assert Number("1.5") == Number("1.5")
+    assert len({Number("1.5"), Number("1.5"), Number("1.50")}) == 2
+    assert repr(Number("1.5")) == "Number('1.5')"
 
 
 def test_secrets_are_put_in_once_and_masked() -> None:
@@ -253,6 +268,11 @@ def test_a_body_escapes_by_its_kind(kind: str, value: str, rendered: str) -> Non
         ("cursor.x | date('%Q')", "'%Q' is no form of a date", "write date('%Y-%m-%d')"),
         ("cursor.x | date('%Y', 'Mars/Base')", "'Mars/Base' is no time zone", "write a name"),
         ("cursor.x | date(1)", "the filter date takes texts", "write date("),
+        ("cursor.x | minus('soon')", "'soon' is not a duration", "write minus('1s')"),
+        ("cursor.x | minus(true)", "only a duration or a number can be added", "write minus('1s') or minus(1)"),
+        ("item./a/- ", "the place behind the last element", ""),
+        ("cursor.x | default()", "cannot have 0 arguments", "write default('x')"),
+        ("cursor.x | default('a', 'b')", "cannot have 2 arguments", "write default('x')"),
     ],
 )
 def test_expressions_that_cannot_be_meant(source: str, said: str, suggestion: str) -> None:
@@ -276,6 +296,22 @@ def test_filters_of_secrets_are_applied_when_they_are_read() -> None:
     assert (value.reveal(), str(value)) == ("Basic dXNlcjpwYXNz", "Basic ***")
     assert set(value.parts) == {"user:pass", "dXNlcjpwYXNz"}
     assert text("${{ secrets.NONE | default('x') }}").reveal() == "x"
+
+
+def test_what_became_of_a_value_is_remembered_for_that_value_alone() -> None:
+    """Another value, or the same in another place, is put in anew."""
+    template = Template.parse(text("${{ item./v }}"))
+    cases: tuple[tuple[Any, Where, str], ...] = (
+        ("a/b", "url", "a%2Fb"),
+        ("a/b", "text", "a/b"),
+        ("a/c", "url", "a%2Fc"),
+        (1, "url", "1"),
+        (True, "url", "true"),
+        ({"a": 1}, "text", '{"a":1}'),
+        ({"a": 2}, "text", '{"a":2}'),
+    )
+    for value, where, rendered in cases:
+        assert template.render({"item": {"v": value}}, where).reveal() == rendered
 
 
 def test_a_value_without_bounds_is_refused() -> None:

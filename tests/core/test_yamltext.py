@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headwater.config.document import read_plain
 from headwater.core.yamltext import block_lines, key_text, scalar_text, value_lines
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30) | st.sampled_from(
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
     [
         "yes",
         "null",

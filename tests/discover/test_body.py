@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.discover.body import look
+from headwater.discover.body import look, mended
 from headwater.discover.items import find_items
 from headwater.discover.openapi import OpenApiError
 
@@ -85,3 +85,34 @@ def test_any_json_is_looked_at(value: object) -> None:
 def test_an_error_of_a_document_is_a_value_error() -> None:
     """Whoever calls catches one kind."""
     assert issubclass(OpenApiError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("whole", "kept"),
+    [
+        ('[{"id": 1}, {"id": 2}, {"id"', [{"id": 1}, {"id": 2}]),
+        (
+            '{"a": "}],[", "items": [{"id": 1, "b": [1, 2]}, {"id": 2}, {',
+            {"a": "}],[", "items": [{"id": 1, "b": [1, 2]}, {"id": 2}]},
+        ),
+        ('{"a": [[1, 2], [3', {"a": [[1, 2]]}),
+        ("[1, 2, 3", [1, 2]),
+    ],
+)
+def test_the_beginning_of_a_body(whole: str, kept: object) -> None:
+    """What is cut somewhere is looked at as far as its items are whole."""
+    assert json.loads(mended(whole.encode())) == kept
+
+
+def test_the_beginning_of_lines() -> None:
+    """Lines are kept that are whole; what cannot be mended stays as it is."""
+    assert mended(b"a,b\n1,2\n3") == b"a,b\n1,2\n"
+    assert mended(b'{"a": 1}\n{"a": 2}\n{"a"') == b'{"a": 1}\n{"a": 2}'
+    assert mended(b'{"a": "xxx') == b'{"a": "xxx'
+    assert mended(b"no line") == b"no line"
+
+
+@given(JSON, st.integers(0, 200))
+def test_any_beginning_is_mended(value: object, length: int) -> None:
+    """Whatever is cut wherever, a look at it ends."""
+    find_items(look(mended(json.dumps(value).encode()[:length]), "application/json"))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headwater.config.document import read_plain
 from headwater.discover.asking import written
 from headwater.discover.openapi import Document, OpenApiError, is_openapi
+from headwater.discover.schema import Schemas, sample_of
 from headwater.discover.vocabulary import words
 
 THREE = """
@@ -246,3 +247,77 @@ def test_aliases_that_unfold_cost_nothing() -> None:
         read_plain("a: [")
     with pytest.raises(ValueError, match="more than"):
         read_plain("[" * 500 + "]" * 500)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "secrets"),
+    [
+        ({"type": "http", "scheme": "basic"}, "basic", ["USERNAME", "PASSWORD"]),
+        ({"type": "http", "scheme": "digest"}, "digest", ["USERNAME", "PASSWORD"]),
+        ({"type": "basic"}, "basic", ["USERNAME", "PASSWORD"]),
+        ({"type": "apiKey", "in": "cookie", "name": "sid"}, "api-key", ["API_KEY"]),
+        (
+            {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "https://x.test/token"}}},
+            "bearer",
+            ["API_TOKEN"],
+        ),
+        ({"type": "openIdConnect"}, "bearer", ["API_TOKEN"]),
+        ({"type": "mutualTLS"}, None, []),
+        ({"type": "apiKey", "in": "nowhere", "name": "x"}, None, []),
+    ],
+)
+def test_security_schemes(scheme: dict[str, Any], kind: str | None, secrets: list[str]) -> None:
+    """Each kind of scheme becomes the kind of `auth:` that is meant, with secrets that have no value."""
+    found = Document(
+        {
+            "openapi": "3.0.0",
+            "servers": [{"url": "https://x.test"}],
+            "security": [{"it": []}],
+            "paths": {"/a": {"get": {}}},
+            "components": {"securitySchemes": {"it": scheme}},
+        }
+    )
+    ask, _ = found.ask(found.choose(None))
+    assert (None if ask.auth is None else ask.auth.type) == kind
+    assert [it.name for it in ask.secrets] == secrets
+    assert any("https://x.test/token" in note for note in ask.notes) == (scheme["type"] == "oauth2")
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string", "enum": ["a", "b"]}, "a"),
+        ({"type": "integer", "example": 7}, 7),
+        ({"type": ["null", "boolean"]}, False),
+        ({"type": "string", "examples": ["x"]}, "x"),
+        ({"oneOf": [{"type": "object", "properties": {"a": {"type": "string"}}}, {"type": "string"}]}, {"a": "a"}),
+        ({"type": "array", "example": [1, 2], "items": {"type": "integer"}}, [1, 2]),
+        ({"type": "object", "properties": {"a": {"$ref": "https://elsewhere.test/a"}}}, {}),
+        ({"type": "object", "properties": {"at": {"type": "string", "format": "date"}}}, {"at": "2024-01-01"}),
+        (True, None),
+    ],
+)
+def test_examples_of_schemas(schema: Any, expected: Any) -> None:
+    """An answer is made after its schema, with the document's own examples where it has some."""
+    assert sample_of(schema, Schemas({}), count=2) == expected
+
+
+def test_an_example_of_an_answer() -> None:
+    """What the document shows as an answer is looked at instead of one that is made."""
+    media = {"examples": {"one": {"$ref": "#/components/examples/one"}}}
+    found = Document(
+        {
+            "openapi": "3.0.0",
+            "paths": {
+                "/a": {"get": {"responses": {"default": {"content": {"application/problem+json": media}}}}},
+                "/b/{id}": {"get": {"parameters": [{"name": "id", "in": "path", "example": 5}], "deprecated": True}},
+            },
+            "components": {"examples": {"one": {"value": [{"id": 1}]}}},
+        },
+        "https://x.test/",
+    )
+    _, known = found.ask(found.choose("/a"))
+    assert known.answer is not None
+    assert msgspec.json.decode(known.answer.body) == [{"id": 1}]
+    ask, _ = found.ask(found.choose("/b/{id}"))
+    assert ask.url == "https://x.test/b/5"

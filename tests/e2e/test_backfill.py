@@ -143,7 +143,38 @@ def test_what_cannot_be_backfilled_says_what_is_missing(headwater: CommandLine, 
 def test_failures_are_told_and_it_goes_on(headwater: CommandLine, server: ScriptedServer) -> None:
     """As every connector does; the end is only when all is stored."""
     answers = iter([hour, lambda _: Answer(503), hour, hour])
-    text = connector(server.route("/x", lambda request: next(answers)(request)))
+    text = connector(server.route("/x", lambda request: next(answers)(request)))  # noqa: PLW0108 - each its own
     config = headwater.config(text + "  retry: {attempts: 3, initial: 10ms}\n")
     assert "is done: 3 records" in headwater.good("backfill", config, *HOURS)
     assert len(values(headwater)) == 3
+
+
+def test_a_cursor_of_times_will_do(headwater: CommandLine, server: ScriptedServer) -> None:
+    """One round from the first time on; what is not below the second one is left out, and the end is remembered."""
+    moments = [f"2024-01-{day:02}T12:00:00Z" for day in range(1, 21)]
+
+    def serve(request: Received) -> Answer:
+        newest_first = [it for it in reversed(moments) if it >= request.query["since"]]
+        start = int(request.query["offset"])
+        return Answer.json([{"at": it} for it in newest_first[start : start + 3]])
+
+    config = headwater.config(f"""
+apiVersion: 0.1.0
+meta: {{name: hours, topic: hours}}
+http:
+  endpoint: {server.route("/x", serve)}
+  interval: 1h
+  params: {{since: "${{{{ cursor.at }}}}"}}
+  records: {{split: /}}
+  cursor: {{at: {{from: /at, initial: "2020-01-01T00:00:00Z", look_back: 1h}}}}
+  pagination: {{type: offset, stop_at: at}}
+""")
+    times = ("--from", "2024-01-05", "--to", "2024-01-15")
+    assert "is done: 10 records" in headwater.good("backfill", config, *times)
+    stored = [json.loads(line)["at"] for line in headwater.good("consume", "hours", "-B", "-d").splitlines()]
+    assert sorted(stored) == moments[4:14]
+    assert server.received[0].query["since"] == "2024-01-05T00:00:00Z"
+    again = headwater.run("backfill", config, *times)
+    assert "is done already: 10 records" in again.stderr
+    wrong = headwater.run("backfill", config, *times, "--cursor", "id")
+    assert "it has no cursor 'id' of the times of its items" in wrong.stderr

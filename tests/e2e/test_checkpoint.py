@@ -183,3 +183,24 @@ def test_a_round_in_its_middle_is_shown_and_given_up(headwater: CommandLine, ser
     said = headwater.run("checkpoint", "set", "numbers", "cursor.last=7")
     assert "the round under way was given up" in said.stderr
     assert "under way" not in headwater.good("checkpoint", "show", "numbers")
+
+
+def test_a_trial_says_what_would_follow(headwater: CommandLine, server: ScriptedServer) -> None:
+    """The request as it is made, the records, and that there are more pages and children."""
+    server.route("/x", Answer.json({"items": [{"id": 1}, {"id": {}}], "next_cursor": "t"}))
+    config = headwater.config(f"""
+apiVersion: 0.1.0
+meta: {{name: items, topic: items}}
+http:
+  endpoint: {server.url}/x
+  headers: {{X-At: "at ${{{{ scheduled | date('%Y') }}}}"}}
+  records: {{split: /items, key: /id, key_required: true}}
+  pagination: auto
+  children: {{endpoint: "/x/${{{{ item./id }}}}"}}
+""")
+    shown = headwater.good("test", config)
+    assert "> X-At: at 20" in shown
+    assert "record 1: key b'1', 8 B" in shown
+    assert "! item 2 is no record" in shown
+    assert "~ 1 item, whose children would be asked for" in shown
+    assert "~ page 1; pagination: cursor, for there is a token at /next_cursor; more follow" in shown

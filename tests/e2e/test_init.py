@@ -1,4 +1,4 @@
-"""`headwater init` as a person uses it: an address, a line of curl, a HAR, an OpenAPI document; and a file that works."""
+"""`headwater init` as a person uses it: an address, a line of curl, a HAR, an OpenAPI document; a file that works."""
 
 from __future__ import annotations
 
@@ -221,6 +221,17 @@ def test_hostile_answers(headwater: CommandLine, server: ScriptedServer, answer:
     text = headwater.good("init", url)
     assert message in " ".join(text.replace("#", "").split())
     assert headwater.run("lint", headwater.config(text)).returncode == 0
+
+
+def test_a_huge_answer(headwater: CommandLine, server: ScriptedServer) -> None:
+    """Of an answer without end the beginning is enough, and no more of it is taken."""
+    body = b"[" + b",".join(b'{"id": %d, "text": "%s"}' % (number, b"x" * 1000) for number in range(40_000)) + b"]"
+    url = server.route("/huge", Answer(200, body, (("content-type", "application/json"),)))
+    done = headwater.run("init", url)
+    assert done.returncode == 0
+    assert "only the first 4 MiB of the answer were looked at" in done.stderr
+    assert "split: /" in done.stdout
+    assert "key: /id" in done.stdout
 
 
 def test_an_endpoint_that_is_not_there(headwater: CommandLine, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Growing:
             items = list(range(position + 1, min(self.count, position + SIZE) + 1))
             following = position + len(items)
             more = following < self.count
-            return Answer.json({"items": items, "last": following, "token": str(following) if more else None})
+            return Answer.json({"items": [{"n": it} for it in items], "token": str(following) if more else None})
 
 
 CONFIG = """
@@ -44,7 +44,8 @@ http:
   endpoint: {url}
   interval: 20ms
   params: {{since: "${{{{ cursor.last }}}}"}}
-  cursor: {{last: {{from: /last, source: body, initial: 0}}}}
+  records: {{split: /items}}
+  cursor: {{last: {{from: /n, initial: 0}}}}
   pagination: {{type: cursor, next: /token, param: token}}
 """
 
@@ -58,7 +59,7 @@ def check(headwater: CommandLine) -> tuple[list[int], bool]:
             for batch in reader.read("numbers", 0, len(values), 1 << 20):
                 values += [record.value for record in decode_records(batch.data)]
         stored = reader.checkpoint("numbers")
-    numbers = [number for value in values for number in json.loads(value)["items"]]
+    numbers = [json.loads(value)["n"] for value in values]
     assert numbers == list(range(1, len(numbers) + 1))
     progress = None if stored is None else decode_checkpoint(stored).progress
     return numbers, bool(progress and progress.page.get("token"))

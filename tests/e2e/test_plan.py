@@ -94,7 +94,7 @@ def test_a_recording_and_its_replay(headwater: CommandLine, server: ScriptedServ
     shown = headwater.good(*replay)
     assert shown.splitlines() == [
         *['{"exchange":"accepted","status":200,"records":1}'] * 3,
-        *('{"topic":"orders","key":null,"value":{"newest":%d,"echo":"***"}}' % number for number in (1, 2, 3)),
+        *(f'{{"topic":"orders","key":null,"value":{{"newest":{number},"echo":"***"}}}}' for number in (1, 2, 3)),
     ]
     expect = (*replay, "--expect", "orders.expected.jsonl")
     headwater.good(*expect, "--update")
@@ -109,7 +109,7 @@ def test_a_recording_and_its_replay(headwater: CommandLine, server: ScriptedServ
     assert "--update writes what is now" in differs.stderr
     other = headwater.run(*replay, "--set", "method=PUT")
     assert other.returncode == 1
-    assert "! not in the recording: GET" in other.stderr
+    assert "! not in the recording: PUT" in other.stderr
     assert "! 3 exchanges of the recording were not asked for:" in other.stderr
     assert len(server.received) == asked
 

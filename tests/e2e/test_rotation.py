@@ -11,7 +11,11 @@ import pytest
 from commandline import CommandLine
 from e2e.test_kill import start
 from engine.authorization import CLIENT, FIRST, SECRET, Authorization
+from headwater.config import load_text
+from headwater.config.auth import OAuth2Auth
+from headwater.config.secrets import SecretSource
 from headwater.log import LogReader
+from headwater.sources.auth.chain import chain_name
 from headwater.testing import Answer, Received, ScriptedServer, background
 
 SECRETS = f"SECRET={SECRET}\nFIRST={FIRST}\n"
@@ -133,3 +137,25 @@ def test_a_process_beside_a_server_leaves_it_its_refresh_token(headwater: Comman
         headwater.stop(beside)
         headwater.stop(up)
     assert all(answer.status == 200 for answer in oauth.answers)
+
+
+def test_checkpoints_are_those_of_connectors(headwater: CommandLine) -> None:
+    """What is kept of a refresh token is in no list, and cannot be looked at, set or reset."""
+    with background(ScriptedServer()) as server:
+        oauth = Authorization(server)
+        config, secrets = configured(headwater, oauth, 1)
+        process = headwater.start("run", config, "--secrets", secrets)
+        server.wait_for(3)
+        headwater.stop(process)
+    listed = headwater.good("checkpoint", "show")
+    assert "cats-0" in listed
+    assert "@" not in listed
+    auth = load_text(config.read_text(), secrets=SecretSource({"SECRET": SECRET, "FIRST": FIRST}, "")).connectors[0]
+    assert isinstance(auth.http.auth, OAuth2Auth)
+    name = chain_name(auth.http.auth)
+    for command in (("show", name), ("set", name, "cursor.x=1"), ("reset", "-y", name)):
+        refused = headwater.run("checkpoint", *command)
+        assert refused.returncode == 1
+        assert "there is no checkpoint of a connector" in refused.stderr
+    with LogReader(headwater.data) as reader:
+        assert reader.checkpoint(name) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +25,12 @@ from engine.test_connector import Bench, bench, ledger
 from headwater.config import ConnectorConfig, InvalidConfigError, load_text
 from headwater.config.auth import OAuth2Auth
 from headwater.config.secrets import SecretSource
-from headwater.core.errors import HeadwaterError, LogFullError
+from headwater.core.errors import HeadwaterError, LogFullError, LogIOError, LogLockedError
 from headwater.core.exchange import Decision
 from headwater.engine import Engine
 from headwater.log import Append, LogReader, Receipt
 from headwater.sources.auth.chain import chain_name, seal, unseal
-from headwater.sources.poll import build_request
+from headwater.sources.request import build_request
 from headwater.testing import Answer, Received, ScriptedServer, VirtualClock
 
 SECRETS = SecretSource({"SECRET": SECRET, "FIRST": FIRST, "PASSWORD": PASSWORD}, "a test")
@@ -542,6 +543,75 @@ async def test_nothing_is_used_before_it_is_kept(tmp_path: Path) -> None:
     assert reason == "no token came in time: the new refresh token cannot be kept yet: no space left on the disk"
 
 
+async def test_a_refresh_token_that_cannot_be_kept_is_kept_later(tmp_path: Path) -> None:
+    """A place that refuses for good fails the poll; the new token is kept as soon as it can be, and nothing is lost."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        real, refusing = it.log.store, [True]
+
+        def store(append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
+            if refusing[0] and append.topic is None:
+                asyncio.get_running_loop().call_soon(receive, LogLockedError("somebody else has it", hint="end it"))
+            else:
+                real(append, receive)
+
+        it.log.store = store  # type: ignore[method-assign]
+        async with it.running(config(it, refreshing(oauth))):
+            await polls(it, 1)
+            assert not oauth.used
+            (newest,) = oauth.tokens.values()
+            refusing[0] = False
+            oauth.confirm(newest)
+            await polls(it, 1)
+        assert await it.values() == [b"1"]
+    assert ledger(tmp_path)[0].reason == "the new refresh token cannot be kept: somebody else has it"
+    assert oauth.requests[1]["refresh_token"] == newest
+
+
+async def test_a_place_that_cannot_be_read_is_read_again(tmp_path: Path) -> None:
+    """No token is asked for before what is kept is known."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        real, failing_ = it.log.checkpoint, [True]
+
+        async def checkpoint(connector: str) -> bytes | None:
+            if failing_[0] and connector.startswith("@"):
+                raise LogIOError("the disk is gone", hint="find it")
+            return await real(connector)
+
+        it.log.checkpoint = checkpoint  # type: ignore[method-assign]
+        async with it.running(config(it, refreshing(oauth))):
+            await until(lambda: it.engine.figures.of("cats").polls() > 0, it.clock)
+            assert not oauth.requests
+            failing_[0] = False
+            await until(lambda: it.engine.figures.of("cats").records > 0, it.clock)
+    assert "what is kept of the refresh token cannot be read: the disk is gone" in ledger(tmp_path)[0].reason
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "kept", "said"),
+    [
+        (True, None, "another process on this machine works with this refresh token, and there can be one only"),
+        (False, b'{"sealed": "nonsense"}', "what is kept of the refresh token cannot be read: InvalidToken"),
+    ],
+)
+async def test_what_is_not_ours_is_not_used(tmp_path: Path, *, elsewhere: bool, kept: bytes | None, said: str) -> None:
+    """Another process has the refresh token, or what is kept of it is damaged: nothing is asked."""
+    async with bench(tmp_path) as it:
+        oauth = Authorization(it.server)
+        auth = config(it, refreshing(oauth))
+        chosen = auth.http.auth
+        assert isinstance(chosen, OAuth2Auth)
+        if kept is not None:
+            await it.log.submit(Append(None, (), checkpoint=(chain_name(chosen), kept)))
+        it.engine.credentials.elsewhere = lambda name: elsewhere and name == chain_name(chosen)
+        async with it.running(auth):
+            await until(lambda: it.engine.figures.of("cats").polls() > 0, it.clock)
+            assert it.engine.credentials.holds(chain_name(chosen))
+        assert not oauth.requests
+    assert said in ledger(tmp_path)[0].reason
+
+
 async def test_a_stop_waits_for_a_refresh_token_that_is_on_its_way(tmp_path: Path) -> None:
     """A token request that has used up the old token is not cut by the stop: what comes is kept."""
     async with ScriptedServer() as server:
@@ -647,12 +717,15 @@ async def test_a_token_file_is_read_again(tmp_path: Path) -> None:
         (b"a\nb", "holds characters that no header can"),
         (b"x" * 70_000, "is longer than 65536 characters"),
         ("ü".encode(), "holds characters that no header can"),
+        (b"|", "cannot be read: it is no regular file"),
     ],
 )
 async def test_a_file_without_a_token_is_a_sentence(tmp_path: Path, content: bytes | None, said: str) -> None:
     """What is wrong with the file is in the ledger, and nothing is sent."""
     file = tmp_path / "token"
-    if content is not None:
+    if content == b"|":
+        os.mkfifo(file)
+    elif content is not None:
         file.write_bytes(content)
     async with bench(tmp_path) as it:
         more = "  timeout: 1s\n"

@@ -22,7 +22,7 @@ from headwater.engine.credentials import Credentials
 from headwater.engine.guard import Permit
 from headwater.engine.oncluster import OnCluster
 from headwater.sources.auth.chain import chain_name
-from headwater.sources.poll import build_request
+from headwater.sources.request import build_request
 
 
 def config(it: Faraway, oauth: Authorization, name: str = "cats") -> ConnectorConfig:

@@ -119,3 +119,13 @@ def test_each_option_is_explained(option: str) -> None:
     assert [it.option for it in found.meanings] == ["endpoint", "interval", "params", "retry.attempts"]
     assert next(it for it in found.meanings if it.option == option).text
     assert found.attempts == 2
+
+
+def test_budgets() -> None:
+    """What the schedule needs at least is told against what is allowed."""
+    found = told("  interval: 1m\n  limits: {requests_per_day: 1000, requests_per_hour: 100, rate: 2/1s}\n")
+    assert {it.budget: (it.allowed, round(it.share, 2)) for it in found.uses} == {
+        "requests_per_hour": (100, 0.6),
+        "requests_per_day": (1000, 1.44),
+        "rate 2/1s, in a day": (172_800, 0.01),
+    }

@@ -170,3 +170,37 @@ async def test_transforms_take_part(tmp_path: Path) -> None:
     assert [topic for topic, _ in again.records] == ["orders", "orders-dead-letter"]
     assert values(again)[0] == values(first)[0] == {"a": 1}
     assert again.entries[1].rejected == 1
+
+
+async def test_a_body_that_is_cut_while_it_comes(tmp_path: Path) -> None:
+    """What a connector takes in pieces is recorded whole, and comes to the same items again."""
+    items = [{"id": number, "text": "x" * 100} for number in range(2000)]
+    async with ScriptedServer() as server:
+        url = server.route("/x", Answer.json(items))
+        config = config_of(url, "  records: {split: /, key: /id, buffer: 64 KiB}\n")
+        tape, first, whole = await recorded(config, tmp_path)
+    assert whole
+    assert len(first.records) == len(items)
+    again, player = await replayed(config, tape, tmp_path / "replay")
+    assert values(again) == values(first) == items
+    assert player.left == []
+
+
+async def test_tokens_that_were_fetched_are_masked(tmp_path: Path) -> None:
+    """A token of a login is in no place of the recording, and the replay logs in with what stands there instead."""
+    async with ScriptedServer() as server:
+        server.route("/login", Answer.json({"data": {"key": "opaque-token-1"}}))
+
+        def echo(request: Received) -> Answer:
+            return Answer.json({"said": request.header("authorization")})
+
+        url = server.route("/x", echo)
+        auth = f"  auth: {{type: login, endpoint: '{server.url}/login', token: /data/key}}\n"
+        config = config_of(url, auth)
+        tape, _, _ = await recorded(config, tmp_path, rounds=2)
+    text = write_tape(tape)
+    assert "opaque-token-1" not in text
+    assert '"said":"Bearer ***"' in text
+    again, player = await replayed(config, tape, tmp_path / "replay")
+    assert (player.missed, player.left) == ([], [])
+    assert values(again) == [{"said": "Bearer ***"}] * 2

@@ -185,7 +185,7 @@ async def test_a_forgotten_page_begins_the_round_again(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         serve = shelf(4)
         answers = iter([serve, lambda _: Answer(503), lambda _: Answer(410), serve, serve])
-        it.server.route("/x", lambda request: next(answers)(request))
+        it.server.route("/x", lambda request: next(answers)(request))  # noqa: PLW0108 - another one each time
         async with it.running(config(it, TOKEN)):
             await it.clock.next_wake()
             await it.clock.sleeping()
@@ -210,7 +210,7 @@ async def test_a_page_that_is_refused_in_the_middle_of_a_round_fails(tmp_path: P
     async with bench(tmp_path) as it:
         serve = shelf(4)
         answers = iter([serve, lambda _: Answer(400), lambda _: Answer(400), serve, serve])
-        it.server.route("/x", lambda request: next(answers)(request))
+        it.server.route("/x", lambda request: next(answers)(request))  # noqa: PLW0108 - another one each time
         async with it.running(config(it, TOKEN)):
             await it.clock.sleeping()
             assert len(it.server.received) == 2
@@ -317,6 +317,28 @@ async def test_a_large_page_is_worked_on_in_a_thread(tmp_path: Path) -> None:
         async with it.running(config(it, TOKEN)):
             await it.clock.sleeping()
             assert await ids(it) == [1, 2]
+
+
+async def test_pages_that_are_cut_while_they_arrive(tmp_path: Path) -> None:
+    """Several steps for each page, the cursor over all of them, and the next page behind the last."""
+    async with bench(tmp_path) as it:
+        serve = shelf(20_000, size=7_000)
+        it.server.route("/x", serve)
+        options = {
+            **TOKEN,
+            "records": {"split": "/items", "key": "/id", "buffer": 65_536},
+            "cursor": {"id": "/id"},
+            "params": {"since": "${{ cursor.id | default(null) }}"},
+        }
+        async with it.running(config(it, options)):
+            await it.clock.sleeping()
+            stored = await (await it.log.topic("cats")).read(limit=30_000)
+            keys = [int(record.key or b"") for record in stored]
+            kept = await progress(it)
+        assert keys == list(range(20_000))
+        assert kept is not None
+        assert kept.cursors == {"id": 19_999}
+        assert [request.query.get("cursor") for request in it.server.received] == [None, "t7000", "t14000"]
 
 
 async def test_a_topic_with_partitions_takes_pages_without_records(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import fetch.egressworld as world
 import worlds
 from headwater.core.egress import Policy, place
-from headwater.core.errors import DnsError, EgressError, FetchError, RedirectError, RequestError
+from headwater.core.errors import ConnectError, DnsError, EgressError, FetchError, RedirectError, RequestError
 from headwater.core.http import USUAL, Request, Response, Transport, ascii_url
 from headwater.fetch import CurlFetcher
 from headwater.testing import Answer, ScriptedServer
@@ -358,6 +358,21 @@ async def test_a_connection_that_is_there_is_not_borrowed() -> None:
         await fetcher.fetch(get(url))
         assert server.connections == 2
         assert isinstance(await outcome(fetcher, get(url, Transport(egress=PUBLIC))), EgressError)
+
+
+async def test_the_same_request_again() -> None:
+    """A request that is repeated is judged each time, and what was refused before is forgotten."""
+    async with CurlFetcher() as fetcher:
+        async with inside() as server:
+            url = f"http://localhost:{server.port}/"
+            refused = get(url, Transport(egress=PUBLIC))
+            allowed = get(url, Transport(egress=Policy("public", (place("localhost"),))))
+            for _ in range(3):
+                assert isinstance(await outcome(fetcher, refused), EgressError)
+                assert (await fetcher.fetch(allowed)).body == b"secret"
+            assert server.connections == 1
+        # Nobody is there any more, which is no refusal.
+        assert isinstance(await outcome(fetcher, allowed), ConnectError)
 
 
 async def test_a_connector_only_narrows_what_its_server_allows() -> None:

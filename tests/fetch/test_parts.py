@@ -14,7 +14,7 @@ from headwater.core.errors import ProtocolError, RedirectError, RequestError
 from headwater.core.http import Request, Response, ascii_url
 from headwater.core.limits import raise_file_limit
 from headwater.fetch import CurlFetcher
-from headwater.fetch.head import parse_headers
+from headwater.fetch.head import parse_headers, read_head
 from headwater.fetch.redirect import follow
 from headwater.fetch.trust import ca_bundle
 from headwater.testing import Answer, ScriptedServer
@@ -32,6 +32,37 @@ def test_header_lines() -> None:
 def test_any_header_lines(lines: list[bytes]) -> None:
     """No bytes make parsing fail, and it says the same when asked again."""
     assert parse_headers(lines) == parse_headers(lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", b"\r\n"], 200),
+        ([b"HTTP/1.1 103 Early\r\n", b"\r\n", b"HTTP/2 204 \r\n", b"A: b\r\n", b"\r\n"], 204),
+        ([b"HTTP/1.1 401 No\r\n", b"X: y\r\n", b"\r\n", b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", b"\r\n"], 200),
+        # A header is no status line, and a trailer no header of its own.
+        ([b"HTTP/1.1 200 OK\r\n", b"HTTP/9.9 500 x: y\r\n", b"A: b\r\n", b"\r\n"], 200),
+    ],
+)
+def test_which_head_counts(lines: list[bytes], status: int) -> None:
+    """It is the last one, behind interim responses and challenges that were met."""
+    found, version, headers = read_head(lines, Request("GET", "http://h/", ""))
+    assert (found, version[:5], dict(headers)["a"]) == (status, "HTTP/", "b")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "no status line"),
+        ([b"HTTP/1.1 100 Continue\r\n", b"\r\n"], "only 1xx"),
+        ([b"HTTP/1.1 abc\r\n", b"\r\n"], "makes no sense"),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n"] * 1000, b"\r\n"], "1002 headers"),
+    ],
+)
+def test_heads_that_are_none(lines: list[bytes], said: str) -> None:
+    """Each is an error of the protocol."""
+    with pytest.raises(ProtocolError, match=said):
+        read_head(lines, Request("GET", "http://h/", ""))
 
 
 def test_many_different_headers_do_not_pile_up() -> None:

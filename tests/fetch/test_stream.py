@@ -327,6 +327,30 @@ async def test_sinks_that_refuse() -> None:
             await fetcher.fetch(Request("GET", url, url, open=lambda _: 1 / 0))  # type: ignore[arg-type,return-value]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_sink_that_refuses_after_a_pause(*, packed: bool) -> None:
+    """What it refuses with while the pause ends is delivered once, and the fetcher goes on."""
+
+    class Refusing(Taking):
+        def write(self, chunk: bytes) -> bool:
+            if self.taken:
+                raise errors.ProtocolError("no more")
+            return super().write(chunk)
+
+    sink = Refusing(most=1)
+    async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        url = server.route("/x", Answer(body=os.urandom(MIB), gzip=packed))
+        for _ in range(2):
+            delivered = begun(fetcher, asking(url, sink), sink)
+            await sink.until(lambda: sink.taken > 0)
+            sink.resume()
+            error = await delivered
+            assert isinstance(error, errors.ProtocolError)
+            assert "no more" in error.message
+            sink.taken = 0
+        assert (await fetcher.fetch(Request("GET", url, url))).status == 200
+
+
 @pytest.mark.parametrize("held", [False, True])
 async def test_cutting(*, held: bool) -> None:
     """After a cut nothing is written or delivered any more, whether the sink wanted more or not."""

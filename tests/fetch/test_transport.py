@@ -18,7 +18,7 @@ from headwater.core import errors
 from headwater.core.egress import Policy, place
 from headwater.core.errors import FetchError
 from headwater.core.http import USUAL, HttpVersion, Login, Request, Response, TlsVersion, Transport
-from headwater.fetch import CurlFetcher
+from headwater.fetch import CurlFetcher, curl
 from headwater.fetch.lanes import _MOST_IDLE
 from headwater.testing import Answer, Certificates, Received, ScriptedServer
 
@@ -297,6 +297,9 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
     cert_file, key_file = certificates.files("client", "me.example")
     shown = Transport(cert_file=str(cert_file), key_file=str(key_file))
     port = free_port()
+    (tmp_path / "strange").mkdir()
+    certificate_file, strange_key = Certificates(tmp_path / "strange").files("client", "me.example")
+    strange = Transport(cert_file=str(certificate_file), key_file=str(strange_key))
     trusted = f"client_auth {{\nmode require_and_verify\ntrusted_ca_cert_file {certificates.bundle}\n}}"
     with caddy(tmp_path, port, certificate, key, 'respond "hi" 200', tls=f"tls {certificate} {key} {{\n{trusted}\n}}"):
         async with CurlFetcher(trusted=str(certificates.bundle)) as fetcher:
@@ -305,8 +308,8 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
                 error = await outcome(fetcher, url, Transport(http_version=version))
                 if version == "3-only":
                     # Over QUIC nothing is said of why there is no connection. This Caddy (2.6) looks at a request
-                    # before the handshake is over: it sees neither a name nor a certificate, and now and then answers
-                    # 421 to whoever has shown none, and to whoever has.
+                    # before the handshake is over: it sees neither a name nor a certificate, and may answer 421 to
+                    # whoever has shown none, as it does to whoever has.
                     misdirected = isinstance(error, Response) and error.status == 421
                     assert misdirected or isinstance(error, errors.ConnectError | errors.ResetError), error
                     own = msgspec.structs.replace(shown, http_version=version)
@@ -317,6 +320,10 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
                 assert "tls.cert_file" in error.hint
                 own = msgspec.structs.replace(shown, http_version=version)
                 assert (await fetcher.fetch(get(url, own))).body == b"hi"
+                other = msgspec.structs.replace(strange, http_version=version)
+                error = await outcome(fetcher, url, other)
+                assert isinstance(error, errors.TlsError), error
+                assert "the server refuses the client certificate" in error.message
 
 
 def test_connections_that_are_broken_off_over_http_3(tmp_path: Path) -> None:
@@ -607,6 +614,17 @@ async def test_what_is_no_ascii(tmp_path: Path) -> None:
         error = await outcome(fetcher, "http://x/", nobody)
         assert isinstance(error, errors.ConnectError)
         assert "josé" in error.message
+
+
+async def test_jars_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies of connectors that are long gone are forgotten, those of the others not."""
+    monkeypatch.setattr(curl, "_MOST_JARS", 3)
+    async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        url = server.route("/x", visits)
+        for name in ("a", "b", "a", "c", "a", "d", "a"):
+            await fetcher.fetch(get(url, Transport(cookies=name)))
+        assert (await fetcher.fetch(get(url, Transport(cookies="a")))).body == b"5"
+        assert (await fetcher.fetch(get(url, Transport(cookies="b")))).body == b"1"
 
 
 async def test_cookies_and_redirects() -> None:

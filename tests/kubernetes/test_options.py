@@ -60,10 +60,13 @@ def test_storage_alone_is_the_embedded_log() -> None:
 def test_what_is_not_said_stays() -> None:
     """A connector that is there keeps its image, its volume and its other limits."""
     kept = settings_of(Options(image="a:1", storage="10Gi", limits={"cpu": "2"}))
+    assert (kept.egress, kept.egress_allow) == ("public", ())
     changed = settings_of(Options(limits={"memory": "1Gi"}), kept)
     assert (changed.image, changed.storage, changed.profile_config_map) == ("a:1", "10Gi", "")
     assert changed.limits == {"cpu": "2", "memory": "1Gi"}
     assert decode_settings(encode_settings(changed)) == changed
+    further = settings_of(Options(egress="open", egress_allow=("10.0.0.0/8",)), kept)
+    assert settings_of(Options(), decode_settings(encode_settings(further))) == further
 
 
 @pytest.mark.parametrize(
@@ -74,11 +77,12 @@ def test_what_is_not_said_stays() -> None:
         Options(image="a b"),
         Options(requests={"cpu": "much"}),
         Options(profile_config_map=""),
+        Options(egress_allow=("10.0.0.1/8",)),
     ],
 )
 def test_wrong_settings(options: Options) -> None:
     """What the cluster would refuse is refused with a sentence."""
-    with pytest.raises(ValueError, match=r"is no quantity|is no name|needs a cluster"):
+    with pytest.raises(ValueError, match=r"is no quantity|is no name|needs a cluster|within 10"):
         settings_of(options)
 
 

@@ -197,6 +197,32 @@ def test_files_of_this_machine_are_refused(uses: str, right: bool) -> None:  # n
 
 
 @pytest.mark.parametrize(
+    ("path", "right"), [("ca.pem", False), ("./ca.pem", False), ("/etc/ca.pem", True), ("/etc/nothing.pem", True)]
+)
+def test_files_of_certificates(path: str, right: bool) -> None:  # noqa: FBT001 - a parameter
+    """They are looked for in the pod, so that only their path has to be one there."""
+    for text in (f"  tls: {{ca_file: {path}}}\n", f"  unix_socket: {path}\n"):
+        if right:
+            render(definition(PLAIN + text), Settings())
+        else:
+            with pytest.raises(InvalidConfigError, match="which a pod does not have"):
+                render(definition(PLAIN + text), Settings())
+
+
+def test_where_a_pod_may_go() -> None:
+    """Pods reach public addresses alone unless they are told more, and always say so themselves."""
+
+    def told(settings: Settings) -> list[str]:
+        pod = of_kind(render(definition(PLAIN), settings), "Deployment")["spec"]["template"]["spec"]
+        return [it for it in pod["containers"][0]["args"] if "egress" in it or it in {"open", "public"}]
+
+    assert told(Settings()) == ["--egress", "public"]
+    assert told(Settings(egress="open")) == ["--egress", "open"]
+    allowed = Settings(egress_allow=("10.0.0.0/8", "*.svc.cluster.local"))
+    assert told(allowed) == ["--egress", "public", "--egress-allow=10.0.0.0/8", "--egress-allow=*.svc.cluster.local"]
+
+
+@pytest.mark.parametrize(
     ("origin", "right"), [("file: /etc/token", False), ("command: [get, token]", False), ("env: OTHER", True)]
 )
 def test_secrets_of_this_machine_are_refused(origin: str, right: bool) -> None:  # noqa: FBT001 - a parameter

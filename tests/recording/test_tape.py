@@ -15,7 +15,7 @@ from headwater.recording.tape import Answered, Asked, Player, Round, Take, Tape,
 from headwater.recording.tapefile import read_tape, write_tape
 
 MASK = Masker(["s3cret-value"]).mask
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 # What a header may have, and no blanks around it.
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F), max_size=30).map(str.strip)
 HEADERS = st.lists(st.tuples(st.sampled_from(["accept", "x-a", "x-b"]), VALUES), max_size=4).map(tuple)
@@ -113,7 +113,7 @@ rounds:
             "no colon",
         ),
         (
-            "recording: 1\nrounds: [{exchanges: [{request: {method: G, url: x}, response: {status: 200, base64: '!'}}]}]\n",
+            "recording: 1\nrounds: [{exchanges: [{request: {method: G, url: x}, response: {status: 200, base64: 5}}]}]",
             "base64",
         ),
         ("recording: 1\nrounds: []\n", "needs a text connector"),
@@ -156,6 +156,8 @@ def test_what_is_kept_is_masked() -> None:
     assert told.headers == (("set-cookie", "***"), ("location", "/?k=***"))
     assert told.body == b'{"token": "***", "echo": "***"}'
     assert told.url == "https://x.test/?k=***"
+    named = Response(200, "HTTP/1.1", (), b'{"accessToken" : "opaque-1", "next_token": "x"}', "x", 0.0, 1)
+    assert answered(named, MASK).body == b'{"accessToken" : "***", "next_token": "x"}'
     failed = answered(ConnectError("s3cret-value refused", hint="s3cret-value"), MASK)
     assert (failed.failure, failed.message, failed.hint) == ("connect", "*** refused", "***")
     binary = answered(Response(200, "HTTP/1.1", (), b"\xff\xfes3cret-value", "x", 0.0, 1), MASK)

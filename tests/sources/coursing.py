@@ -18,7 +18,8 @@ from headwater.core.http import Headers, Request
 from headwater.core.moment import Moment
 from headwater.core.pointer import Pointer, parse_pointer
 from headwater.sources.course import Course, Step
-from headwater.sources.poll import build_request, course_of
+from headwater.sources.poll import course_of
+from headwater.sources.request import build_request
 
 _ELEMENTS = msgspec.json.Decoder(list[Raw])
 

@@ -13,6 +13,7 @@ class Recalled:
     def __init__(self) -> None:
         self.items: dict[int, Row] = {}
         self.sightings: dict[int, bytes] = {}
+        self.missing = b""
         self.commits = 0
 
     def apply(self, change: MemoryChange | None) -> None:
@@ -23,6 +24,7 @@ class Recalled:
         if change.anew:
             self.items.clear()
             self.sightings.clear()
+            self.missing = b""
         for number in unpack_numbers(change.gone):
             del self.items[number]
         for packed in change.rows:
@@ -34,6 +36,8 @@ class Recalled:
             self.sightings.clear()
         if change.seen:
             self.sightings[change.part] = change.seen
+        if change.missed is not None:
+            self.missing = change.missed
         keys = [row[1] for row in self.items.values() if row[1]]
         assert len(keys) == len(set(keys)), "a key is there twice"
 
@@ -41,9 +45,11 @@ class Recalled:
         return {row[1]: row for row in self.items.values() if row[1]}
 
     def salt(self) -> bytes:
+        """Return no chance."""
         return b"a pinch of salt."
 
     def compare(self, sightings: Sequence[bytes]) -> list[int | None]:
+        """See Recall."""
         known = self._by_key()
         found: list[int | None] = []
         for sighting in sightings:
@@ -52,23 +58,33 @@ class Recalled:
         return found
 
     def find(self, keys: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """See Recall."""
         known = self._by_key()
         return [(known[key][0], int(known[key][2])) if key in known else None for key in keys]
 
     def rows(self, numbers: Sequence[int]) -> dict[int, Kept]:
+        """See Recall."""
         return {number: Kept(*self.items[number][1:]) for number in numbers if number in self.items}
 
     def unseen(self, marks: bytes | bytearray, most: int) -> list[int]:
+        """See Recall."""
         known = sorted((row[1], number) for number, row in self.items.items() if row[1])
         return [number for _, number in known if number < len(marks) and not marks[number]][:most]
 
     def vacant(self, after: int, most: int) -> list[int]:
+        """See Recall."""
         return sorted(number for number, row in self.items.items() if not row[1] and number > after)[:most]
 
     def seen(self) -> list[bytes]:
+        """See Recall."""
         return [self.sightings[part] for part in sorted(self.sightings)]
 
+    def missed(self) -> bytes:
+        """See Recall."""
+        return self.missing
+
     def older(self, than: int) -> int:
+        """See Recall."""
         count = 0
         for number in sorted(self.items):
             if int(self.items[number][2]) >= than:

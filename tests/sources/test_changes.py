@@ -15,7 +15,7 @@ from headwater.config.changes import ChangesOptions
 from headwater.core.memory import Remembered
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.sources import census
+from headwater.sources import absence, census
 from headwater.sources.changes import Changes
 from headwater.sources.sifted import CollectionError, Sifted
 from sources.patching import apply_merge, apply_patch
@@ -53,7 +53,8 @@ class Connector:
         self, items: Sequence[bytes], scheduled: int, *, last: bool = True, unfit: bool = False, commit: bool = True
     ) -> list[Record]:
         """Take the items of one exchange; return its records, which count only if they are committed."""
-        begun = self.changes.begin(self.memory, self.remembered, Moment(scheduled, AT + scheduled))
+        going_on = self.remembered is not None and self.remembered.round == scheduled
+        begun = self.changes.begin(self.memory, self.remembered, Moment(scheduled, AT + scheduled), going_on=going_on)
         # In two pieces, as a body that arrives.
         half = len(items) // 2
         for piece in (items[:half], items[half:]):
@@ -84,40 +85,32 @@ def replay(log: Iterable[Record], form: str) -> dict[str, Any]:
     for record in log:
         assert record.key is not None
         key = record.key.decode()
+        before = state.pop(key, None)
         if form == "item":
-            if record.value:
-                now = json.loads(record.value)
-                assert state.get(key) != now, "nothing has changed"
-                state[key] = now
-            else:
-                del state[key]
-            continue
-        event = json.loads(record.value)
-        assert str(event["key"]) == key
-        match event["op"]:
-            case "added":
-                assert key not in state
-                state[key] = event["after"]
-            case "removed":
-                if form == "event":
-                    assert event["before"] == state[key]
-                del state[key]
-            case "changed":
-                before = state[key]
-                if "patch" in event:
-                    state[key] = apply_patch(before, event["patch"])
-                elif "merge" in event:
-                    state[key] = apply_merge(before, event["merge"])
-                else:
-                    state[key] = event["after"]
-                if form == "event":
-                    assert event["before"] == before
-                assert counted(state[key]) != counted(before), "nothing has changed"
+            after = json.loads(record.value) if record.value else None
+        else:
+            event = json.loads(record.value)
+            assert str(event["key"]) == key
+            assert form != "event" or event.get("before") == before
+            assert (event["op"] == "added") == (before is None)
+            after = _after(event, before)
+            assert (event["op"] == "removed") == (after is None)
+        assert (before is None) != (after is None) or counted(before) != counted(after), "nothing has changed"
+        if after is not None:
+            state[key] = after
     return state
 
 
-def counted(value: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in value.items() if name != "served"}
+def _after(event: dict[str, Any], before: Any) -> Any:
+    if "patch" in event:
+        return apply_patch(before, event["patch"])
+    if "merge" in event:
+        return apply_merge(before, event["merge"])
+    return event.get("after")
+
+
+def counted(value: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if value is None else {name: part for name, part in value.items() if name != "served"}
 
 
 # An item as a server has it: its key, what counts of it, and whether its members come in another order.
@@ -139,22 +132,22 @@ def served(entry: tuple[int, int | None, bool], at: int, *, stamped: bool) -> by
     return json.dumps(dict(reversed(members.items())) if turned else members).encode()
 
 
-@pytest.mark.parametrize("ignore", [False, True], ids=["", "ignoring"])
+@pytest.mark.parametrize("ignored", [(), ("/served",)], ids=["", "ignoring"])
 @pytest.mark.parametrize("form", ["event", "patch", "merge", "item"])
 @given(rounds=ROUNDS, at_once=st.sampled_from([1, 2, 3, 4096]))
 @settings(deadline=None, max_examples=60)
 def test_the_log_replayed_is_the_collection(
-    form: str, ignore: bool, rounds: list[tuple[list[tuple[list[Any], str]], str]], at_once: int
+    form: str, ignored: tuple[str, ...], rounds: list[tuple[list[tuple[list[Any], str]], str]], at_once: int
 ) -> None:
     """After each round that ends; of a key that is there twice the first counts, and each change is told once."""
     census._AT_ONCE = at_once
-    connector = Connector(options(form=form, empty="accept", ignore=["/served"] if ignore else []))
+    connector = Connector(options(form=form, empty="accept", ignore=list(ignored)))
     expected: dict[str, Any] = {}
     for number, (pages, end) in enumerate(rounds, start=1):
         current: dict[str, Any] = {}
         for index, (entries, fate) in enumerate(pages):
             last = index == len(pages) - 1
-            items = [served(entry, number * 100 + index, stamped=ignore) for entry in entries]
+            items = [served(entry, number * 100 + index, stamped=bool(ignored)) for entry in entries]
             if "lost" in fate:
                 # A crash before the commit: this page is asked for again, and may be another one by then.
                 connector.exchange([*items, item(99)][index % 2 :], number, last=last, commit=False)
@@ -173,7 +166,7 @@ def test_the_log_replayed_is_the_collection(
         else:
             assert now.keys() >= current.keys()
         for key, value in current.items():
-            if key in now and not (end == "is broken off"):
+            if key in now and end != "is broken off":
                 assert counted(now[key]) == counted(value)
         assert not connector.memory.sightings or end == "is broken off"
     census._AT_ONCE = 4096
@@ -401,6 +394,31 @@ def test_only_a_round_that_ends_takes_something_to_be_gone() -> None:
     assert not connector.memory.sightings
 
 
+def test_one_that_was_missed_once_is_not_gone() -> None:
+    """When it is to be missing for some rounds in a row, others in between and restarts notwithstanding."""
+    connector = Connector(options(removed_after=3))
+    connector.poll([item(1), item(2), item(3)], 1)
+    gone = []
+    for round_, keys in enumerate(([1], [1, 2], [1], [1], [1], [2], [1, 2], [2], [2], [2], [2]), start=2):
+        connector.restart()
+        events = connector.poll([item(key) for key in keys], round_)
+        gone += [(round_, event["op"], event["key"]) for event in events]
+    assert gone == [(4, "removed", 3), (6, "removed", 2), (7, "added", 2), (11, "removed", 1)]
+    assert not connector.memory.missing
+    assert connector.remembered is not None
+    assert (connector.remembered.missing, connector.remembered.known) == (0, 1)
+    connector.poll([item(4)], 20)
+    assert connector.last is not None
+    assert "1 missing and not gone yet" in connector.last.note
+    # A round that is not whole says nothing about what is missing.
+    connector.poll([item(4)], 21, unfit=True)
+    connector.poll([item(4)], 22)
+    connector.options = options(removed_after=1)
+    connector.restart()
+    assert [event["key"] for event in connector.poll([item(4)], 23)] == [2]
+    assert not connector.memory.missing
+
+
 def test_a_bad_item_on_any_page_counts_for_the_whole_round() -> None:
     """Over a restart, too."""
     connector = Connector(options())
@@ -423,7 +441,7 @@ def test_numbers_are_used_again() -> None:
 
 def test_very_many_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are told a part at a time, with the rounds that follow."""
-    monkeypatch.setattr(census, "MOST_REMOVED", 3)
+    monkeypatch.setattr(absence, "MOST_REMOVED", 3)
     connector = Connector(options(empty="accept"))
     connector.poll([item(number) for number in range(8)], 1)
     gone = []
@@ -467,18 +485,17 @@ def test_a_key_that_is_there_twice_is_counted() -> None:
     assert "1 had the key of one before them" in connector.last.note
 
 
-@pytest.mark.parametrize("values", [True, False])
-def test_what_is_ignored_may_change(values: bool) -> None:
+@pytest.mark.parametrize("form", ["event", "item"])
+def test_what_is_ignored_may_change(form: str) -> None:
     """It makes no change of what has not changed."""
-    first, second = {"before": values}, {"before": values, "ignore": ["/served"]}
+    first, second = {"form": form}, {"form": form, "ignore": ["/served"]}
     connector = Connector(options(**first))
     connector.poll([item(1, v=1, served=1), item(2, v=1, served=1)], 1)
     connector.options = options(**second)
     connector.restart()
     # Where items are not kept, only what is the same to the last byte is known to be the same.
-    assert [event["key"] for event in connector.poll([item(1, v=1, served=1), item(2, v=1, served=2)], 2)] == (
-        [] if values else [2]
-    )
+    records = connector.exchange([item(1, v=1, served=1), item(2, v=1, served=2)], 2)
+    assert [record.key for record in records] == ([] if form == "event" else [b"2"])
     assert connector.poll([item(1, v=1, served=3), item(2, v=1, served=3)], 3) == []
     connector.options = options(**first)
     connector.restart()
@@ -499,8 +516,8 @@ def test_another_topic_gets_everything() -> None:
 def test_values_are_remembered_only_where_they_are_told() -> None:
     """Large ones in less room than they have."""
     large = item(1, text="all work and no play " * 100)
-    for given, kept in (({}, True), ({"before": False}, False), ({"form": "item"}, False), ({"form": "patch"}, True)):
-        connector = Connector(options(**given))
+    for chosen, kept in (({}, True), ({"before": False}, False), ({"form": "item"}, False), ({"form": "patch"}, True)):
+        connector = Connector(options(**chosen))
         connector.poll([large], 1)
         (row,) = connector.memory.items.values()
         assert (row[4] is not None) is kept

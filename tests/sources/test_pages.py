@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -377,3 +378,67 @@ def test_elasticsearch_s_count_is_no_bound_when_it_stops_counting() -> None:
     )
     it.round()
     assert [item["id"] for item in it.stored] == [1, 2]
+
+
+NAMES = st.sampled_from(
+    [
+        "next",
+        "next_cursor",
+        "has_more",
+        "items",
+        "page",
+        "total_pages",
+        "offset",
+        "total",
+        "links",
+        "rel",
+        "href",
+        "pageInfo",
+        "endCursor",
+        "hasNextPage",
+        "data",
+        "meta",
+        "paging",
+        "cursors",
+        "after",
+        "object",
+        "id",
+        "-",
+        "~",
+        "/",
+    ]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-5, 10**20) | st.floats(allow_nan=False) | st.text(max_size=8)
+DOCUMENTS = st.recursive(
+    SCALARS | st.sampled_from(["list", "?p=2", "/x", "https://evil.test/", "http://api.test/y", "next", "\r\n"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(
+    DOCUMENTS,
+    st.sampled_from(
+        [
+            "auto",
+            {"type": "auto", "param": "body:/a/b"},
+            {"type": "next-url", "next": "/next"},
+            {"type": "cursor", "next": "/next", "param": "x", "has_more": "/has_more"},
+            {"type": "cursor", "last": "/id", "param": "x", "total": "/total"},
+            {"type": "page", "pages": "/total_pages"},
+            {"type": "offset", "total": "/total", "end": "/has_more"},
+        ]
+    ),
+    st.integers(0, 3),
+)
+def test_any_answer_leads_on_ends_or_fails(document: Any, pagination: Any, count: int) -> None:
+    """Hostile answers raise nothing, are never followed to another host, and what is remembered of them is bounded."""
+    body = {"query": "q", "a": {}}
+    made = course({"endpoint": URL, "method": "POST", "body": body, "pagination": pagination})
+    raw = msgspec.json.encode(document)
+    gleaned = made.gleaning(None)
+    gleaned.take([msgspec.Raw(msgspec.json.encode({"id": document}))] * count, [()] * count)
+    step = made.step(None, MOMENT, gleaned, raw, headers=(), url=URL)
+    if step.more:
+        assert made.request(step.progress, MOMENT).url.startswith("https://api.test/")
+        assert len(msgspec.json.encode(step.progress)) < 20_000

@@ -198,6 +198,9 @@ async def _change(
     forget: bool = False,
 ) -> tuple[Checkpoint, Checkpoint]:
     """Change a checkpoint where it is kept; return what it was and what it is."""
+    if connector.startswith("@"):
+        # What is kept for several connectors is no checkpoint.
+        raise _unknown(connector, [], "anywhere")
     if cluster:
         if not stopped:
             raise ConnectorError(
@@ -253,7 +256,7 @@ async def _in_cluster(place: Place, connector: str) -> Checkpoint:
     async with _cluster(place) as cluster:
         kept = (await search(cluster, [connector])).get(connector)
     data = b"null" if kept is None else bytes(kept.checkpoint)
-    if data == b"null":
+    if data == b"null" or connector.startswith("@"):
         raise _unknown(connector, [], "in the cluster")
     return decode_checkpoint(data)
 

@@ -30,6 +30,7 @@ from headwater.core.names import is_name, suggest_name
 from headwater.core.secret import Masker
 from headwater.discover import credentials
 from headwater.discover.asking import Ask, from_url, shown, with_query
+from headwater.discover.body import mended as whole_of
 from headwater.discover.curlline import CurlError, read_line, read_words
 from headwater.discover.finding import Certainty, Draft, remark
 from headwater.discover.har import HarError, choose, is_har, read_har
@@ -41,7 +42,7 @@ from headwater.sources.poll import Poll
 
 # A file that somebody brings, and an answer, may have so much (bytes); a request may take so long (seconds).
 _MOST_FILE = 256 * 1024 * 1024
-_MOST_BODY = 32 * 1024 * 1024
+_MOST_BODY = 4 * 1024 * 1024
 _PATIENCE = 30.0
 _MOST_REQUESTS = 20
 _MOST_LISTED = 40
@@ -255,11 +256,17 @@ class _Driver:
         self._left -= 1
         asked = f"{probe.ask.method} {shown(with_query(probe.ask.url, probe.ask.params))}"
         said = f"asked {self.masker.mask(asked)}: {probe.purpose}"
+        glance = _Glance()
         try:
-            response = await fetcher.fetch(_request(probe, self.values))
+            response = await fetcher.fetch(msgspec.structs.replace(_request(probe, self.values), open=glance.open))
+        except _EnoughError:
+            response = glance.response(mended=True)
+            self.lines.append(f"only the first {_MOST_BODY // 1024 // 1024} MiB of the answer were looked at")
         except FetchError as error:
             self.lines.append(f"{said} -> {self.masker.mask(str(error))}")
             return error
+        else:
+            response = msgspec.structs.replace(response, body=glance.body)
         kind = (response.header("content-type") or "no Content-Type").partition(";")[0]
         self.lines.append(f"{said} -> {response.status}, {self.masker.mask(kind)[:60]}, {len(response.body)} B")
         return response
@@ -277,6 +284,42 @@ class _Driver:
         return unknown
 
 
+class _EnoughError(FetchError):
+    """So much of a body has come that what it is can be told."""
+
+
+class _Glance:
+    """Takes the beginning of a body in."""
+
+    def __init__(self) -> None:
+        self._head: Response | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def open(self, head: Response) -> _Glance:
+        """Take the head of the answer."""
+        self._head = head
+        return self
+
+    def write(self, chunk: bytes) -> bool:
+        """Take the next bytes. Raises _EnoughError."""
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        if self._size > _MOST_BODY:
+            raise _EnoughError("it is enough")
+        return True
+
+    @property
+    def body(self) -> bytes:
+        """What has come."""
+        return b"".join(self._pieces)
+
+    def response(self, *, mended: bool) -> Response:
+        """Return the answer as far as it has come, as if that were all of it."""
+        assert self._head is not None
+        return msgspec.structs.replace(self._head, body=whole_of(self.body) if mended else self.body)
+
+
 def _or_usage(document: Document, operation: str | None) -> Begun:
     try:
         return _of_document(document, operation)
@@ -291,7 +334,7 @@ def _request(probe: Probe, values: Mapping[str, str]) -> Any:
     now = round(time.time() * 1000)
     request = Poll(config).request(Checkpoint(), Moment(now, now))
     headers = (*request.headers, *probe.headers)
-    return msgspec.structs.replace(request, headers=headers, max_body=_MOST_BODY, total_timeout=_PATIENCE)
+    return msgspec.structs.replace(request, headers=headers, max_body=2**62, total_timeout=_PATIENCE)
 
 
 def _masked(draft: Draft, masker: Masker) -> Draft:
@@ -334,11 +377,7 @@ def _tell(made: Written, driver: _Driver, output: Path | None, save_secrets: Pat
         lines.append(f"  + auth: {ask.auth.type}: {ask.auth.reason}")
     for finding in made.draft.chosen().values():
         sign = {Certainty.SURE: "+", Certainty.LIKELY: "+", Certainty.GUESS: "?"}[finding.certainty]
-        value = (
-            json.dumps(finding.value, ensure_ascii=False)
-            if isinstance(finding.value, dict | list)
-            else str(finding.value)
-        )
+        value = finding.value if isinstance(finding.value, str) else json.dumps(finding.value, ensure_ascii=False)
         lines.append(f"  {sign} {finding.option}: {value[:_LONGEST_SHOWN]} - {finding.reason}")
     lines += [f"  - {it}" for it in made.draft.remarks()]
     if ask.secrets and save_secrets is not None:

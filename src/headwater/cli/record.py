@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
 import uvloop
 
 from headwater.cli.options import config_options, data_dir
+from headwater.cli.place import writable
 from headwater.cli.run import say_warnings
 from headwater.config import ConnectorConfig, load_files, secret_source
+from headwater.core.clock import SystemClock
 from headwater.core.errors import HeadwaterError
 from headwater.core.units import format_duration, parse_size
+from headwater.engine.credentials import Credentials, keeps_tokens
 from headwater.engine.rehearsal import Outcome, record
 from headwater.fetch import CurlFetcher
 from headwater.log import Log
@@ -78,8 +83,21 @@ async def _record(
     config: ConnectorConfig, data: Path, rounds: int, most: int, most_bytes: int
 ) -> tuple[Tape, Outcome, bool]:
     with tempfile.TemporaryDirectory(prefix="headwater-record-") as directory:
-        async with Log.open(directory) as log, CurlFetcher() as fetcher:
-            return await record(config, log, fetcher, directory=data, rounds=rounds, most=most, most_bytes=most_bytes)
+        async with AsyncExitStack() as cleanup:
+            log = await cleanup.enter_async_context(Log.open(directory))
+            fetcher = await cleanup.enter_async_context(CurlFetcher())
+            # A refresh token that is used up leaves another one, which counts from then on: it is kept as in a run.
+            keeper = await cleanup.enter_async_context(writable(data)) if keeps_tokens(config) else None
+            return await record(
+                config,
+                log,
+                fetcher,
+                directory=data,
+                rounds=rounds,
+                most=most,
+                most_bytes=most_bytes,
+                credentials=Credentials(keeper, fetcher, SystemClock(), random.random),
+            )
 
 
 def _write(path: Path, text: str) -> None:

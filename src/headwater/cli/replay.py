@@ -13,6 +13,7 @@ from headwater.config import ConnectorConfig, load_files
 from headwater.config.origin import Origin
 from headwater.config.secrets import SecretSource
 from headwater.core.errors import ConfigError, HeadwaterError
+from headwater.core.secret import STAND_IN
 from headwater.engine.rehearsal import Outcome, replay
 from headwater.log import Log
 from headwater.recording.expectation import (
@@ -39,7 +40,7 @@ class StandIns(SecretSource):
     def get(self, name: str) -> str | None:
         """Return the value, or one that is none."""
         value = None if self._given is None else self._given.get(name)
-        return f"stand-in-for-{name.replace('_', '-').lower()}" if value is None else value
+        return f"{STAND_IN}{name.replace('_', '-').lower()}" if value is None else value
 
     def find(self, name: str, origin: Origin | None) -> str | None:  # noqa: ARG002 - wherever it would come from
         """Return the same for a secret that says where it comes from."""
@@ -113,8 +114,8 @@ async def _replay(config: ConnectorConfig, tape: Tape, data: Path, *, interrupte
 
 
 def _lines(config: ConnectorConfig, outcome: Outcome) -> list[str]:
-    records = getattr(config.http, "records", None)
-    timed = getattr(records, "timestamp", None) is not None
+    records = config.http.records
+    timed = records is not None and records.timestamp is not None
     mask = config.masker.mask
     return [
         *(exchange_line(it) for it in outcome.entries),

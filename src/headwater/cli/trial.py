@@ -29,7 +29,9 @@ from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.sources.judge import Action, Attempt
 from headwater.sources.output import phrase
-from headwater.sources.poll import Poll, build_request
+from headwater.sources.poll import Poll
+from headwater.sources.reaped import Reaped
+from headwater.sources.request import build_request
 from headwater.transforms.chain import Chain, Rejection
 
 # A record longer than this is cut in the display (characters); `run` stores it whole.
@@ -126,7 +128,7 @@ async def _exchange(
 
 async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
     poll, nothing = Poll(config), Checkpoint()
-    refused = 0
+    refused = False
     now = round(time.time() * 1000)
     moment = Moment(now, now)
     gates = credentials.gates(config, build_request(config.http, transport_of(config)))
@@ -141,14 +143,32 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
     if isinstance(outcome, FetchError) and outcome.hint:
         lines.append(f"  hint: {outcome.hint}")
     if isinstance(outcome, Response) and verdict.action is Action.STORE:
-        records = poll.reap(outcome, nothing, moment).records
-        lines += _record_lines(records)
+        reaped = poll.reap(outcome, nothing, moment)
+        lines += _record_lines(reaped.records)
+        lines += _further_lines(reaped, config)
+        refused = bool(reaped.failure)
         if chain is not None:
-            refused = await asyncio.to_thread(_through, chain, records, lines)
-            if refused:
-                lines.append(f"! {refused} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
+            rejected = await asyncio.to_thread(_through, chain, reaped.records, lines)
+            if rejected:
+                lines.append(f"! {rejected} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
+            refused = refused or bool(rejected)
     click.echo(config.masker.mask("\n".join(lines)))
     return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused
+
+
+def _further_lines(reaped: Reaped, config: ConnectorConfig) -> list[str]:
+    """Return what is to be said of an answer beside its records: what is none, what follows, what is wrong."""
+    lines = [f"! {it.position}: {it.reason}" for it in reaped.bad[:_MOST_SHOWN]]
+    if reaped.bad:
+        lines.append(f"! {len(reaped.bad)} bad: {_FATES[config.on_error]}{config.dead_letters or ''}")
+    if reaped.failure:
+        lines.append(f"! the poll would fail: {reaped.failure}")
+    if reaped.parents:
+        count = len(reaped.parents)
+        lines.append(f"~ {count} item{'' if count == 1 else 's'}, whose children would be asked for")
+    if reaped.note:
+        lines.append(f"~ {reaped.note}")
+    return lines
 
 
 def _record_lines(records: Sequence[Record]) -> list[str]:
@@ -180,7 +200,7 @@ def _through(chain: Chain, records: Sequence[Record], lines: list[str]) -> int:
 
 def _request_lines(request: Request, config: ConnectorConfig) -> list[str]:
     lines = [f"> {request.method} {request.shown_url}"]
-    shown = {name.lower(): str(value) for name, value in config.http.headers}
+    shown = {name.lower(): str(value) for name, value in config.http.headers if not value.spans}
     for name, value in request.headers:
         secret = name.lower() in request.secret_headers
         lines.append(f"> {name}: {'***' if secret else shown.get(name.lower(), value)}")

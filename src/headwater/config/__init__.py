@@ -1,5 +1,6 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
+from headwater.config.collection import partial
 from headwater.config.definition import Defined, define_files, define_text, load_definition
 from headwater.config.fields import Options, groups_of, holds_many, word_of
 from headwater.config.http import HttpOptions
@@ -9,7 +10,7 @@ from headwater.config.problem import InvalidConfigError, Problem
 from headwater.config.records import RecordsOptions
 from headwater.config.schema import json_schema
 from headwater.config.secrets import SecretSource, secret_source
-from headwater.config.transport import local_paths, transport_of
+from headwater.config.transport import doubts, local_paths, transport_of
 
 __all__ = [
     "CHAIN_OPTIONS",
@@ -28,6 +29,7 @@ __all__ = [
     "TransformOptions",
     "define_files",
     "define_text",
+    "doubts",
     "from_options",
     "groups_of",
     "holds_many",
@@ -37,6 +39,7 @@ __all__ = [
     "load_text",
     "load_transforms",
     "local_paths",
+    "partial",
     "secret_source",
     "transport_of",
     "word_of",

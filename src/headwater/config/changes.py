@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 from headwater.config.fields import Options, plain_text
 from headwater.core.pointer import Pointer, parse_pointer
 
+Removed = Literal["event", "tombstone", "both", "ignore"]
 # More known items than this do not vanish at once, unless it is said that they may.
 BELIEVED = 100
 
@@ -77,12 +78,21 @@ class ChangesOptions(Options):
         "are known.",
         examples=[False],
     )
-    removed: Literal["event", "tombstone", "both", "ignore"] | None = Field(
+    removed: Removed | None = Field(
         None,
         description="What tells that an item is gone. event: a record like those of changes. tombstone: one with the "
         "key and an empty value. both: one after the other. ignore: nothing, and it stays known - for answers that "
-        "have only a part of the collection. Default: event where there are events, else tombstone.",
+        "have only a part of the collection. Default: ignore where a cursor or a window asks for a part; else event, "
+        "or tombstone where there are no events.",
         examples=["tombstone"],
+    )
+    removed_after: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="For how many rounds in a row an item must be missing to be gone. With pages by number or offset, "
+        "items move from page to page while they are asked for, and one may be missed once.",
+        examples=[2],
     )
     ignore: _Pointers = Field(
         (),
@@ -115,15 +125,16 @@ class ChangesOptions(Options):
             raise ValueError(f"removed: {self.removed} needs events; with form: item write removed: tombstone")
         return self
 
-    @property
-    def tells_removed(self) -> Literal["event", "tombstone", "both", "ignore"]:
-        """What tells that an item is gone."""
-        return self.removed or ("tombstone" if self.form == "item" or self.emit == "snapshot" else "event")
+    def tells_removed(self, *, partial: bool) -> Removed:
+        """Return what tells that an item is gone; `partial`: answers have only a part of the collection."""
+        if self.removed is not None:
+            return self.removed
+        if partial:
+            return "ignore"
+        return "tombstone" if self.form == "item" or self.emit == "snapshot" else "event"
 
-    @property
-    def keeps_values(self) -> bool:
-        """Whether items are remembered whole, because something tells how they were."""
-        changed = self.emit != "snapshot" and (
-            self.form in {"patch", "merge"} or (self.form == "event" and self.before)
-        )
-        return changed or (self.form == "event" and self.before and self.tells_removed in {"event", "both"})
+    def keeps_values(self, removed: Removed) -> bool:
+        """Return whether items are remembered whole, because something tells how they were."""
+        if self.form in {"patch", "merge"}:
+            return self.emit != "snapshot"
+        return self.form == "event" and self.before and (self.emit != "snapshot" or removed in {"event", "both"})

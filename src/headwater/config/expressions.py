@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headwater.config import collection
+from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import CursorOptions
+from headwater.config.finding import Finding, Path
 from headwater.config.pagination import PaginationOptions
 from headwater.config.parts import Parts, tree_of
 from headwater.config.problem import nearest
@@ -20,17 +23,6 @@ from headwater.core.template import Template
 
 if TYPE_CHECKING:
     from headwater.config.http import HttpOptions
-
-Path = tuple[str | int, ...]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something that does not fit: the way to it below the options, a sentence, what to do, and whether it can stay."""
-
-    path: Path
-    message: str
-    suggestion: str = ""
-    warning: bool = False
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -65,7 +57,36 @@ def check(http: HttpOptions) -> list[Finding]:
             )
     if pagination is not None and pages:
         findings += _check_pages(pagination, parts, http.cursor, asked)
+        if http.records is None and _counts_items(pagination):
+            message = "pages end where there are no more items, and nothing says what the items are"
+            hint = "say where they are: records: {split: /items}, or `/` where the body is the array"
+            findings.append(Finding(("pagination",), message, hint, warning=True))
+    if http.children is not None:
+        findings += _check_children(http, http.children, known)
+    findings += collection.check(http)
     return findings
+
+
+def _check_children(http: HttpOptions, children: ChildrenOptions, known: Known) -> Iterator[Finding]:
+    pagination = children.pagination
+    pages = pagination is not None and pagination.type != "none"
+    below = msgspec.structs.replace(known, pages=pages, item=True)
+    used = list(_expressions(children.parts))
+    for path, expression in used:
+        if (finding := _unknown(path, expression, below)) is not None:
+            yield msgspec.structs.replace(finding, path=("children", *finding.path))
+    if not any(expression.space == "item" for _, expression in used):
+        message = "no expression of it asks for the item: every request is the same"
+        yield Finding(("children",), message, "write ${{ item./id }} into the endpoint", warning=True)
+    if pagination is not None and pages:
+        asked = {(expression.space, expression.name) for _, expression in used}
+        for finding in _check_pages(pagination, children.parts, {}, asked):
+            yield msgspec.structs.replace(finding, path=("children", *finding.path))
+    if http.records is None:
+        yield Finding(("children",), "there are no items to ask about", "say where they are: records: {split: /items}")
+    for option in ("deduplicate", "changes"):
+        if getattr(http, option, None) is not None:
+            yield Finding(("children",), f"children and {option} exclude each other", f"leave {option} out")
 
 
 def _expressions(parts: Parts) -> Iterator[tuple[Path, Expression]]:
@@ -112,6 +133,14 @@ def _check_pages(
         if slot is not None and (wrong := _misplaced(slot, parts)):
             yield Finding(("pagination", option), wrong)
     yield from _check_stop(pagination, cursors)
+
+
+def _counts_items(pagination: PaginationOptions) -> bool:
+    """Return whether the end of pages is told by their items alone."""
+    if pagination.last is not None:
+        return True
+    told = (pagination.pages, pagination.has_more, pagination.end)
+    return pagination.type in {"page", "offset"} and all(it is None for it in told)
 
 
 def _misplaced(slot: Slot, parts: Parts) -> str:

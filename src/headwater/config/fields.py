@@ -157,8 +157,9 @@ def _path(value: object) -> object:
     return value
 
 
+_IS_PATH = "a path of the machine that the connector runs on"
 # A path, which is relative to the file that it stands in; `~` is the home directory.
-FilePath = Annotated[str, BeforeValidator(_path)]
+FilePath = Annotated[str, BeforeValidator(_path), _IS_PATH]
 
 
 def _listed(value: object) -> object:
@@ -275,6 +276,19 @@ def secrets_in(value: object) -> Iterator[str]:
     elif isinstance(value, dict):
         for item in value.values():
             yield from secrets_in(item)
+
+
+def paths_in(options: Options, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every path that a group of options and the groups below it name: where, and as it is written."""
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, Options):
+                yield from paths_in(item, (*above, name))
+            elif isinstance(item, str) and any(
+                _IS_PATH in getattr(kind, "__metadata__", ()) for kind in _types(field.annotation)
+            ):
+                yield (*above, name), item
 
 
 def _types(annotation: Any) -> Iterator[Any]:

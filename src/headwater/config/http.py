@@ -17,7 +17,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from headwater.config.adaptive import AdaptiveOptions
 from headwater.config.auth import Auth, header_of
+from headwater.config.changes import ChangesOptions
+from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import Cursors
+from headwater.config.deduplicate import DeduplicateOptions
 from headwater.config.egress import EgressOptions
 from headwater.config.fields import (
     Body,
@@ -269,6 +272,23 @@ class HttpOptions(Options):
         description="How the pages of an answer follow each other: the options of the table below, or a type.",
         examples=["auto"],
     )
+    deduplicate: DeduplicateOptions | None = Field(
+        None,
+        description="Leave out items that were seen before: the options of the table below.",
+        examples=[{"by": "/id", "count": 100_000}],
+    )
+    changes: ChangesOptions | None = Field(
+        None,
+        description="Append what has changed of a collection, instead of its items each time: the options of the table "
+        "below.",
+        examples=[{"key": "/id"}],
+    )
+
+    children: ChildrenOptions | None = Field(
+        None,
+        description="Requests about each item, whose items are records too: the options of the table below.",
+        examples=[{"endpoint": "/orders/${{ item./id }}/lines", "records": {"split": "/"}}],
+    )
 
     @field_validator("endpoint")
     @classmethod
@@ -347,6 +367,11 @@ class HttpOptions(Options):
     def _check_transport(self) -> Any:
         check(self)
         return self
+
+    @property
+    def remembers(self) -> bool:
+        """Whether items are remembered from one poll to the next."""
+        return self.changes is not None or self.deduplicate is not None
 
     @property
     def parts(self) -> Parts:

@@ -30,6 +30,8 @@ from headwater.core.secret import Masker, Text
 ENDINGS = (".yml", ".yaml")
 # Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
 _PLACED = ("topic", "producer", "filter", "map", "arraymap", "dead_letter_topic", "transforms")
+# The same of those below `http`.
+_PLACED_BELOW = ("auth", "deduplicate", "changes")
 _LONGEST_SHOWN = 60
 
 
@@ -255,8 +257,9 @@ class _Loading:
     def connector(self, shaped: Shaped, file: str) -> None:
         """Put the secrets in, make the model, and translate what it says."""
         root = shaped.root
-        masked = self._put_secrets_in(shaped, file)
+        # First what is given beside the file: it may name secrets and expressions as well.
         self._override(root, file)
+        masked = self._put_secrets_in(shaped, file)
         before = len(self.problems)
         try:
             config = ConnectorConfig.model_validate(root.plain())
@@ -417,9 +420,10 @@ def _places(
             for index, item in enumerate(node.value if isinstance(node.value, list) else ()):
                 places[key, str(index)] = (item.line, item.column, item.path)
     http = root.child("http")
-    auth = None if http is None else http.child("auth")
-    if auth is not None:
-        places["http", "auth"] = (auth.line, auth.column, auth.path)
+    for key in _PLACED_BELOW:
+        node = None if http is None else http.child(key)
+        if node is not None:
+            places["http", key] = (node.line, node.column, node.path)
     origins: dict[str, str] = {}
     for name, node in secrets.items():
         places["secrets", name] = (node.line, node.column, node.path)

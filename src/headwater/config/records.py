@@ -169,6 +169,11 @@ class RecordsOptions(Options):
         examples=["64 MiB"],
     )
 
+    @property
+    def are_json(self) -> bool:
+        """Whether items are JSON, or have a form that is."""
+        return self.format not in {"delimited", "text"}
+
     @field_validator("charset")
     @classmethod
     def _check_charset(cls, value: str | None) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from headwater.config.fields import as_text, plain_text
+from headwater.config.fields import as_text, paths_in, plain_text
 from headwater.core.egress import refused_socket
 from headwater.core.http import USUAL, HttpVersion, Transport
 from headwater.core.proxy import check_proxy, shown_proxy
@@ -111,11 +111,7 @@ def doubts(config: ConnectorConfig) -> Iterator[tuple[tuple[str, ...], str, str]
 
 def local_paths(config: ConnectorConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what a configuration names on the machine that it runs on: where, and the path as it is written."""
-    for name in ("ca_file", "cert_file", "key_file"):
-        if given := getattr(config.http.tls, name):
-            yield ("http", "tls", name), given
-    if config.http.unix_socket is not None:
-        yield ("http", "unix_socket"), config.http.unix_socket
+    return paths_in(config.http, ("http",))
 
 
 def wrong_files(config: ConnectorConfig) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
+from headwater.config import ConnectorConfig, InvalidConfigError, doubts, load_definition
 from headwater.control.journal import Journal
 from headwater.control.store import Kept, Mark, Store
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
@@ -30,6 +30,7 @@ from headwater.core.errors import (
     ManagerError,
 )
 from headwater.core.managed import Definition, ManagedConnector, Phase, Plan
+from headwater.core.memory import MemoryChange
 from headwater.engine import Engine
 from headwater.log import Append, Log
 
@@ -150,9 +151,16 @@ class Fleet:
             await self._start_all(members[:half], once=once)
             await self._start_all(members[half:], once=once)
             return
-        await self._engine.start(configs)
+        await self._set_going(configs)
         for member in members:
             member.problem, member.since = "", None
+
+    async def _set_going(self, configs: Sequence[ConnectorConfig]) -> None:
+        """Start connectors, and say in the log of each what is unsafe about it."""
+        await self._engine.start(configs)
+        for config in configs:
+            for path, message, better in doubts(config):
+                logger.warning(message, connector=config.name, option=".".join(path[1:]), hint=better)
 
     def wanted(self) -> list[str]:
         """Return the names of the connectors that are to run."""
@@ -217,7 +225,7 @@ class Fleet:
                 raise
             member.config = config
             self._say(member, "info", "connector created")
-            await self._engine.start([config])
+            await self._set_going([config])
         return plan(name, None, definition)
 
     async def update(self, definition: Definition, *, dry_run: bool = False, origin: str = "") -> Plan:
@@ -251,7 +259,7 @@ class Fleet:
             self._say(member, "info", "connector updated")
             if not kept.paused:
                 await self._engine.end([name])
-                await self._engine.start([config])
+                await self._set_going([config])
             return difference
 
     async def delete(self, name: str, *, dry_run: bool = False, origin: str = "", forget: bool = True) -> Plan:
@@ -279,9 +287,9 @@ class Fleet:
             return difference
 
     async def _forget(self, name: str) -> None:
-        """Forget the checkpoint of a connector that was deleted: the next one of its name begins anew."""
-        nothing = encode_checkpoint(Checkpoint())
-        await self._log.submit(Append(None, (), checkpoint=(name, nothing)))
+        """Forget the checkpoint and the memory of a connector that was deleted: the next of its name begins anew."""
+        nothing, forgetting = encode_checkpoint(Checkpoint()), MemoryChange(name, anew=True)
+        await self._log.submit(Append(None, (), checkpoint=(name, nothing), memory=forgetting))
         self._store.forget(name)
 
     async def _forget_later(self, name: str) -> None:
@@ -325,7 +333,7 @@ class Fleet:
         except HeadwaterError as error:
             self._invalid(member, error)
             raise
-        await self._engine.start([config])
+        await self._set_going([config])
         member.problem, member.since = "", None
 
     def _keep(self, member: _Member, *, paused: bool) -> None:

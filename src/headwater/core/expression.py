@@ -199,11 +199,25 @@ def _checked(name: str, arguments: tuple[Any, ...]) -> Call:
     return Call(name, arguments)
 
 
+def look_up(expression: Expression, scope: Mapping[str, Any]) -> Any:
+    """Return what an expression asks for, before its filters; None where there is none."""
+    value = scope.get(expression.space)
+    steps = expression.pointer.steps
+    if not steps:
+        return value
+    if len(steps) == 1 and type(value) is dict:
+        return value.get(steps[0])
+    value = expression.pointer.find(value)
+    return None if value is MISSING else value
+
+
 def evaluate(expression: Expression, scope: Mapping[str, Any]) -> Any:
     """Return the value of an expression, None where there is none. Raises RequestError for one a filter cannot take."""
-    value = expression.pointer.find(scope.get(expression.space))
-    if value is MISSING:
-        value = None
+    return filtered(expression, look_up(expression, scope))
+
+
+def filtered(expression: Expression, value: Any) -> Any:
+    """Return a value after the filters of an expression. Raises RequestError for one that they cannot take."""
     for name, arguments in expression.filters:
         if value is None:
             if name == "default":

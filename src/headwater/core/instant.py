@@ -10,6 +10,7 @@ from calendar import timegm
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Final, Self
 
 import msgspec
@@ -21,6 +22,7 @@ _ISO = re.compile(
     r"(?:([Tt ])(\d\d):(\d\d)(?::(\d\d)(?:([.,])(\d{1,12}))?)?( ?)([Zz]|[+-]\d\d(?::?\d\d)?|UTC)?)?",
     re.ASCII,
 )
+_LONGEST: Final = 100
 _DIGITS = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 # Unix times are told apart by their size: seconds until the year 5138, then milliseconds, microseconds, nanoseconds.
 _UNITS = ((100_000_000_000, NS), (100_000_000_000_000, 1_000_000), (100_000_000_000_000_000, 1000))
@@ -90,6 +92,11 @@ class Instant(msgspec.Struct, frozen=True, gc=False):
 
 def read_instant(text: str) -> Instant | None:
     """Read a time: ISO 8601 as RFC 3339 has it, a date, or the form of HTTP and mail. None for anything else."""
+    return _read(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=1024)  # one is looked at in several places
+def _read(text: str) -> Instant | None:
     match = _ISO.fullmatch(text.strip())
     if match is None:
         return _read_http(text.strip())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Protocol
 
@@ -38,8 +38,8 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     `of` says what is remembered, for which purpose: what was remembered for another one is of no use. `salt` goes into
     every digest. `following` is the number of the next item, `known` how many there are. Of a round with several
     exchanges that is under way `round` is the scheduled time (ms; 0 when there is none), `part` how many of them are
-    stored, and `unfit` whether one of them had items that could not be read. `last` is the scheduled time of the last
-    round.
+    stored, and `unfit` whether one of them had items that could not be read. `missing` is how many items were missing
+    in the last round and are not gone yet. `last` is the scheduled time of the last round.
     """
 
     of: str
@@ -49,6 +49,7 @@ class Remembered(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     round: int = 0
     part: int = 0
     unfit: bool = False
+    missing: int = 0
     last: int = 0
 
 
@@ -57,22 +58,24 @@ class MemoryChange(msgspec.Struct, frozen=True, gc=False):
 
     In this order: with `anew` all is forgotten; so are the items with the numbers of `gone`; `rows` are put in, each in
     the place of what had its number; the `drop` lowest numbers are forgotten. `seen` has the numbers of the items that
-    the `part`-th exchange of a round had; with `settled` those of a round that is over are forgotten.
+    the `part`-th exchange of a round had; with `settled` those of a round that is over are forgotten. `missed` has the
+    items that were missing in the last rounds, unless it is None and nothing changes in that.
     """
 
     connector: str
     anew: bool = False
     gone: bytes = b""
-    rows: Sequence[bytes] = ()
+    rows: tuple[bytes, ...] = ()
     drop: int = 0
     part: int = 0
     seen: bytes = b""
     settled: bool = False
+    missed: bytes | None = None
 
     @property
     def size(self) -> int:
         """Return about how many bytes it holds."""
-        return len(self.gone) + len(self.seen) + sum(map(len, self.rows))
+        return len(self.gone) + len(self.seen) + len(self.missed or b"") + sum(map(len, self.rows))
 
 
 class Recall(Protocol):
@@ -112,6 +115,10 @@ class Recall(Protocol):
         """Return what the exchanges of the round under way have seen, packed."""
         ...
 
+    def missed(self) -> bytes:
+        """Return what was missing in the last rounds, packed; nothing when nothing was."""
+        ...
+
     def older(self, than: int) -> int:
         """Return how many of the lowest numbers have a mark below `than`, in a memory whose marks grow with them."""
         ...
@@ -148,6 +155,10 @@ class Nothing:
         """Have seen nothing."""
         return []
 
+    def missed(self) -> bytes:
+        """Miss none."""
+        return b""
+
     def older(self, than: int) -> int:  # noqa: ARG002 - see Recall
         """Have none."""
         return 0
@@ -183,6 +194,7 @@ class RowPacker:
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ROWS_DECODER = msgspec.msgpack.Decoder(list[Row])
+_COUNTS_DECODER = msgspec.msgpack.Decoder(dict[int, int])
 _CHANGE_DECODER = msgspec.msgpack.Decoder(MemoryChange)
 
 
@@ -204,6 +216,16 @@ def unpack_numbers(packed: bytes) -> list[int]:
         return []
     steps = zlib.decompress(packed)
     return list(accumulate(struct.unpack(f"<{len(steps) // 8}Q", steps)))
+
+
+def pack_counts(counts: Mapping[int, int]) -> bytes:
+    """Pack small counts by their numbers."""
+    return zlib.compress(_ENCODER.encode(counts), 1) if counts else b""
+
+
+def unpack_counts(packed: bytes) -> dict[int, int]:
+    """Return the counts that were packed."""
+    return _COUNTS_DECODER.decode(zlib.decompress(packed)) if packed else {}
 
 
 def encode_change(change: MemoryChange) -> bytes:

@@ -5,6 +5,7 @@ What is recognised is said in the options of `pagination:`, with the reason. Wal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
@@ -22,6 +23,7 @@ from headwater.core.pointer import MISSING, Pointer, parse_pointer
 _DEPTH, _LARGEST_ARRAY, _LARGEST_TEXT = 6, 8192, 4096
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _VALUE = msgspec.json.Decoder(float_hook=Number)
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 # Where APIs put the URL of the next page.
 NEXT_URLS: Final = (
@@ -261,6 +263,9 @@ def _graphql(surroundings: Any, asked: Asked) -> Recognised | None:
 def _page_infos(value: Any, above: Pointer) -> list[Pointer]:
     found = []
     for name, inner in value.items() if isinstance(value, dict) else ():
+        if not _FIELD.fullmatch(name):
+            # No name of a field in GraphQL.
+            continue
         here = above / Pointer((name,))
         if name == "pageInfo" and isinstance(inner, dict):
             found.append(here)

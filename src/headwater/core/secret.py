@@ -20,6 +20,8 @@ from headwater.core.disguise import (
 )
 
 MASK: Final = "***"
+# How a value begins that is in the place of a secret where none is to be had: for a replay.
+STAND_IN: Final = "stand-in-for-"
 # Shorter ones would mask half of every sentence (characters).
 SHORTEST: Final = 4
 # A line of a longer secret is one by itself from this length on; there are so many of them at most.

@@ -15,7 +15,16 @@ from urllib.parse import quote, quote_plus
 import msgspec
 
 from headwater.core.errors import RequestError
-from headwater.core.expression import Encoded, Expression, evaluate, json_of, parse_expression, text_of
+from headwater.core.expression import (
+    Encoded,
+    Expression,
+    evaluate,
+    filtered,
+    json_of,
+    look_up,
+    parse_expression,
+    text_of,
+)
 from headwater.core.secret import Text
 
 # Where a value goes: into a path of a URL, a parameter, a header, a form; into a body of JSON (as a value, or within a
@@ -43,9 +52,10 @@ class Template:
     """A text with expressions: `pieces` of what stands around them, real and shown, and of expressions.
 
     `parts` are the secrets in it, `expressions` what it asks for. `static` is the text itself when it asks for nothing.
+    What became of a value is remembered for when it comes again, as most do from one page to the next.
     """
 
-    __slots__ = ("expressions", "parts", "pieces", "static")
+    __slots__ = ("_holes", "_known", "_real", "_shown", "expressions", "parts", "pieces", "static")
 
     def __init__(self, pieces: tuple[Piece, ...], parts: tuple[str, ...] = ()) -> None:
         self.pieces = pieces
@@ -54,6 +64,12 @@ class Template:
         around = [piece for piece in pieces if not isinstance(piece, Hole)]
         whole = Text("".join(real for real, _ in around), "".join(shown for _, shown in around), parts)
         self.static = None if self.expressions else whole
+        # The text with gaps, as it is and, where that is not the same, as it is shown.
+        self._real = [piece[0] if not isinstance(piece, Hole) else "" for piece in pieces]
+        self._shown = [piece[1] if not isinstance(piece, Hole) else "" for piece in pieces] if whole.secret else None
+        self._holes = tuple((place, piece) for place, piece in enumerate(pieces) if isinstance(piece, Hole))
+        # By the places of expressions among the pieces: the value, where it was put, and the text that it became.
+        self._known: dict[int, tuple[Any, Where, str]] = {}
 
     @classmethod
     def parse(cls, text: Text) -> Template:
@@ -74,28 +90,45 @@ class Template:
         """Put the values in, each escaped for its place. Raises RequestError when one is missing or does not fit."""
         if self.static is not None:
             return self.static
-        real: list[str] = []
-        shown: list[str] = []
-        for piece in self.pieces:
-            if isinstance(piece, Hole):
-                expression, place = piece.expression, piece.where or where
-                value = evaluate(expression, scope)
-                if value is None and not (place == "json" and may_be_left_out(expression)):
-                    raise _missing(expression)
-                text = _placed(value, place, expression)
-                real.append(text)
-                shown.append(text)
-            else:
-                real.append(piece[0])
-                shown.append(piece[1])
+        real = self._real.copy()
+        for place, hole in self._holes:
+            real[place] = self._text(place, hole, scope, where)
+        if self._shown is None:
+            return Text("".join(real), None, self.parts)
+        shown = self._shown.copy()
+        for place, _ in self._holes:
+            shown[place] = real[place]
         return Text("".join(real), "".join(shown), self.parts)
+
+    def _text(self, number: int, hole: Hole, scope: Scope, where: Where) -> str:
+        """Return what an expression becomes in its place."""
+        expression, place = hole.expression, hole.where or where
+        value = look_up(expression, scope)
+        known = self._known.get(number)
+        if known is not None and known[1] is place and _same(known[0], value):
+            return known[2]
+        found = filtered(expression, value)
+        if found is None and not (place == "json" and may_be_left_out(expression)):
+            raise _missing(expression)
+        text = _placed(found, place, expression)
+        self._known[number] = value, place, text
+        return text
 
     def render_optional(self, scope: Scope, where: Where) -> Text | None:
         """Put the values in; None when the text is one expression that may be left out and has no value."""
-        whole = self.whole
-        if whole is not None and may_be_left_out(whole) and evaluate(whole, scope) is None:
-            return None
+        if self.static is None and len(self.pieces) == 1:
+            whole = self.expressions[0]
+            if look_up(whole, scope) is None and may_be_left_out(whole) and evaluate(whole, scope) is None:
+                return None
         return self.render(scope, where)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether a value is certainly the one that it is compared with."""
+    if one is other:
+        return not isinstance(one, dict | list)
+    kind = type(one)
+    return kind is type(other) and (kind is str or kind is int) and bool(one == other)
 
 
 def may_be_left_out(expression: Expression) -> bool:

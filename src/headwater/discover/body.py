@@ -23,6 +23,9 @@ _MOST_ELEMENTS: Final = 200_000
 _DEEPEST: Final = 60
 _LONGEST_VALUE: Final = 2000
 _DELIMITERS: Final = ",;\t|"
+# Of JSON: texts, which may hold anything, and what parts the rest.
+_SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+_MOST_MENDED: Final = 1024 * 1024
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -66,6 +69,32 @@ def look(body: bytes, content_type: str) -> Sample:
     if "json" in kind:
         return Sample("broken", f"{said}, but the body is no JSON")
     return _lines(text.lstrip("\ufeff"), kind, said)
+
+
+def mended(body: bytes) -> bytes:
+    """Return the beginning of a body as one that is whole: up to the last item or line that is, brackets closed."""
+    text = body.decode("utf-8", "ignore")
+    if text.lstrip("\ufeff \t\r\n")[:1] not in {"{", "["}:
+        return text[: text.rfind("\n") + 1].encode() or body
+    brackets: list[str] = []
+    # Up to where an element of a list was whole, and what was open there.
+    whole: tuple[int, list[str]] | None = None
+    for found in _SIGNS.finditer(text[:_MOST_MENDED]):
+        sign = found[0]
+        if sign in {"{", "["}:
+            brackets.append("}" if sign == "{" else "]")
+        elif sign in {"}", "]"}:
+            if brackets:
+                brackets.pop()
+            if not brackets:
+                # One value after the other, a line each perhaps.
+                whole = found.end(), []
+        elif sign == "," and brackets and brackets[-1] == "]":
+            whole = found.start(), list(brackets)
+    if whole is None:
+        return body
+    end, left = whole
+    return (text[:end] + "".join(reversed(left))).encode()
 
 
 def _text(body: bytes, content_type: str) -> str | None:

@@ -15,47 +15,15 @@ import msgspec
 from headwater.discover import credentials, shell
 from headwater.discover.asking import Ask, Auth, clean, marks, query_pairs
 from headwater.discover.browser import without_browser
-from headwater.discover.vocabulary import words
-
-# Options of curl that take an argument, by their short letters and what they are called in full.
-_SHORT_WITH_ARGUMENT = "AbcCdDeEFhHKmoPQrtTuUwxXyYz"
-_LETTERS = {
-    "A": "user-agent", "b": "cookie", "c": "cookie-jar", "d": "data", "e": "referer", "E": "cert", "F": "form",
-    "G": "get", "H": "header", "I": "head", "k": "insecure", "K": "config", "L": "location", "m": "max-time",
-    "o": "output", "r": "range", "T": "upload-file", "u": "user", "U": "proxy-user", "x": "proxy", "X": "request",
-    "0": "http1.0", "1": "tlsv1", "2": "sslv2", "3": "sslv3", "4": "ipv4", "6": "ipv6", "n": "netrc",
-    "z": "time-cond", "C": "continue-at", "w": "write-out", "y": "speed-time", "Y": "speed-limit",
-    "t": "telnet-option", "P": "ftp-port", "Q": "quote", "D": "dump-header", "h": "help",
-}  # fmt: skip
-_WITH_ARGUMENT = words(
-    "abstract-unix-socket alt-svc aws-sigv4 cacert capath cert cert-type ciphers config connect-timeout "
-    "connect-to continue-at cookie cookie-jar create-file-mode crlfile curves data data-ascii data-binary "
-    "data-raw data-urlencode delegation dns-interface dns-ipv4-addr dns-ipv6-addr dns-servers doh-url dump-header "
-    "ech egd-file engine etag-compare etag-save expect100-timeout form form-string ftp-account ftp-method "
-    "ftp-port ftp-ssl-ccc-mode happy-eyeballs-timeout-ms haproxy-clientip header help hostpubmd5 hostpubsha256 "
-    "hsts interface ipfs-gateway json keepalive-cnt keepalive-time key key-type krb libcurl limit-rate local-port "
-    "login-options mail-auth mail-from mail-rcpt max-filesize max-redirs max-time netrc-file noproxy "
-    "oauth2-bearer output output-dir parallel-max pass pinnedpubkey postquote preproxy proto proto-default "
-    "proto-redir proxy proxy-cacert proxy-capath proxy-cert proxy-cert-type proxy-ciphers proxy-crlfile "
-    "proxy-header proxy-key proxy-key-type proxy-pass proxy-pinnedpubkey proxy-service-name proxy-tls13-ciphers "
-    "proxy-tlsauthtype proxy-tlspassword proxy-tlsuser proxy-user proxy1.0 pubkey quote random-file range rate "
-    "referer request request-target resolve retry retry-delay retry-max-time sasl-authzid service-name socks4 "
-    "socks4a socks5 socks5-gssapi-service socks5-hostname speed-limit speed-time stderr telnet-option "
-    "tftp-blksize time-cond tls-max tls13-ciphers tlsauthtype tlspassword tlsuser trace trace-ascii trace-config "
-    "unix-socket upload-file url url-query user user-agent variable vlan-priority write-out"
+from headwater.discover.curltable import (
+    BEFORE_CURL,
+    LETTERS,
+    METHODS,
+    QUIET,
+    SHORT_WITH_ARGUMENT,
+    WITH_ARGUMENT,
 )
-# What only says how curl is to show things, or what is done here anyway.
-_QUIET = words(
-    "silent show-error verbose include output remote-name remote-name-all progress-bar no-progress-meter fail "
-    "fail-early fail-with-body write-out trace trace-ascii trace-time trace-ids trace-config dump-header stderr "
-    "no-buffer location compressed globoff path-as-is styled-output create-dirs output-dir remote-time "
-    "remote-header-name parallel disable keepalive no-keepalive tcp-nodelay anyauth proto-default basic http1.1 "
-    "get head next retry-connrefused retry-all-errors compressed-ssh alpn no-alpn npn no-npn sessionid "
-    "no-sessionid ssl-no-revoke ssl-revoke-best-effort suppress-connect-headers url silent-errors retry-delay "
-    "retry-max-time limit-rate cookie-jar junk-session-cookies location-trusted netrc-optional"
-)
-_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"})
-_BEFORE_CURL = frozenset({"sudo", "time", "$", "%", "#", ">", "command", "exec", "env", "nohup", "watch"})
+from headwater.discover.vocabulary import number_of
 
 
 class CurlError(ValueError):
@@ -78,7 +46,7 @@ def read_line(text: str, read: Callable[[str], bytes] | None = None) -> Ask:
 def read_words(given: Sequence[str], read: Callable[[str], bytes] | None = None) -> Ask:
     """Return what the words of a command line ask for. Raises CurlError."""
     line = [word if marks(word) else clean(word) for word in given]
-    while line and (line[0] in _BEFORE_CURL or re.fullmatch(r"[A-Za-z_]\w*=.*", line[0], re.DOTALL)):
+    while line and (line[0] in BEFORE_CURL or re.fullmatch(r"[A-Za-z_]\w*=.*", line[0], re.DOTALL)):
         line = line[1:]
     if not line or not re.fullmatch(r"(?:.*[/\\])?curl(?:\.exe)?", line[0]):
         if line and line[0].lower() in {"invoke-webrequest", "invoke-restmethod", "fetch("}:
@@ -120,9 +88,9 @@ class _Reading:
                     self._notes.append("only the first request was read; left out: what follows --next")
                     return
                 name, equals, value = word[2:].partition("=")
-                if equals and name in _WITH_ARGUMENT:
+                if equals and name in WITH_ARGUMENT:
                     self._option(name, value)
-                elif word[2:] in _WITH_ARGUMENT:
+                elif word[2:] in WITH_ARGUMENT:
                     self._option(word[2:], self._argument(word, rest))
                 else:
                     self._option(word[2:], "")
@@ -138,8 +106,8 @@ class _Reading:
 
     def _letters(self, letters: str, rest: list[str]) -> None:
         for place, letter in enumerate(letters):
-            name = _LETTERS.get(letter, letter)
-            if letter in _SHORT_WITH_ARGUMENT:
+            name = LETTERS.get(letter, letter)
+            if letter in SHORT_WITH_ARGUMENT:
                 self._option(name, letters[place + 1 :] or self._argument(f"-{letter}", rest))
                 return
             self._option(name, "")
@@ -147,7 +115,7 @@ class _Reading:
     def _option(self, name: str, value: str) -> None:
         if name in _HANDLERS:
             _HANDLERS[name](self, value)
-        elif name.removeprefix("no-") not in _QUIET and len(name) > 1:
+        elif name.removeprefix("no-") not in QUIET and len(name) > 1:
             self._ignored.append(f"--{name}")
 
     # What the options say.
@@ -279,7 +247,7 @@ class _Reading:
         if body is not None and (self._get or self._head):
             params, body = (*params, *query_pairs(body)), None
         method = self._method or ("HEAD" if self._head else "GET" if body is None else "POST")
-        if method not in _METHODS:
+        if method not in METHODS:
             self._notes.append(f"the method {method} cannot be sent by a connector; GET is written")
             method = "GET"
         if self._ignored:
@@ -403,8 +371,9 @@ def _seconds(option: str, name: str) -> Callable[[_Reading, str], None]:
 
 def _number(option: str, name: str, plus: int = 0) -> Callable[[_Reading, str], None]:
     def taken(reading: _Reading, given: str) -> None:
-        if given.isascii() and given.isdigit() and int(given) + plus <= 100:
-            reading.set(option, int(given) + plus, name)
+        number = number_of(given)
+        if number is not None and number + plus <= 100:
+            reading.set(option, number + plus, name)
 
     return taken
 

@@ -13,7 +13,7 @@ from headwater.core.http import Response
 from headwater.core.units import format_duration, parse_duration
 from headwater.discover.asking import Ask, Auth
 from headwater.discover.finding import Certainty, Finding, remark
-from headwater.discover.vocabulary import pieces, words
+from headwater.discover.vocabulary import number_of, pieces, words
 
 # The usual lengths of a quota's window (seconds), and what of it one connector is to use by itself.
 _WINDOWS: Final = (1, 10, 60, 900, 3600, 86_400)
@@ -68,8 +68,8 @@ def find_quota(response: Response, now: float) -> Quota | None:
     milliseconds = next(
         (value for name, value in response.headers if name.lower().endswith("interval-milliseconds")), ""
     )
-    if milliseconds.isdigit() and len(milliseconds) < 12:
-        window = int(milliseconds) / 1000
+    if (length := number_of(milliseconds)) is not None:
+        window = length / 1000
     names = tuple(found[kind][0] for kind in ("limit", "remaining", "reset") if kind in found)
     return Quota(limit, remaining, window, names)
 
@@ -151,8 +151,8 @@ def find_interval(response: Response, quota: Quota | None, pages: int) -> Findin
     """Return how often to ask: as headers say, or so that a tenth of the quota is enough for `pages` requests each."""
     least, why = 0.0, ""
     for name, value in response.headers:
-        if name.lower() == "x-poll-interval" and value.isdigit() and len(value) < 8:
-            least, why = float(value), f"the header x-poll-interval asks for {value} s"
+        if name.lower() == "x-poll-interval" and (asked := number_of(value)) is not None:
+            least, why = float(asked), f"the header x-poll-interval asks for {asked} s"
     found = re.search(r"(?:s-maxage|max-age)=(\d{1,9})", response.header("cache-control") or "")
     if found and least < float(found[1]) <= 86_400:
         least, why = float(found[1]), f"Cache-Control says that an answer is good for {found[1]} s"

@@ -17,6 +17,7 @@ from headwater.core.pointer import Pointer
 from headwater.discover.asking import Ask, clean, from_url, query_pairs
 from headwater.discover.finding import Certainty, Finding
 from headwater.discover.items import Items
+from headwater.discover.places import Place, is_address, is_link_name, is_token, means_next, places
 from headwater.discover.vocabulary import (
     CURSORS,
     END,
@@ -27,12 +28,10 @@ from headwater.discover.vocabulary import (
     SIZES,
     TOTAL_PAGES,
     TOTALS,
+    number_of,
     pieces,
 )
 
-_DEEPEST: Final = 6
-_MOST_PLACES: Final = 3000
-_LONGEST_TOKEN: Final = 4000
 _LINK = re.compile(r"<([^<>]*)>\s*((?:;\s*[\w*-]+\s*=\s*(?:\"[^\"]*\"|[^\s,;\"]+)\s*)*)")
 _GRAPHQL_AFTER = re.compile(r"after\s*:\s*\$(\w+)")
 # Which parameter takes what is called so in the answer; what is not here is tried by its own name.
@@ -76,18 +75,6 @@ class Proposal(msgspec.Struct, frozen=True):
         return str(self.findings[0].value)
 
 
-class _Place(msgspec.Struct, frozen=True):
-    """A value outside of the items: where it is, and what stands beside it."""
-
-    pointer: Pointer
-    value: Any
-    beside: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.pointer.steps[-1]
-
-
 def find_paging(ask: Ask, response: Response, document: Any, items: Items) -> list[Proposal]:
     """Return how pages may follow, the likeliest first; nothing when the answer seems to be whole."""
     looking = _Looking(ask, response, document, items)
@@ -107,7 +94,7 @@ class _Looking:
         self._ask = ask
         self._response = response
         self._items = items
-        self._places = list(_places(document, items.split)) if isinstance(document, dict) else []
+        self._places = list(places(document, items.split)) if isinstance(document, dict) else []
         self._named = dict(ask.params)
 
     # The four kinds.
@@ -126,16 +113,16 @@ class _Looking:
     def next_url(self) -> Iterator[Proposal]:
         """Look for the address of the next page in the body."""
         for place in self._places:
-            if not _means_next(place.pointer):
+            if not means_next(place.pointer):
                 continue
             value = place.value
-            if isinstance(value, str) and _is_address(value):
+            if isinstance(value, str) and is_address(value):
                 why = f"{place.pointer} is the address of the next page"
                 more = [Finding("pagination.next", str(place.pointer), "where it stands", Certainty.SURE)]
                 if any(step.isdigit() for step in place.pointer.steps):
                     why = f"{why}, one of a list of links: it may stand elsewhere on other pages"
                 yield self._proposal("next-url", why, Certainty.SURE, self._asked(value), more)
-            elif value is None and (_is_link_name(place.name) or {"previous", "prev"} & place.beside.keys()):
+            elif value is None and (is_link_name(place.name) or {"previous", "prev"} & place.beside.keys()):
                 why = f"{place.pointer} is null here, as on the last page"
                 more = [Finding("pagination.next", str(place.pointer), "where the address would stand")]
                 yield self._proposal("next-url", why, Certainty.LIKELY, None, more)
@@ -143,7 +130,7 @@ class _Looking:
     def cursor(self) -> Iterator[Proposal]:
         """Look for what the next request is to carry."""
         for place in self._places:
-            if not _is_token(place):
+            if not is_token(place):
                 continue
             more = [Finding("pagination.next", str(place.pointer), "what the next request carries", Certainty.SURE)]
             more += self._ends(place)
@@ -189,7 +176,7 @@ class _Looking:
             yield self._proposal("cursor", "a search goes on after its last hit", Certainty.SURE, following, more)
             return
         more_there = next((it for it in self._places if it.name in MORE and it.value is True), None)
-        if more_there is None or any(_is_token(it) for it in self._places) or not self._items.key:
+        if more_there is None or any(is_token(it) for it in self._places) or not self._items.key:
             return
         key = self._items.key
         value = Pointer(tuple(key[1:].split("/"))).find(items[-1])
@@ -307,7 +294,7 @@ class _Looking:
                 ask = ask.replace(params=(*kept, (name, value)))
         return ask
 
-    def _takers(self, place: _Place) -> Iterator[tuple[str, str, Certainty]]:
+    def _takers(self, place: Place) -> Iterator[tuple[str, str, Certainty]]:
         """Yield the parameters that may take a cursor, the likeliest first, each with the reason."""
         body = self._ask.body if isinstance(self._ask.body, dict) else None
         if body is not None and isinstance(body.get("query"), str) and "{" in body["query"]:
@@ -327,7 +314,7 @@ class _Looking:
             if name not in known and re.fullmatch(r"[\w.$\[\]-]{1,60}", name):
                 yield f"{prefix}{name}", f"by the name {place.name}", Certainty.LIKELY
 
-    def _seen_in_links(self, place: _Place) -> Iterator[tuple[str, str, Certainty]]:
+    def _seen_in_links(self, place: Place) -> Iterator[tuple[str, str, Certainty]]:
         """Yield the parameter that has the cursor in a URL of the answer."""
         for other in self._places:
             if isinstance(other.value, str) and "://" in other.value and place.value:
@@ -335,7 +322,7 @@ class _Looking:
                     if value == str(place.value):
                         yield name, f"{other.pointer} has it so", Certainty.SURE
 
-    def _ends(self, near: _Place) -> list[Finding]:
+    def _ends(self, near: Place) -> list[Finding]:
         """Return what says whether there are more pages, the nearest first."""
         for names, option in ((MORE, "pagination.has_more"), (END, "pagination.end")):
             found = [it for it in self._places if it.name in names and isinstance(it.value, bool)]
@@ -350,7 +337,7 @@ class _Looking:
             (it.name in MORE and it.value is False) or (it.name in END and it.value is True) for it in self._places
         )
 
-    def _number(self, names: tuple[str, ...]) -> tuple[_Place, int] | None:
+    def _number(self, names: tuple[str, ...]) -> tuple[Place, int] | None:
         for name in names:
             for place in self._places:
                 if place.name == name and isinstance(place.value, int) and not isinstance(place.value, bool):
@@ -385,16 +372,18 @@ class _Looking:
     def _header_number(self, needed: set[str], beside: set[str]) -> tuple[str, int] | None:
         for name, value in self._response.headers:
             said = set(pieces(name))
-            if needed <= said and said - needed <= beside | {"x", "wp", "pagination"} and value.strip().isdigit():
-                return name.lower(), int(value[:12])
+            number = number_of(value.strip())
+            if number is not None and needed <= said and said - needed <= beside | {"x", "wp", "pagination"}:
+                return name.lower(), number
         return None
 
     def _size(self) -> tuple[str, int]:
         """Return the parameter that says how long a page is, and its value."""
         for name in SIZES:
             value = self._named.get(name, "")
-            if value.isascii() and value.isdigit() and 0 < len(value) < 7 and int(value):
-                return name, int(value)
+            size = number_of(value)
+            if size and size < 1_000_000:
+                return name, size
         if isinstance(self._ask.body, dict):
             for name in SIZES:
                 given = self._ask.body.get(name)
@@ -402,105 +391,14 @@ class _Looking:
                     return f"body:/{name}", given
         return "", 0
 
-    def _start(self, kind: str, param: str | None, echoed: tuple[_Place, int] | None) -> int:
+    def _start(self, kind: str, param: str | None, echoed: tuple[Place, int] | None) -> int:
         given = self._named.get(param or "", "")
-        first = int(given) if given.isdigit() and len(given) < 9 else (echoed[1] if echoed is not None else None)
+        first = number_of(given)
+        if first is None and echoed is not None:
+            first = echoed[1]
         if kind == "page":
             return 0 if first == 0 else 1
         return 1 if first == 1 else 0
-
-
-def _places(document: dict[str, Any], items: Pointer | None) -> Iterator[_Place]:
-    """Yield every scalar outside of the items, the nearest to the root first; of lists of links, those of rel=next."""
-    waiting: list[tuple[tuple[str, ...], dict[str, Any]]] = [((), document)]
-    for _ in range(_MOST_PLACES):
-        if not waiting:
-            return
-        steps, value = waiting.pop(0)
-        for key, below in value.items():
-            place = (*steps, key)
-            if items is not None and place == items.steps:
-                continue
-            if isinstance(below, list):
-                yield from _links(place, below)
-            elif not isinstance(below, dict):
-                yield _Place(Pointer(place), below, value)
-            elif len(place) < _DEEPEST:
-                waiting.append((place, below))
-
-
-def _links(steps: tuple[str, ...], listed: list[Any]) -> Iterator[_Place]:
-    for index, link in enumerate(listed[:20]):
-        if isinstance(link, dict) and str(link.get("rel", link.get("relation"))).lower() == "next":
-            for name in ("href", "url", "uri"):
-                if isinstance(link.get(name), str):
-                    yield _Place(Pointer((*steps, str(index), name)), link[name], {"rel": "next"})
-
-
-def _means_next(pointer: Pointer) -> bool:
-    """Return whether the last steps of a pointer speak of what is next."""
-    steps = [step for step in pointer.steps if not step.isdigit()]
-    if not steps:
-        return False
-    said = set(pieces(steps[-1]))
-    above = set(pieces(steps[-2])) if len(steps) > 1 else set()
-    if said & {"previous", "prev", "first", "self"}:
-        return False
-    if said & NEXT:
-        return True
-    linked = said & {"href", "url", "link", "uri"}
-    return bool(linked and (above & NEXT or len(pointer.steps) != len(steps)))
-
-
-def _is_link_name(name: str) -> bool:
-    return bool(set(pieces(name)) & {"url", "link", "href", "uri", "links"})
-
-
-def _is_address(value: str) -> bool:
-    return len(value) < _LONGEST_TOKEN and bool(re.match(r"https?://[^\s]+$|/[^\s]*[/?][^\s]*$|\?[^\s]*=", value))
-
-
-def _is_token(place: _Place) -> bool:
-    """Return whether a value is a cursor by its name, and by what it is."""
-    value = place.value
-    said = set(pieces(place.name))
-    above = set(pieces(place.pointer.steps[-2])) if len(place.pointer.steps) > 1 else set()
-    if said & {
-        "previous",
-        "prev",
-        "before",
-        "start",
-        "has",
-        "is",
-        "total",
-        "count",
-        "access",
-        "refresh",
-        "auth",
-        "csrf",
-    }:
-        return False
-    if isinstance(value, str):
-        if _is_address(value) or len(value) > _LONGEST_TOKEN:
-            return False
-    elif value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        return False
-    strong = (
-        (said & NEXT and (said & (CURSORS | {"page", "key", "id", "marker", "position"}) or said == {"next"}))
-        or said & {"cursor", "continuation", "endcursor", "bookmark", "skiptoken"}
-        or (
-            said & {"after", "cursor", "token", "offset", "marker"}
-            and above & (NEXT | {"paging", "pagination", "cursors", "cursor"})
-        )
-        or place.name == "_scroll_id"
-        or (place.name in {"after", "offset"} and isinstance(value, str))
-    )
-    if not strong:
-        return False
-    if value in {None, ""}:
-        return True
-    # A number is the number of a page, unless it is called a cursor.
-    return isinstance(value, str) or bool(said & CURSORS) or (bool(said & NEXT) and "page" not in said)
 
 
 def _styled(name: str, like: str) -> str:

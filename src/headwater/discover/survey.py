@@ -22,7 +22,7 @@ from headwater.discover.headers import challenged, find_interval, find_quota, on
 from headwater.discover.items import Items, find_items
 from headwater.discover.paging import Proposal, find_paging
 from headwater.discover.since import Parameter, newest_first, since
-from headwater.discover.vocabulary import ITEMS
+from headwater.discover.vocabulary import ITEMS, number_of
 
 _ENDINGS = re.compile(r"(?i)\.(?:json|xml|csv|tsv|txt|ndjson|atom|rss|php|aspx?|ashx|asmx|jsp|do|cgi|html?)$")
 # The second way of paging is tried when the first one was wrong, not a third.
@@ -271,7 +271,8 @@ def _finished(draft: Draft, seen: _Seen, known: Known, now: float) -> Draft:
         )
     quota = seen.quota
     if quota is not None:
-        draft = draft.adding([remark(f"the server's quota: {quota.sentence()}; `limits: {{quota: auto}}` minds it")])
+        why = f"the server tells of a quota: {quota.sentence()}; it is minded, with a reserve for others"
+        draft = draft.adding([Finding("limits.quota", "auto", why, Certainty.SURE)])
     return draft.adding([find_interval(seen.response, quota, _pages(chosen, seen))])
 
 
@@ -284,5 +285,6 @@ def _pages(chosen: dict[str, Finding], seen: _Seen) -> int:
     count = len(seen.items.items)
     if total is None or not count:
         return 2
-    found = [int(word) for word in total.reason.replace(":", " ").split() if word.isdigit()]
-    return max(1, -(-found[0] // count)) if found else 2
+    # It is said last: how many there are.
+    there = number_of(total.reason.rpartition(" ")[2])
+    return 2 if there is None else max(1, -(-there // count))

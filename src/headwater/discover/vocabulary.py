@@ -15,6 +15,11 @@ def pieces(name: str) -> tuple[str, ...]:
     return tuple(piece.lower() for piece in _PIECES.findall(name))
 
 
+def number_of(text: str) -> int | None:
+    """Return the number that a text of ASCII digits is, None for anything else and for more than twelve digits."""
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
+
+
 def words(text: str) -> frozenset[str]:
     """Return the words of a text as a set."""
     return frozenset(text.split())

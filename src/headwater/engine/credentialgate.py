@@ -47,7 +47,7 @@ class CredentialGate:
 
     async def admit(self, request: Request, left: float) -> Request:
         """Return the request with a token that is good now. Raises CredentialError."""
-        if self._elsewhere(request):
+        if request is not self._given and self._elsewhere(request):
             return request
         token = await self._get(left)
         if request is not self._given or token is not self._token or self._passed is None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -47,6 +47,28 @@ _CHECKING = 30.0
 
 # Whether a process still works on what it does for a connector; without one it does always.
 Leave = Callable[[], bool]
+
+
+class Wicket(Protocol):
+    """Where the connectors of an engine get the gates by which they show who they are."""
+
+    elsewhere: Callable[[str], bool]
+
+    async def problems(self, configs: Sequence[ConnectorConfig]) -> list[Problem]:
+        """Return why connectors cannot show who they are on this machine."""
+        ...
+
+    def gates(self, config: ConnectorConfig, base: Request, leave: Leave | None = None) -> tuple[Gate, ...]:
+        """Return the gates of a connector that starts."""
+        ...
+
+    def holds(self, name: str) -> bool:
+        """Return whether this process works with what is kept under a name."""
+        ...
+
+    async def release(self, connectors: Iterable[str], patience: float) -> None:
+        """Let connectors go that have ended."""
+        ...
 
 
 class Credentials:

@@ -16,7 +16,7 @@ from traceback import format_exception
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError, TopicOptions, transport_of
+from headwater.config import ConnectorConfig, InvalidConfigError, Problem, TopicOptions, transport_of
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
@@ -26,7 +26,7 @@ from headwater.core.names import is_name
 from headwater.core.topic import Deduplication
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.counters import Counters, Figures, Trouble
-from headwater.engine.credentials import Credentials
+from headwater.engine.credentials import Credentials, Wicket
 from headwater.engine.gate import Gate
 from headwater.engine.guard import Guard, GuardedFetcher
 from headwater.engine.limits import Limits
@@ -36,7 +36,7 @@ from headwater.engine.target import Target
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
-from headwater.sources.poll import build_request
+from headwater.sources.request import build_request
 from headwater.sources.retry import back_off
 from headwater.transforms.chain import Chain
 
@@ -89,7 +89,7 @@ class Engine:
     `grace` is how many seconds the exchanges under way have to end after a stop. `chance` returns random numbers in [0,
     1). `fatal` is done when the target is beyond repair, with the error. With a `guard` a connector sends nothing but
     under its permit; when that has ended, the connector does nothing more and is to be ended. `schedule` says when one
-    polls whose first poll is so many seconds after its start.
+    polls whose first poll is so many seconds after its start. `credentials` are others than those of its own.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Engine:
         grace: float = 10.0,
         guard: Guard | None = None,
         schedule: Callable[[ConnectorConfig, float], Schedule] = schedule_of,
+        credentials: Wicket | None = None,
     ) -> None:
         self.figures = Figures()
         self.fatal: asyncio.Future[LogError] = asyncio.get_running_loop().create_future()
@@ -114,7 +115,7 @@ class Engine:
         self._limits = Limits(target, self._shared.clock, self.figures)
         self._runs: dict[str, Run] = {}
         self._chains: dict[str, Chain] = {}
-        self.credentials = Credentials(target, fetcher, self._shared.clock, chance)
+        self.credentials: Wicket = credentials or Credentials(target, fetcher, self._shared.clock, chance)
 
     async def run(self, configs: Sequence[ConnectorConfig], stop: asyncio.Event) -> None:
         """Run the connectors until `stop` is set, then drain.
@@ -257,7 +258,7 @@ class Engine:
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
-        problems = await self.credentials.problems(configs)
+        problems = [*await self.credentials.problems(configs), *_forgetful(configs, self._target)]
         for config in configs:
             name = config.topic.name
             if name not in topics:
@@ -396,3 +397,16 @@ def first_offset(config: ConnectorConfig, siblings: int) -> float:
     if spread is None:
         spread = siblings > SPREAD_FROM
     return spread_offset(config.name, config.interval.total_seconds()) if spread else 0.0
+
+
+def _forgetful(configs: Sequence[ConnectorConfig], target: Target) -> list[Problem]:
+    """Return those of which items are to be remembered where nothing is kept of them."""
+    if target.remembers:
+        return []
+    message = "items are to be remembered, and with the checkpoints in the cluster there is no place for that"
+    hint = "keep the checkpoints in a data directory that stays: --checkpoints local, or storage in Kubernetes"
+    return [
+        config.problem(("http", "deduplicate" if config.http.changes is None else "changes"), message, hint)
+        for config in configs
+        if config.http.remembers
+    ]

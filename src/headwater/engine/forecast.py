@@ -6,7 +6,7 @@ The time is a parameter. What an answer will say is not known here: how many pag
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Request
 from headwater.core.moment import Moment
+from headwater.core.pointer import WHOLE
 from headwater.core.secret import MASK
 from headwater.core.units import format_duration
 from headwater.engine.connector import schedule_of
@@ -174,14 +175,14 @@ def planned(config: ConnectorConfig, request: Request) -> Planned:
 
 def _uses(config: ConnectorConfig, rounds: float) -> Iterator[Use]:
     """Yield the budgets that the configuration gives, with what the schedule needs of each at least."""
-    limits = getattr(config.http, "limits", None)
-    budgets: Mapping[str, int] = {} if limits is None else limits.budgets
-    for kind, allowed in budgets.items():
+    limits = config.http.limits
+    if limits is None:
+        return
+    for kind, allowed in limits.budgets.items():
         days = {"hour": 1 / 24, "day": 1.0, "month": 30.0}[kind]
         yield Use(f"requests_per_{kind}", allowed, rounds * days)
-    rate = getattr(limits, "rate", None)
-    if rate is not None:
-        yield Use(f"rate {rate}, in a day", round(rate.count * _DAY / rate.period), rounds)
+    if limits.rate is not None:
+        yield Use(f"rate {limits.rate}, in a day", round(limits.rate.count * _DAY / limits.rate.period), rounds)
 
 
 def _meanings(options: Options, above: str = "") -> Iterator[Meaning]:
@@ -194,7 +195,9 @@ def _meanings(options: Options, above: str = "") -> Iterator[Meaning]:
         if isinstance(value, Options):
             yield from _meanings(value, f"{above}{name}.")
         else:
-            yield Meaning(f"{above}{name.rstrip('_')}", _tidy(shown[name]), field.description or "")
+            # The whole document is an empty pointer, which nobody writes.
+            told = "/" if value == WHOLE else _tidy(shown[name])
+            yield Meaning(f"{above}{name.rstrip('_')}", told, field.description or "")
 
 
 def _tidy(value: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import errno
+import os
+import stat
 
 from headwater.config.auth import JwtAuth, OAuth2Auth
 from headwater.core.secret import Text
@@ -31,7 +33,10 @@ async def read_secret(path: str) -> str | Failure:
 
 def read_file(path: str) -> bytes:
     """Return the bytes of a file, of no more than a token can have. Blocks; raises OSError."""
-    with Path(path).open("rb") as file:
+    # A pipe would keep the thread until somebody writes into it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
         return file.read(LONGEST_TOKEN + 1)
 
 

@@ -20,8 +20,10 @@ from headwater.core.clock import Clock
 from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Fetcher, Fetching, Request, Response
+from headwater.core.memory import Recall
 from headwater.core.moment import Moment
 from headwater.core.units import format_size
+from headwater.engine.children import Brood
 from headwater.engine.counters import Counters, Figures
 from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
@@ -33,6 +35,7 @@ from headwater.engine.steps import Steps, Tally, sliced
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
+from headwater.sources.children import Children
 from headwater.sources.course import NothingDueError
 from headwater.sources.judge import IGNORED, Action, Attempt, Verdict
 from headwater.sources.limits.pace import Brought, Pacing, fresh_for
@@ -85,6 +88,7 @@ class Round:
         "_anew",
         "_attempts",
         "_begun",
+        "_brood",
         "_brought",
         "_chain",
         "_clock",
@@ -100,10 +104,7 @@ class Round:
         "_held_by",
         "_inflow",
         "_lag",
-        "_lag",
         "_name",
-        "_name",
-        "_nap",
         "_nap",
         "_opened",
         "_pacing",
@@ -178,7 +179,31 @@ class Round:
         self._inflow = None if held is None else Inflow(held, self._wanted)
         self._opened: tuple[Request, Request] | None = None
         self._final: Harvest | None = None
+        self._brood = None if self._poll.children is None else self._brood_of(self._poll.children)
         self._tally = Tally()
+
+    def _brood_of(self, children: Children) -> Brood:
+        def left() -> float:
+            # As long as an exchange with a round of its own would have.
+            return self._schedule.after(self.tick.at, self.tick.at).at - self.tick.at
+
+        def count(outcome: Response | FetchError) -> None:
+            self._counters.attempts += 1
+            if isinstance(outcome, Response):
+                self._counters.bytes += outcome.received
+                self._requests.observe(outcome.elapsed)
+
+        shared = self._shared
+        return Brood(
+            children,
+            self._fetcher,
+            self._gates,
+            self._clock,
+            chance=shared.chance,
+            left=left,
+            nap=self._nap,
+            count=count,
+        )
 
     @property
     def plain(self) -> bool:
@@ -187,8 +212,8 @@ class Round:
 
     @property
     def quick(self) -> bool:
-        """Whether what an accepted answer leaves is made at once, without a transform."""
-        return self._chain is None
+        """Whether what an accepted answer leaves is made at once, without a transform, and without asking the disk."""
+        return self._chain is None and not self._poll.remembers
 
     def stop(self) -> None:
         """Let no further exchange begin, and nobody wait for one."""
@@ -293,14 +318,19 @@ class Round:
 
     def reap(self, response: Response, verdict: Verdict, now: int) -> Harvest:
         """Return what an accepted response leaves at `now` (ms since the Unix epoch). A thread may do this."""
-        # What a rule ignores has no items, and says nothing of further pages.
-        kept = (
-            response if verdict.slug != IGNORED else msgspec.structs.replace(response, status=204, headers=(), body=b"")
-        )
-        reaped = self._poll.reap(kept, self.checkpoint, self._moment())
+        ignored = verdict.slug == IGNORED
+        kept = _kept(response, verdict)
+        reaped = self._poll.reap(kept, self.checkpoint, self._moment(), self._recall, ignored=ignored)
+        return self._reaped(reaped, response, verdict, now)
+
+    def _reaped(self, reaped: Reaped, response: Response, verdict: Verdict, now: int) -> Harvest:
         if self._pacing is not None:
-            reaped = self._paced(self._pacing, reaped, kept.body)
+            reaped = self._paced(self._pacing, reaped, _kept(response, verdict).body)
         return self._harvested(reaped, response, verdict, self.checkpoint, now)
+
+    def _recall(self) -> Recall:
+        """Return what is remembered of items, as of now. A thread may do this."""
+        return self._target.recall(self._name)
 
     def _harvested(self, reaped: Reaped, response: Response, verdict: Verdict, before: Checkpoint, now: int) -> Harvest:
         exchange = self._entry(response, verdict, len(reaped.records))
@@ -449,7 +479,12 @@ class Round:
             if self._pacing is not None and isinstance(outcome, Response):
                 await self._pace(self._pacing, outcome, verdict)
             if isinstance(outcome, Response) and self._leaves(verdict):
-                more = await self._store(outcome, verdict)
+                try:
+                    more = await self._store(outcome, verdict)
+                except HeldError as held:
+                    # Of a request about an item: that for the items themselves was sent.
+                    self._counters.attempts += 1
+                    return self._held(held)
             elif (harvest := self._begin_again(outcome, verdict)) is not None:
                 await self._append(harvest)
                 more = self._continues(harvest)
@@ -561,7 +596,7 @@ class Round:
         assert inflow is not None
         head = inflow.head
         assert head is not None
-        reaping = self._poll.reaping(head, self.checkpoint, self._moment())
+        reaping = self._poll.reaping(head, self.checkpoint, self._moment(), self._recall)
         try:
             self._final = await self._in_steps(reaping, head, inflow.pieces())
         except FetchError as error:
@@ -638,6 +673,8 @@ class Round:
         final, self._final = self._final, None
         if final is not None:
             return final
+        if self._brood is not None:
+            return await self._with_children(self._brood, response, verdict)
         now = self._clock.time_ms()
         large = len(response.body) >= LARGE
         if self.quick and not large:
@@ -650,6 +687,15 @@ class Round:
                 return await self._in_steps(reaping, response, sliced(response.body))
             except AnotherBodyError:
                 await self._forget(response)
+
+    async def _with_children(self, brood: Brood, response: Response, verdict: Verdict) -> Harvest:
+        """Return what an accepted response leaves together with the children of its items."""
+        moment, before = self._moment(), self.checkpoint
+        reaped = await asyncio.to_thread(self._poll.reap, _kept(response, verdict), before, moment)
+        if reaped.parents:
+            scope = self._poll.scope(before, moment)
+            reaped = await brood.complete(reaped, before, scope, moment, response.url)
+        return await asyncio.to_thread(self._reaped, reaped, response, verdict, self._clock.time_ms())
 
     def _refuses(self, harvest: Harvest) -> bool:
         return bool(harvest.rejections) and self._config.on_error == "fail"
@@ -697,6 +743,13 @@ class Round:
         decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
         self._target.store(append, partial(settle, decided))
         return await decided
+
+
+def _kept(response: Response, verdict: Verdict) -> Response:
+    """Return what is made of a response: what a rule ignores has no items, and says nothing of further pages."""
+    if verdict.slug != IGNORED:
+        return response
+    return msgspec.structs.replace(response, status=204, headers=(), body=b"")
 
 
 def pacing_of(config: ConnectorConfig) -> Pacing | None:

@@ -103,6 +103,7 @@ class Steps:
                 if self._reaping.ended or self._refused(harvest):
                     return harvest
                 storing = asyncio.create_task(self._stored(harvest))
+                await _remembered(storing, harvest)
             last = await asyncio.to_thread(self._finish)
         except (FetchError, AnotherBodyError):
             if storing is not None:
@@ -132,6 +133,12 @@ class Steps:
         harvest = self._make(reaped, self._latest)
         self._latest = harvest.checkpoint
         return harvest
+
+
+async def _remembered(storing: asyncio.Task[None], harvest: Harvest) -> None:
+    """Wait for a step that changes what is remembered, for the next one asks what that is."""
+    if harvest.append.memory is not None:
+        await storing
 
 
 async def sliced(body: bytes) -> AsyncIterator[bytes]:

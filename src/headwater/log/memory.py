@@ -19,7 +19,7 @@ import apsw
 import msgspec
 
 from headwater.core.errors import LogClosedError, LogCorruptError, LogError
-from headwater.core.memory import Kept, MemoryChange, Row, unpack_numbers, unpack_rows
+from headwater.core.memory import Kept, MemoryChange, Row, unpack_counts, unpack_numbers, unpack_rows
 from headwater.log.failure import mapped
 from headwater.log.schema import FILE_NAME, fetch, open_reader
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # How many items a memory may have had in all, as bits of their numbers.
 NUMBER_BITS = 40
 _SPAN = 1 << NUMBER_BITS
+# Where what was missing in the last rounds stands, behind what the exchanges of the round under way have seen.
+_MISSED = _SPAN - 1
 # Connections that are kept for the next question; further ones are closed.
 _MOST_IDLE = 4
 # So many rows go in one statement, and so many of a forgotten memory in one transaction.
@@ -54,26 +56,26 @@ def prepare(change: MemoryChange) -> Prepared:
         rows = sorted((row for packed in change.rows for row in unpack_rows(packed)), key=lambda row: row[1])
         gone = unpack_numbers(change.gone)
         unpack_numbers(change.seen)
+        unpack_counts(change.missed or b"")
     except (msgspec.DecodeError, msgspec.ValidationError, zlib.error, struct.error) as error:
         raise LogError(f"a change of what {change.connector} remembers is not whole: {error}") from error
-    if any(not 0 <= number < _SPAN for number in (*(row[0] for row in rows), *gone, change.part)):
+    if any(not 0 <= number < _MISSED for number in (*(row[0] for row in rows), *gone, change.part)):
         raise LogError(f"a change of what {change.connector} remembers has a number that is none")
     return Prepared(change, gone, rows)
 
 
 def apply(transaction: Transaction, prepared: Prepared) -> None:
     """Change what a connector remembers, in the transaction."""
-    connection, change = transaction.connection, prepared.change
-    known = transaction.state.memory(change.connector)
-    if change.anew:
-        if known is not None:
-            connection.execute("UPDATE memory SET connector=NULL WHERE id=?", (known,))
-            transaction.state.memories[change.connector] = known = None
-        if not prepared.rows and not change.seen:
-            return
+    connection, change, state = transaction.connection, prepared.change, transaction.state
+    known = state.memory(change.connector)
+    if change.anew and known is not None:
+        connection.execute("UPDATE memory SET connector=NULL WHERE id=?", (known,))
+        state.memories[change.connector] = known = None
     if known is None:
+        if not (prepared.rows or change.seen or change.missed):
+            return
         connection.execute("INSERT INTO memory (connector) VALUES (?)", (change.connector,))
-        transaction.state.memories[change.connector] = known = connection.last_insert_rowid()
+        state.memories[change.connector] = known = connection.last_insert_rowid()
     base = known << NUMBER_BITS
     for start in range(0, len(prepared.gone), _ROWS_AT_ONCE):
         some = [base + number for number in prepared.gone[start : start + _ROWS_AT_ONCE]]
@@ -85,10 +87,19 @@ def apply(transaction: Transaction, prepared: Prepared) -> None:
             "(SELECT id FROM item WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1 OFFSET ?3), ?2)",
             (base, base + _SPAN, change.drop),
         )
+    _sight(connection, base, change)
+
+
+def _sight(connection: apsw.Connection, base: int, change: MemoryChange) -> None:
+    """Change what the round under way has seen, and what the last ones have missed."""
     if change.settled:
-        connection.execute("DELETE FROM sighting WHERE id >= ? AND id < ?", (base, base + _SPAN))
+        connection.execute("DELETE FROM sighting WHERE id >= ? AND id < ?", (base, base + _MISSED))
     if change.seen:
         connection.execute("INSERT OR REPLACE INTO sighting VALUES (?, ?)", (base + change.part, change.seen))
+    if change.missed:
+        connection.execute("INSERT OR REPLACE INTO sighting VALUES (?, ?)", (base + _MISSED, change.missed))
+    elif change.missed is not None:
+        connection.execute("DELETE FROM sighting WHERE id=?", (base + _MISSED,))
 
 
 def _put(connection: apsw.Connection, memory: int, rows: list[Row]) -> None:
@@ -258,9 +269,15 @@ class Recollection:
         with self._asked() as (connection, memory):
             base = memory << NUMBER_BITS
             rows = fetch(
-                connection, "SELECT numbers FROM sighting WHERE id >= ? AND id < ? ORDER BY id", (base, base + _SPAN)
+                connection, "SELECT numbers FROM sighting WHERE id >= ? AND id < ? ORDER BY id", (base, base + _MISSED)
             )
         return [numbers for (numbers,) in rows]
+
+    def missed(self) -> bytes:
+        """Return what was missing in the last rounds, packed; nothing when nothing was."""
+        with self._asked() as (connection, memory):
+            rows = fetch(connection, "SELECT numbers FROM sighting WHERE id=?", ((memory << NUMBER_BITS) + _MISSED,))
+        return rows[0][0] if rows else b""
 
     def older(self, than: int) -> int:
         """Return how many of the lowest numbers have a mark below `than`, in a memory whose marks grow with them."""

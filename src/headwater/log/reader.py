@@ -111,9 +111,12 @@ class LogReader:
             return stored_checkpoint(self._connection, connector)
 
     def checkpoints(self) -> list[str]:
-        """Return the names under which something is kept, sorted."""
+        """Return the names of the connectors of which a checkpoint is kept, sorted.
+
+        What begins with @ is kept for several of them, and is no checkpoint: a refresh token.
+        """
         rows = self._rows("SELECT connector FROM checkpoint UNION SELECT connector FROM mark ORDER BY connector")
-        return [name for (name,) in rows]
+        return [name for (name,) in rows if not name.startswith("@")]
 
     def ledger(self, connector: str | None, limit: int) -> list[Exchange]:
         """Return the last entries of one connector, or of all, newest last."""

@@ -17,6 +17,11 @@ from headwater.core.secret import MASK
 _HIDDEN: Final = frozenset({"set-cookie", "www-authenticate-token", "authentication-info", "proxy-authentication-info"})
 # A signed token is a credential, and another one each time.
 _TOKEN: Final = re.compile(r"eyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*")
+# Members of answers that hold one, whoever answers and whatever it is for.
+_NAMED: Final = re.compile(
+    r'("(?:(?:access|refresh|id|session|auth|bearer)_?token|client_?secret|password|api_?key|jwt)"\s*:\s*")[^"\\]+',
+    re.IGNORECASE,
+)
 
 Mask = Callable[[str], str]
 
@@ -117,7 +122,7 @@ def answered(outcome: Response | FetchError, mask: Mask) -> Answered:
         masked = body.decode("latin-1")
         body = mask(masked).encode("latin-1", "replace")
     else:
-        body = _masked(text, mask).encode()
+        body = _NAMED.sub(rf"\g<1>{MASK}", _masked(text, mask)).encode()
     return Answered(
         outcome.status,
         outcome.version,

@@ -3,15 +3,12 @@
 Pure but for what it asks of the memory. The records that tell of changes are `events`', cutting an answer into items is
 `split`'s, and when the round ends is the poll's to say.
 
-An item is known by its key. What is remembered of it is a mark, which is looked up for thousands at once and settles
-nearly all of them, and a print: the one is a digest of its bytes, the other of what counts of it (`canonical`); where
-something is ignored, it is the other way round. Items have numbers, so that a byte for each says which were seen.
+An item is known by its key. Items have numbers, so that a byte for each says which were seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -22,17 +19,19 @@ from headwater.core.memory import Kept, MemoryChange, Recall, Remembered, RowPac
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.squeeze import squeeze, unsqueeze
-from headwater.sources.canonical import BROKEN, Canon
+from headwater.sources.absence import absence
+from headwater.sources.canonical import BROKEN
 from headwater.sources.events import Teller
 from headwater.sources.identity import Identify, Identity, ItemError
+from headwater.sources.prints import Prints
 from headwater.sources.reaped import BadItem
-from headwater.sources.seen import Seen, Sightings
+from headwater.sources.seen import Sightings
 from headwater.sources.sifted import CollectionError, Sifted
 
 # So many items are looked up at once.
 _AT_ONCE = 4096
-# So many are told to be gone at the end of a round; what is gone besides is told at the end of the next.
-MOST_REMOVED = 100_000
+# About how much a row needs beside what is in it (bytes).
+_ROOM = 64
 # How much of an item that is none goes into the dead letter (bytes).
 _SHOWN = 64 * 1024
 
@@ -43,13 +42,13 @@ class Rules(msgspec.Struct, frozen=True):
     """What a connector's options say of its collection.
 
     `partial`: answers have only a part of it, so that whatever they have is compared with what was last seen of it, and
-    nothing is ever gone.
+    nothing is ever gone. `keeps_values`: items are remembered whole.
     """
 
     connector: str
     options: ChangesOptions
     partial: bool
-    canon: Canon
+    keeps_values: bool
     identify: Identify
     teller: Teller
     sightings: Sightings
@@ -70,17 +69,29 @@ class _Item(NamedTuple):
 
 
 class Census:
-    """The items of one exchange: `take` them, then `close`. It needs as much memory as the answer has changes."""
+    """The items of one exchange, or of a step of one: `take` them, then `close`. It needs room for what has changed."""
 
-    def __init__(self, rules: Rules, recall: Recall, before: Remembered, moment: Moment, *, anew: bool = False) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        recall: Recall,
+        before: Remembered,
+        moment: Moment,
+        *,
+        anew: bool = False,
+        going_on: bool = False,
+    ) -> None:
         self._rules = rules
         self._options = rules.options
         self._recall = recall
         self._before = before
         self._moment = moment
         self._anew = anew
-        self._digest = blake2b(digest_size=8, salt=before.salt)
-        self._seen = None if rules.partial else rules.sightings.of(recall, before, moment)
+        self._prints = Prints(before.salt, rules.options.ignore)
+        # How many parts of the round are stored. One that was broken off for good is forgotten with the next.
+        self._part = before.part if going_on else 0
+        self._round = before.round if self._part else moment.scheduled
+        self._seen = None if rules.partial else rules.sightings.of(recall, before, self._part)
         self._vacant = self._vacancies()
         self._following = before.following
         self._records: list[Record] = []
@@ -89,7 +100,12 @@ class Census:
         self._fresh: dict[bytes, int] = {}
         self._touched: dict[int, Kept] = {}
         self._bad: list[BadItem] = []
-        self._known = self._added = self._changed = self._removed = self._doubles = 0
+        self._known = self._added = self._changed = self._removed = self._doubles = self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How much it has for the records and the memory (bytes)."""
+        return self._size
 
     # Taking items.
 
@@ -105,13 +121,13 @@ class Census:
         places: Sequence[int] = range(start, start + len(documents))
         try:
             keys = list(map(self._rules.identify, documents))
-            marks = list(map(self._mark, documents))
+            marks = list(map(self._prints.mark, documents))
         except (ItemError, *BROKEN):
             places, documents, keys, marks = self._good(documents, start)
         found = self._recall.compare([mark + key for mark, key in zip(marks, keys, strict=True)])
         if self._as_they_were(found):
             if self._options.emit != "changes":
-                self._records += [_with_key(record(place), key) for place, key in zip(places, keys, strict=True)]
+                self._append(_with_key(record(place), key) for place, key in zip(places, keys, strict=True))
             return
         known = self._recall.rows([-1 - number for number in found if number is not None and number < 0])
         for document, key, mark, place, number in zip(documents, keys, marks, places, found, strict=True):
@@ -125,18 +141,6 @@ class Census:
             except BROKEN as error:
                 self._refuse(item.document, item.place, error)
 
-    def _mark(self, document: Document) -> bytes:
-        """Return what is looked up: a digest of the bytes, or of what counts where something does not."""
-        digest = self._digest.copy()
-        digest.update(self._rules.canon(document) if self._options.ignore else document)
-        return digest.digest()
-
-    def _print(self, document: Document) -> bytes:
-        """Return the other one. Raises one of BROKEN."""
-        digest = self._digest.copy()
-        digest.update(document if self._options.ignore else self._rules.canon(document))
-        return digest.digest()
-
     def _good(
         self, documents: Sequence[Document], start: int
     ) -> tuple[list[int], list[Document], list[bytes], list[bytes]]:
@@ -144,7 +148,7 @@ class Census:
         places, good, keys, marks = [], [], [], []
         for place, document in enumerate(documents, start):
             try:
-                key, mark = self._rules.identify(document), self._mark(document)
+                key, mark = self._rules.identify(document), self._prints.mark(document)
             except (ItemError, *BROKEN) as error:
                 self._refuse(document, place, error)
                 continue
@@ -188,14 +192,16 @@ class Census:
             event = None
         else:
             event = self._compare(item, number, kept)
-        if record is not None:
+        self._append(it for it in (record, event if self._options.emit != "snapshot" else None) if it is not None)
+
+    def _append(self, records: Iterable[Record]) -> None:
+        for record in records:
             self._records.append(record)
-        if event is not None and self._options.emit != "snapshot":
-            self._records.append(event)
+            self._size += len(record.value)
 
     def _add(self, item: _Item) -> Record:
         """Take in an item that is not known."""
-        print_ = self._print(item.document)
+        print_ = self._prints.print(item.document)
         number = self._free()
         if self._seen is not None:
             self._seen.first(number)
@@ -206,14 +212,10 @@ class Census:
 
     def _compare(self, item: _Item, number: int, kept: Kept) -> Record | None:
         """Take in an item that was remembered with another mark."""
-        print_ = self._print(item.document)
+        print_ = self._prints.print(item.document)
         before = None if kept.data is None else unsqueeze(kept.data)
-        counted = item.mark if self._options.ignore else print_
-        if not {item.mark, print_}.isdisjoint({kept.mark, kept.print}) or (
-            # What is ignored may be something else than when it was remembered.
-            before is not None and self._rules.canon(before) == self._rules.canon(item.document)
-        ):
-            if counted not in {kept.mark, kept.print}:
+        if self._prints.same(item.mark, print_, kept, before, item.document):
+            if self._prints.outdated(item.mark, print_, kept):
                 self._put(item, number, print_)
             return None
         self._changed += 1
@@ -222,8 +224,9 @@ class Census:
         return self._rules.teller.changed(who, before, item.document, self._moment.now, item.timestamp())
 
     def _put(self, item: _Item, number: int, print_: bytes) -> None:
-        data = squeeze(bytes(item.document)) if self._options.keeps_values else None
+        data = squeeze(bytes(item.document)) if self._rules.keeps_values else None
         self._rows.add((number, item.key, item.mark, print_, data))
+        self._size += len(item.key) + len(data or b"") + _ROOM
         if self._seen is None:
             self._touched[number] = Kept(item.key, item.mark, print_, data)
 
@@ -260,18 +263,19 @@ class Census:
         `unfit`: there were items that could not be read. Nothing is gone then, for it may be one of them. Raises
         CollectionError and LogError.
         """
-        before, scheduled = self._before, self._moment.scheduled
-        part = before.part if before.round == scheduled else 0
+        before, part = self._before, self._part
         unfit = unfit or bool(self._bad) or (part > 0 and before.unfit)
         self._known = min(before.known + self._added, self._options.max_items)
-        seen, notes = b"", []
+        seen, absent, notes = b"", None, []
         if last and unfit and self._seen is not None:
             notes.append("nothing is taken to be gone, for there were items that could not be read")
         elif last and self._seen is not None:
-            notes += self._miss(self._seen)
+            absent = absence(self._recall, self._seen, self._known, before, self._options)
+            self._remove(absent.gone)
+            notes += [absent.note] if absent.note else []
         elif self._seen is not None:
             seen = self._seen.packed()
-            self._rules.sightings.hold(scheduled, part + 1, self._seen)
+            self._rules.sightings.hold(self._round, part + 1, self._seen)
         if self._doubles:
             notes.append(f"{self._doubles:,} had the key of one before them, which counts")
         remembered = Remembered(
@@ -279,9 +283,10 @@ class Census:
             before.salt,
             self._following,
             self._known,
-            0 if last else scheduled,
+            0 if last else self._round,
             0 if last else part + 1,
             unfit=unfit and not last,
+            missing=before.missing if absent is None else len(absent.missing),
         )
         change = MemoryChange(
             self._rules.connector,
@@ -290,8 +295,9 @@ class Census:
             part=part,
             seen=seen,
             settled=before.part > 0 and (last or not part),
+            missed=None if absent is None else absent.packed(before),
         )
-        needed = change.anew or change.rows or change.seen or change.settled
+        needed = change.anew or change.rows or change.seen or change.settled or change.missed is not None
         return Sifted(
             self._records, remembered, change if needed else None, self._bad, "; ".join([self._said(), *notes])
         )
@@ -301,30 +307,17 @@ class Census:
         said = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing changed"
         return f"{said}, {self._known:,} known"
 
-    def _miss(self, seen: Seen) -> Iterator[str]:
-        """Tell what is gone; yield what is to be said about it."""
-        known, count, most = self._known, seen.count(), self._options.empty
-        if count == known:
-            return
-        if not count and most is not None and known > most:
-            raise CollectionError(
-                f"the collection is empty, and {known:,} items were known",
-                "empty-collection",
-                "if that may be, write empty: accept below changes",
-            )
-        gone = self._recall.unseen(seen.marks, MOST_REMOVED)
-        for start in range(0, len(gone), _AT_ONCE):
-            some = gone[start : start + _AT_ONCE]
+    def _remove(self, numbers: Sequence[int]) -> None:
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = numbers[start : start + _AT_ONCE]
             kept = self._recall.rows(some)
             for number in some:
                 item = kept[number]
                 before = None if item.data is None else unsqueeze(item.data)
                 self._records += self._rules.teller.removed(Identity.of(item.key), before, self._moment.now)
                 self._rows.add((number, b"", b"", b"", None))
-        self._removed, self._known = len(gone), count
-        if len(gone) == MOST_REMOVED:
-            self._known = known - len(gone)
-            yield f"no more than {MOST_REMOVED:,} are told to be gone at once"
+        self._removed = len(numbers)
+        self._known -= len(numbers)
 
 
 def _with_key(record: Record, key: bytes) -> Record:

@@ -63,9 +63,9 @@ class _Turn(msgspec.Struct, frozen=True):
 class Gleaning:
     """What the items of one answer leave behind, in as many pieces as they come in."""
 
-    __slots__ = ("_cursors", "_progress", "_watched", "beyond", "count", "first", "last", "missed", "pending")
+    __slots__ = ("_cursors", "_progress", "_watched", "beyond", "count", "first", "items", "last", "missed", "pending")
 
-    def __init__(self, cursors: Cursors, progress: Progress, watched: int | None) -> None:
+    def __init__(self, cursors: Cursors, progress: Progress, watched: int | None, *, collect: bool = False) -> None:
         self._cursors = cursors
         self._progress = progress
         self._watched = watched
@@ -76,6 +76,8 @@ class Gleaning:
         # Whether all items are beyond the cursor that a list with the newest first is read up to.
         self.beyond = True
         self.missed: list[str] = []
+        # All items that are to be stored, where somebody asks about them.
+        self.items: list[bytes | Raw] | None = [] if collect else None
 
     def take(self, items: Sequence[bytes | Raw], values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
         """Take in items, in their order, and of each what is at the course's `pointers`.
@@ -88,8 +90,12 @@ class Gleaning:
             self.first = items[0]
         self.last = items[-1]
         self.count += len(items)
-        if not self._cursors.pointers:
-            return None
+        kept = self._gather(values) if self._cursors.pointers else None
+        if self.items is not None:
+            self.items += items if kept is None else compress(items, kept)
+        return kept
+
+    def _gather(self, values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
         columns: list[Sequence[Raw | None]] = list(zip(*values, strict=True))
         self.missed = self._cursors.missed(columns)
         kept = self._cursors.kept(columns)
@@ -104,13 +110,38 @@ class Gleaning:
         return kept
 
 
+class _Seen:
+    """What expressions saw last."""
+
+    __slots__ = ("cursor", "cursors", "scheduled", "span", "window")
+
+    def __init__(self) -> None:
+        self.cursors: Mapping[str, Any] | None = None
+        self.cursor: dict[str, Any] = {}
+        self.scheduled: Instant | None = None
+        self.span: Span | None = None
+        self.window: dict[str, Any] = {}
+
+
 class Course:
     """The course of the rounds of a configuration. Holds no state: that is the checkpoint's progress.
 
     `pointers` are to be taken out of every item, for `gleaning(...)`.
     """
 
-    __slots__ = ("_beyond", "_cursors", "_most", "_pager", "_requester", "_stop_at", "_windows", "pointers")
+    __slots__ = (
+        "_beyond",
+        "_cursors",
+        "_most",
+        "_pager",
+        "_requester",
+        "_seen",
+        "_spaces",
+        "_stop_at",
+        "_windows",
+        "plain",
+        "pointers",
+    )
 
     def __init__(
         self,
@@ -122,8 +153,12 @@ class Course:
         most: int = 1000,
         ignores_beyond: bool = False,
         stop_at: str | None = None,
+        spaces: frozenset[str] = frozenset(),
     ) -> None:
         self._requester = requester
+        # What requests ask for, and those about items.
+        self._spaces = requester.spaces | spaces | ({"page"} if not pager.single else set())
+        self._seen = _Seen()
         self._pager = pager
         self._cursors = cursors
         self._windows = windows
@@ -131,11 +166,8 @@ class Course:
         self._beyond = ignores_beyond
         self._stop_at = list(cursors.by_name).index(stop_at) if stop_at is not None else None
         self.pointers: tuple[Pointer, ...] = cursors.pointers
-
-    @property
-    def plain(self) -> bool:
-        """Whether every request is the same, and nothing is remembered for the next."""
-        return self._requester.plain and self._pager.single and not self._cursors and self._windows is None
+        # Whether every request is the same, and nothing is remembered for the next.
+        self.plain = requester.plain and pager.single and not cursors and windows is None
 
     @property
     def pages(self) -> bool:
@@ -149,13 +181,22 @@ class Course:
 
     def scope(self, progress: Progress, moment: Moment) -> dict[str, Any]:
         """Return what expressions see. Raises NothingDueError when no window is due."""
-        scope: dict[str, Any] = {
-            "cursor": self._cursors.scope(progress.cursors),
-            "scheduled": Instant.of_ms(moment.scheduled),
-            "page": self._pager.scope(progress.page),
-        }
+        spaces, seen = self._spaces, self._seen
+        scope: dict[str, Any] = {"page": self._pager.scope(progress.page)} if "page" in spaces else {}
+        # What is the same for all pages of a round is the same value: templates know what became of it.
+        if self._cursors:
+            if seen.cursors is not progress.cursors:
+                seen.cursors, seen.cursor = progress.cursors, self._cursors.scope(progress.cursors)
+            scope["cursor"] = seen.cursor
+        if "scheduled" in spaces:
+            if seen.scheduled is None or seen.scheduled.ns != moment.scheduled * 1_000_000:
+                seen.scheduled = Instant.of_ms(moment.scheduled)
+            scope["scheduled"] = seen.scheduled
         if self._windows is not None:
-            scope["window"] = self._windows.scope(self._span(progress, moment))
+            span = self._span(progress, moment)
+            if seen.span != span:
+                seen.span, seen.window = span, self._windows.scope(span)
+            scope["window"] = seen.window
         return scope
 
     def _span(self, progress: Progress, moment: Moment) -> Span:
@@ -176,9 +217,9 @@ class Course:
             return self._requester.request({}, ONE_PAGE)
         return self._requester.request(self.scope(progress, moment), self._pager.plan(progress.page), progress.page)
 
-    def gleaning(self, progress: Progress | None) -> Gleaning:
-        """Return what takes in the items of an answer."""
-        return Gleaning(self._cursors, progress or NOTHING, self._stop_at)
+    def gleaning(self, progress: Progress | None, *, collect: bool = False) -> Gleaning:
+        """Return what takes in the items of an answer; with `collect` it has them in the end."""
+        return Gleaning(self._cursors, progress or NOTHING, self._stop_at, collect=collect)
 
     def step(
         self,

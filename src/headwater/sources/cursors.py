@@ -6,6 +6,7 @@ come first, and that is broken off in the middle, is asked for again from where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from headwater.sources.values import Kind, alive, configured, kind_of, rank_of, 
 
 Column = Sequence[Raw | None]
 _NULL: Final = b"null"
+_ZONE: Final = re.compile(rb'(?:Z|[+-]\d\d:?\d\d)"$')
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -71,16 +73,19 @@ class Cursor(msgspec.Struct, frozen=True):
         quick = _quickest(values, max if taken == "max" else min, integers=integers)
         if quick is not None and (base is None or self.kind(alive(base)) == self.kind(alive(quick))):
             return quick
-        best = None
+        # The base only says of which kind they are: it is compared when the round ends.
+        kind = None if base is None else self.kind(alive(base))
+        best = best_rank = None
         for value in values:
             try:
                 candidate = stored(value)
             except ValueError:
                 continue
-            # The base only says of which kind they are: it is compared when the round ends.
-            if base is not None and rank_of(alive(candidate), self.kind(alive(base)) or "text") is None:
-                continue
-            best = self.better(best, candidate)
+            live = alive(candidate)
+            kind = kind or (self.kind(live) if base is None else "text")
+            rank = None if kind is None else rank_of(live, kind)
+            if rank is not None and (best_rank is None or (rank > best_rank if taken == "max" else rank < best_rank)):
+                best, best_rank = candidate, rank
         return best
 
     def below(self, column: Column, bound: Any) -> list[bool]:
@@ -115,14 +120,15 @@ def _rank(raw: Raw | None, kind: Kind) -> Any:
 def _quickest(values: list[bytes], choose: Callable[..., bytes], *, integers: bool) -> Any:
     """Return the largest or smallest of values that their bytes can be compared by: most columns by far.
 
-    None for others: these are texts of UTC times that are all as long, and integers.
+    None for others: these are texts of times in one zone that are all as long, and integers.
     """
     first = values[0]
-    length = len(first)
-    if first[-2:] == b'Z"':
-        if all(len(value) == length and value[-2:] == b'Z"' for value in values):
+    zone = _ZONE.search(first)
+    if zone is not None:
+        length, end = len(first), zone[0]
+        if all(len(value) == length and value.endswith(end) and value[11:12] == first[11:12] for value in values):
             found = stored(choose(values))
-            return found if kind_of(found) == "time" and all(value[11:12] == first[11:12] for value in values) else None
+            return found if kind_of(found) == "time" else None
         return None
     try:
         return int(choose(values, key=int)) if integers and all(len(value) < 18 for value in values) else None
@@ -238,7 +244,9 @@ def _respelt(instant: Instant, value: Any) -> Any:
     """Return a time in the kind of JSON that the value had."""
     if isinstance(value, int):
         return int(instant.text)
-    return Number(instant.text) if isinstance(value, Number) else instant.text
+    if isinstance(value, Number):
+        return Number(instant.text)
+    return instant if instant.form != "unix" else instant.text
 
 
 def _of_answer(cursor: Cursor, document: bytes | Raw | None, headers: Headers) -> Any:

@@ -25,6 +25,8 @@ from headwater.sources.sifted import Sifted
 _AT_ONCE, _MOST_DROPPED = 4096, 100_000
 # What is longer is remembered by its digest.
 _LONGEST = 64
+# About how much a row needs (bytes).
+_ROOM = 64
 # What tells an item, as the first byte of what is remembered; large letters are digests.
 _POINTER, _KEY, _VALUE = b"p", b"k", b"v"
 
@@ -45,8 +47,8 @@ class Dedup:
         """What is remembered, and for which purpose. Validators of answers that served another one are of no use."""
         return f"dedup {self.options.by} {self._topic}"
 
-    def begin(self, recall: Recall, before: Remembered | None, moment: Moment) -> Window:
-        """Begin with an exchange; `before` is what its checkpoint has. `recall` is asked in the thread that takes."""
+    def begin(self, recall: Recall, before: Remembered | None, moment: Moment, *, going_on: bool = False) -> Window:  # noqa: ARG002 - a window needs not know
+        """Begin with an exchange, or a step of one; see `Sifter`."""
         if before is None or before.of != self.of:
             return Window(self, Nothing(), Remembered(self.of, recall.salt()), moment, anew=True)
         return Window(self, recall, before, moment)
@@ -66,7 +68,7 @@ class Dedup:
 
 
 class Window:
-    """The items of one exchange: `take` them, then `close`."""
+    """The items of one exchange, or of a step of one: `take` them, then `close`."""
 
     def __init__(self, rules: Dedup, recall: Recall, before: Remembered, moment: Moment, *, anew: bool = False) -> None:
         options = rules.options
@@ -87,7 +89,12 @@ class Window:
         # Numbers that have moved, and how many of them are so old that they would be forgotten.
         self._gone: list[int] = []
         self._gone_old = 0
-        self._new = self._repeats = 0
+        self._new = self._repeats = self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How much it has for the records and the memory (bytes)."""
+        return self._size
 
     def take(self, documents: Sequence[bytes | Raw], record: Callable[[int], Record]) -> None:
         """Take the next items; `record` makes the record of one of them, by its place. Raises LogError."""
@@ -97,7 +104,9 @@ class Window:
             found = self._recall.find(keys)
             for place, (key, known) in enumerate(zip(keys, found, strict=True), start):
                 if self._is_new(key, known):
-                    self._records.append(record(place))
+                    made = record(place)
+                    self._records.append(made)
+                    self._size += len(made.value)
 
     def _key(self, kind: bytes, told: bytes | Raw) -> bytes:
         if kind is not _VALUE and len(told) <= _LONGEST:
@@ -126,6 +135,7 @@ class Window:
         self._new += new
         self._met.add(key)
         self._rows.add((self._following, key, self._now, b"", None))
+        self._size += _ROOM
         self._following += 1
         return new
 

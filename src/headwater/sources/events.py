@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw
 
-from headwater.config.changes import ChangesOptions
+from headwater.config.changes import ChangesOptions, Removed
 from headwater.core.record import Record
 from headwater.sources.canonical import BROKEN, decode, encode
 from headwater.sources.identity import Identity
@@ -19,10 +19,9 @@ class Teller:
 
     __slots__ = ("_before", "_event", "_form", "_removed", "_tombstone")
 
-    def __init__(self, options: ChangesOptions) -> None:
+    def __init__(self, options: ChangesOptions, removed: Removed) -> None:
         self._form = options.form
         self._before = options.before
-        removed = options.tells_removed
         self._event = removed in {"event", "both"}
         self._tombstone = removed in {"tombstone", "both"}
 

@@ -79,11 +79,14 @@ class Batch(msgspec.Struct, gc=False):
 
 
 class Items:
-    """What the options say about items, made once. `further` are pointers whose values are wanted beside."""
+    """What the options say about items, made once.
 
-    __slots__ = ("_extract", "_key", "_layout", "_options", "_own", "_time")
+    `further` are pointers whose values are wanted beside. With `formed` elements of XML are given as JSON as well.
+    """
 
-    def __init__(self, options: RecordsOptions, further: tuple[Pointer, ...] = ()) -> None:
+    __slots__ = ("_extract", "_formed", "_key", "_layout", "_options", "_own", "_time")
+
+    def __init__(self, options: RecordsOptions, further: tuple[Pointer, ...] = (), *, formed: bool = False) -> None:
         self._options = options
         self._key = options.key is not None
         self._time = None if options.timestamp is None else reader(options.timestamp_format, options.timestamp_zone)
@@ -92,6 +95,7 @@ class Items:
         pointers = (*own, *further)
         # What is no JSON has nothing that a pointer could lead to.
         self._extract = Extractor(pointers) if pointers and options.format not in _NO_JSON else None
+        self._formed = formed or self._extract is not None
         self._layout = Layout(
             options.delimiter or ",", options.quote or None, options.header, options.columns, options.numbers
         )
@@ -125,7 +129,7 @@ class Items:
             return TableSplitter(self._layout, most)
         if form == "xml":
             assert options.element is not None
-            return MarkupSplitter(options.element, most, form=self._extract is not None, as_json=options.as_json)
+            return MarkupSplitter(options.element, most, form=self._formed, as_json=options.as_json)
         return DelimitedSplitter((options.delimiter or "\n").encode(), most)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -120,14 +120,6 @@ def _value(text: str, before: Any, *, json: bool) -> Any:
 def reset(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint of a connector that begins anew. The counts go on, which the ids of records hang on."""
     return Checkpoint(checkpoint.exchanges, checkpoint.records, checkpoint.scheduled)
-
-
-def without(checkpoint: Checkpoint, cursors: Iterable[str]) -> Checkpoint:
-    """Return the checkpoint without the values of some cursors. A round that is under way is given up."""
-    progress = checkpoint.progress or _NOTHING
-    gone = frozenset(cursors)
-    kept = {name: value for name, value in progress.cursors.items() if name not in gone}
-    return _anew(checkpoint, Progress(kept, progress.window))
 
 
 def _anew(checkpoint: Checkpoint, progress: Progress) -> Checkpoint:

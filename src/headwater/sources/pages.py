@@ -80,7 +80,7 @@ class Pager:
     `given` is the start that stands in the request already, `templated` whether it has expressions of pages itself.
     """
 
-    __slots__ = ("_asked", "_extractors", "_foreign", "_given", "_options", "_origin", "_plans", "_templated")
+    __slots__ = ("_asked", "_extractors", "_fixed", "_foreign", "_given", "_options", "_origin", "_plans", "_templated")
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class Pager:
         self._foreign = self._options.other_origins == "without-credentials"
         self._plans: dict[bytes, Plan] = {}
         self._extractors: dict[Plan, tuple[dict[str, Spot], Extractor]] = {}
+        self._fixed = None if self._options.type == "auto" else self._made({})
 
     @property
     def single(self) -> bool:
@@ -105,8 +106,8 @@ class Pager:
 
     def plan(self, state: State) -> Plan:
         """Return how the pages of the round under way follow each other."""
-        if self._options.type != "auto":
-            return self._plan({})
+        if self._fixed is not None:
+            return self._fixed
         found = state.get("found")
         return (
             self._plan(found) if found else Plan("auto", size=self._options.size, size_param=self._options.size_param)

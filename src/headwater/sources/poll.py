@@ -5,40 +5,37 @@ Pure: it never waits, sends or stores. The engine does all three with what this 
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
-from headwater.config.sharing import CREDENTIAL_HEADERS
-from headwater.core.checkpoint import Checkpoint
+from headwater.core.checkpoint import Checkpoint, Progress
 from headwater.core.errors import FetchError
 from headwater.core.extract import Extractor
-from headwater.core.http import USUAL, Headers, Request, Response, Transport, ascii_url
+from headwater.core.http import Headers, Request, Response
+from headwater.core.memory import Nothing, Recall
 from headwater.core.moment import Moment
 from headwater.core.record import Record
-from headwater.core.secret import MASK, Masker, Text
-from headwater.sources.auth.standing import authorized, renewable
+from headwater.core.secret import Masker
+from headwater.sources.children import Children
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
 from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type
-from headwater.sources.limits.headers import quota_names
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
+from headwater.sources.policy import policy_of
 from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import ANOTHER, Given, Reaping, anew
+from headwater.sources.request import build_request, fingerprint
 from headwater.sources.requesting import Requester
 from headwater.sources.rules import Rules
-from headwater.sources.sifted import Sieve
+from headwater.sources.sifting import Sifting
 from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
-from headwater.version import __version__
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
@@ -47,7 +44,9 @@ _LONGEST_VALIDATOR = 1024
 class Poll:
     """A polling source, made once per connector from its configuration. Holds no state: that is the checkpoint's.
 
-    It remembers what the headers of the last response said, for answers repeat theirs.
+    It remembers what the headers of the last response said, for answers repeat theirs. `plain`: each round is one
+    exchange that needs nothing but the checkpoint. `remembers`: `reap` asks what is remembered of items, which is done
+    in a thread.
     """
 
     __slots__ = (
@@ -60,47 +59,67 @@ class Poll:
         "_items",
         "_json",
         "_policy",
+        "_purpose",
         "_request",
         "_said",
         "_sent",
+        "_sifting",
+        "_simple",
+        "_steady",
         "_strict",
-        "_topic",
         "_usual",
         "_values",
+        "children",
+        "plain",
+        "remembers",
     )
 
     def __init__(self, config: ConnectorConfig) -> None:
         options = config.http
-        self._policy = _policy(options)
+        self._policy = policy_of(options)
         # Rules know circumstances; what is judged without them then accepts nothing.
         self._usual = msgspec.structs.replace(self._policy, accepted=()) if self._policy.rules else self._policy
         self._request = build_request(options, transport_of(config))
         self._conditional = options.conditional and options.method in {"GET", "HEAD"}
         self._json = options.output_type == "json"
         self._full = options.output_parts == "full"
-        self._fingerprint = fingerprint(self._request, config.topic.name)
+        self._sifting = Sifting(config)
+        # Answers that served another purpose are to be had again.
+        self._purpose = f"{config.topic.name}{self._sifting.purpose}"
+        self._fingerprint = fingerprint(self._request, self._purpose)
         self._course = course_of(options, self._request, config.masker)
+        self.children = children_of(config, self._request, self._policy)
         self._values = Extractor(self._course.pointers)
-        self._items = None if options.records is None else Items(options.records, self._course.pointers)
+        self._items = (
+            None
+            if options.records is None
+            else Items(options.records, self._course.pointers, formed=self._sifting.active)
+        )
         self._strict = config.on_error == "fail"
-        self._topic = config.topic.name
+        # What is asked at every poll is answered once.
+        self._steady = self._course.plain
+        self.plain = self._steady and self.children is None
+        self.remembers = self._sifting.active
+        self._simple = self.plain and self._items is None and not self.remembers
         self._sent = self._request
         self._asked = ""
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
 
-    @property
-    def plain(self) -> bool:
-        """Whether each round is one exchange that needs nothing but the checkpoint."""
-        return self._course.plain
+    def scope(self, checkpoint: Checkpoint, moment: Moment) -> dict[str, Any]:
+        """Return what expressions of requests about items see, beside the items."""
+        return self._course.scope(checkpoint.progress or Progress(), moment)
 
     def request(self, checkpoint: Checkpoint, moment: Moment) -> Request:
         """Return the request of the next attempt, with the validators of the last answer to the same.
 
         Raises RequestError when a value for it is missing, and NothingDueError when there is nothing to ask for.
         """
-        self._sent = request = self._course.request(checkpoint.progress, moment)
-        if self._conditional and not self._course.plain:
+        if self._steady:
+            request = self._request
+        else:
+            self._sent = request = self._course.request(checkpoint.progress, moment)
+        if self._conditional and not self._steady:
             progress = checkpoint.progress
             # Only an answer that was the whole of its round says by a 304 that nothing is new.
             self._asked = "" if progress and progress.page.get("n") else fingerprint(request, "")
@@ -120,7 +139,7 @@ class Poll:
             self._conditional
             and checkpoint.body is None
             and checkpoint.request == self._fingerprint
-            and (self._course.plain or (checkpoint.progress is not None and self._asked == checkpoint.progress.asked))
+            and (self._steady or (checkpoint.progress is not None and self._asked == checkpoint.progress.asked))
             and (checkpoint.etag is not None or checkpoint.last_modified is not None)
         )
 
@@ -153,15 +172,30 @@ class Poll:
     @property
     def holds(self) -> int | None:
         """How much of a body is to be held (bytes), where one is cut into items; None where it is taken as a whole."""
-        return None if self._items is None else self._items.buffer
+        return None if self._items is None or self.children is not None else self._items.buffer
 
-    def reap(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
-        """Return what an accepted response comes to, in one step."""
+    def reap(
+        self,
+        response: Response,
+        checkpoint: Checkpoint,
+        moment: Moment,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
+    ) -> Reaped:
+        """Return what an accepted response comes to, in one step.
+
+        `recall` returns what is remembered of items. `ignored`: there would be more in it, which is not looked at.
+        Raises LogError, and only where `recall` is asked.
+        """
+        if self._simple and checkpoint.remembered is None:
+            return Reaped((self._record(response),), self._following(response, checkpoint, moment, 1))
         if self._items is None:
-            return self._whole(response, checkpoint, moment)
+            reaped = self._whole(response, checkpoint, moment)
+            return self._sifting.whole(reaped, response.body, checkpoint, moment, recall)
         note = ""
         while True:
-            reaping = self.reaping(response, checkpoint, moment, self._items)
+            reaping = self.reaping(response, checkpoint, moment, recall, ignored=ignored)
             try:
                 reaped = reaping.whole(response.body)
             except AnotherBodyError:
@@ -174,25 +208,27 @@ class Poll:
         response: Response,
         checkpoint: Checkpoint,
         moment: Moment,
-        items: Items | None = None,
-        sieve: Sieve | None = None,
+        recall: Callable[[], Recall] = Nothing,
+        *,
+        ignored: bool = False,
     ) -> Reaping:
         """Return what takes in the body of an accepted response, of which this is the head, in any pieces."""
-        items = items or self._items
+        items = self._items
         assert items is not None
         progress = checkpoint.progress
         page = progress.page.get("n", 0) + 1 if progress is not None else 1
         about = About(self._sent.shown_url, response.status, moment.now, page, dict(response.headers))
-        resumption = Resumption(partial(fingerprint, self._sent, self._topic), moment.scheduled, checkpoint.body)
+        resumption = Resumption(partial(fingerprint, self._sent, self._purpose), moment.scheduled, checkpoint.body)
+        going_on = resumption.resuming or bool(progress and progress.round)
         return Reaping(
-            Given(response, checkpoint, self._strict),
+            Given(response, checkpoint, self._strict, ignored=ignored, going_on=going_on),
             items,
             items.splitter(response),
             items.making(about),
-            gleaned := self._course.gleaning(progress),
+            gleaned := self._course.gleaning(progress, collect=self.children is not None),
             resumption,
             partial(self._concluded, response, checkpoint, moment, gleaned),
-            sieve,
+            self._sifting.sieves(checkpoint.remembered, moment, recall, going_on=going_on),
         )
 
     def _concluded(  # noqa: PLR0917 - the first four are given beforehand
@@ -207,16 +243,20 @@ class Poll:
     ) -> Reaped:
         """Return what an answer comes to of which all items are taken, `count` of them anew."""
         following = self._following(response, checkpoint, moment, count)
-        if self._course.plain:
-            return Reaped(records, following)
+        parents = gleaned.items or ()
+        if self._steady:
+            return self._sifting.forgetting(Reaped(records, following, parents=parents), checkpoint)
         step = self._course.step(checkpoint.progress, moment, gleaned, rest, headers=response.headers, url=response.url)
-        return self._stepped(step, records, following, checkpoint)
+        reaped = self._stepped(step, records, following, checkpoint)
+        if parents and not reaped.failure:
+            reaped = msgspec.structs.replace(reaped, parents=parents)
+        return self._sifting.forgetting(reaped, checkpoint)
 
     def _whole(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped:
         """Return what a response comes to as a whole: one record, with a null key, stamped at the append."""
-        records: tuple[Record, ...] = (Record(render(response, json=self._json, full=self._full)),)
+        records: tuple[Record, ...] = (self._record(response),)
         following = self._following(response, checkpoint, moment, len(records))
-        if self._course.plain:
+        if self._steady:
             return Reaped(records, following)
         if response.status == 204 or (self._policy.body_only and not response.body):
             records, following = (), msgspec.structs.replace(following, records=checkpoint.records)
@@ -234,6 +274,9 @@ class Poll:
             url=response.url,
         )
         return self._stepped(step, records, following, checkpoint)
+
+    def _record(self, response: Response) -> Record:
+        return Record(render(response, json=self._json, full=self._full))
 
     def _stepped(self, step: Step, records: Sequence[Record], following: Checkpoint, before: Checkpoint) -> Reaped:
         """Return what an accepted response comes to in a course with several."""
@@ -318,86 +361,14 @@ def course_of(options: HttpOptions, request: Request, masker: Masker) -> Course:
     )
 
 
-def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
-    """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
-    headers, secret = _headers(options)
-    body = options.body.reveal().encode() if isinstance(options.body, Text) else None
-    request = Request(
-        method=options.method,
-        url=_url(options, shown=False),
-        shown_url=_url(options, shown=True),
-        headers=headers,
-        body=body,
-        secret_headers=secret,
-        connect_timeout=options.connect_timeout.total_seconds(),
-        total_timeout=options.timeout.total_seconds(),
-        max_body=options.max_body,
-        max_redirects=options.max_redirects,
-        transport=transport,
-        secret_params=_secret_params(options),
-    )
-    return authorized(request, options.auth, os.environ)
-
-
-def fingerprint(request: Request, topic: str) -> str:
-    """Return 16 hex digits that change whenever validators of earlier answers stop being valid."""
-    digest = hashlib.blake2b(digest_size=8)
-    parts = [topic, request.method, request.url, *(f"{name.lower()}:{value}" for name, value in request.headers)]
-    for part in parts:
-        digest.update(part.encode() + b"\0")
-    digest.update(request.body or b"")
-    return digest.hexdigest()
-
-
-def _policy(options: HttpOptions) -> Policy:
-    limits = options.limits
-    return Policy(
-        method=options.method,
-        accepted=options.accept_status,
-        content_types=options.accept_content_type,
-        attempts=options.retry.attempts,
-        initial=options.retry.initial.total_seconds(),
-        longest=options.retry.max.total_seconds(),
-        retry_after_longest=options.retry.retry_after_max.total_seconds(),
-        body_only=options.output_parts == "body",
-        renewable=renewable(options.auth),
-        rules=Rules(options.rules) if options.rules else None,
-        quota=limits is None or limits.quota == "auto",
-        names=None if limits is None else quota_names(limits.quota_headers),
-    )
-
-
-def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
-    given = {name.lower() for name, _ in options.headers}
-    headers = [(name, value.reveal()) for name, value in options.headers]
-    if "user-agent" not in given:
-        agent = f"headwater/{__version__}" if options.user_agent is None else options.user_agent.reveal()
-        headers.insert(0, ("User-Agent", agent))
-    if "accept" not in given:
-        headers.append(("Accept", "*/*"))
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
-    secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
-    return tuple(headers), frozenset(secret)
-
-
-def _secret_params(options: HttpOptions) -> frozenset[str]:
-    """Return the parameters of the URL that hold secrets, wherever they are written."""
-    shown = parse_qsl(urlsplit(str(options.endpoint)).query, keep_blank_values=True)
-    named = {name for name, value in shown if MASK in value}
-    return frozenset(named | {name for name, value in options.params if value.secret})
-
-
-def _url(options: HttpOptions, *, shown: bool) -> str:
-    """Build the URL with `params` added, and what is not a URL character encoded; what is encoded already stays."""
-    text = str if shown else Text.reveal
-    parts = urlsplit(text(options.endpoint))
-    # A masked part must stay readable: `***`, not %2A%2A%2A.
-    query = parts.query
-    for name, value in options.params:
-        pair = f"{quote(name, safe='')}={quote(text(value), safe='*' if shown else '')}"
-        query = f"{query}&{pair}" if query else pair
-    url = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, ""))
-    return url if shown else ascii_url(url)
+def children_of(config: ConnectorConfig, request: Request, policy: Policy) -> Children | None:
+    """Return the children that the configuration wants, None when it wants none."""
+    options = config.http.children
+    if options is None:
+        return None
+    rules = Rules(options.rules) if options.rules else None
+    usual = msgspec.structs.replace(policy, accepted=((200, 299),), content_types=(), rules=rules)
+    return Children(options, request, usual, config.masker)
 
 
 def _validator(value: str) -> str | None:

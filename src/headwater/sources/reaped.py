@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import Raw
 
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.memory import MemoryChange
@@ -35,7 +36,8 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     is the kind of trouble, `hint` what to do about it.
 
     A response with much in it comes to several of these, of which all but the last are `partial`; `first` is how many
-    records of it are before these. `memory` is what changes in what is remembered of items.
+    records of it are before these. `parents` are the items of the records, where children are to be asked for.
+    `memory` is what changes in what is remembered of items.
     """
 
     records: Sequence[Record]
@@ -48,4 +50,5 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     hint: str = ""
     partial: bool = False
     first: int = 0
+    parents: Sequence[bytes | Raw] = ()
     memory: MemoryChange | None = None

@@ -8,6 +8,7 @@ body that it leads to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Final, cast
 
 import msgspec
@@ -17,9 +18,10 @@ from headwater.core.checkpoint import Checkpoint
 from headwater.core.http import Response
 from headwater.core.record import Record
 from headwater.sources.course import Gleaning
-from headwater.sources.items import Items, Making
+from headwater.sources.items import Batch, Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
+from headwater.sources.sifting import Sieves, failed, sifted_of
 from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.resume import Resumption
 
@@ -38,12 +40,15 @@ class Given(msgspec.Struct, frozen=True):
     """What an answer is taken with.
 
     `before` is the checkpoint that was stored last. With `strict` a bad item lets the answer fail. `response` is its
-    head; its body is given in pieces.
+    head; its body is given in pieces. `ignored`: there would be more in it, which is not looked at. `going_on`:
+    something of its round is stored already.
     """
 
     response: Response
     before: Checkpoint
     strict: bool = False
+    ignored: bool = False
+    going_on: bool = False
 
 
 class Reaping:
@@ -55,6 +60,7 @@ class Reaping:
     __slots__ = (
         "_bad",
         "_conclude",
+        "_flowing",
         "_given",
         "_gleaned",
         "_items",
@@ -65,6 +71,7 @@ class Reaping:
         "_records",
         "_resumption",
         "_sieve",
+        "_sieves",
         "_size",
         "_splitter",
         "_unfit",
@@ -81,7 +88,7 @@ class Reaping:
         gleaned: Gleaning,
         resumption: Resumption,
         conclude: Conclude,
-        sieve: Sieve | None = None,
+        sieves: Sieves | None = None,
     ) -> None:
         self._given = given
         self._items = items
@@ -90,7 +97,9 @@ class Reaping:
         self._gleaned = gleaned
         self._resumption = resumption
         self._conclude = conclude
-        self._sieve = sieve
+        self._sieves = sieves
+        self._sieve: Sieve | None = None
+        self._flowing = False
         self._latest = given.before
         self._records: list[Record] = []
         self._bad: list[BadItem] = []
@@ -114,10 +123,15 @@ class Reaping:
 
     def feed(self, chunk: bytes) -> Reaped | None:
         """Take the next bytes of the body; return a step that is to be stored now."""
+        self._flowing = True
         failed = self._add(chunk)
-        if failed is not None or (self._size < STEP and len(self._records) < _MOST_RECORDS):
+        size = self._size if self._sieve is None else self._sieve.size
+        if failed is not None or (size < STEP and len(self._records) < _MOST_RECORDS):
             return failed
-        return self._step()
+        try:
+            return self._step()
+        except CollectionError as error:
+            return self._disbelieve(error)
 
     def _add(self, chunk: bytes) -> Reaped | None:
         """Take the next bytes; return what a body comes to that cannot be gone on with."""
@@ -127,7 +141,7 @@ class Reaping:
         except BrokenBodyError as error:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
-            return self._fail(error.reason, error.slug, error.hint)
+            return self._disbelieve(error)
         return self._refuse() if self._failing() else None
 
     def finish(self) -> Reaped:
@@ -149,7 +163,7 @@ class Reaping:
         except BrokenBodyError as error:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
-            return self._fail(error.reason, error.slug, error.hint)
+            return self._disbelieve(error)
 
     def _take(self, found: Sequence[Item]) -> None:
         if not found:
@@ -159,38 +173,57 @@ class Reaping:
             known = self._resumption.take(found)
             # What is stored already counts for what is remembered of the answer, and is no record again.
             self._glean(found[:known], store=False)
-        elif self._sieve is None:
+        elif self._sieves is None:
             self._pending.append(found)
+        elif self._flowing:
+            # At once: what has not changed makes no step, however much of it there is.
+            self._resumption.take(found)
         self._glean(found[known:], store=True)
 
     def _glean(self, found: Sequence[Item], *, store: bool) -> None:
         if not found:
             return
         batch = self._making.take(found, self._splitter.what)
-        self._gleaned.take(batch.documents, batch.values)
+        kept = self._gleaned.take(batch.documents, batch.values)
         self._gleaned.count += len(batch.bad)
         self._unfit |= bool(batch.bad)
         if not store:
             return
         self._bad += batch.bad
-        if self._sieve is not None:
-            self._sieve.take(batch.documents, batch.record)
+        if self._sieves is not None:
+            if self._sieve is None:
+                self._sieve = self._sieves(self._latest.remembered)
+            self._sift(self._sieve, batch, kept)
             return
-        self._records += batch.records()
+        records = batch.records()
+        self._records += records if kept is None else compress(records, kept)
         self._size += sum(map(len, cast("Sequence[bytes]", found))) if all_plain(found) else sum(map(_size, found))
 
-    def _step(self) -> Reaped | None:
-        """Return what is stored with a position in the body. With a sieve all is stored at the end, for its sake."""
-        if self._sieve is not None:
-            return None
+    @staticmethod
+    def _sift(sieve: Sieve, batch: Batch, kept: list[bool] | None) -> None:
+        if kept is None:
+            sieve.take(batch.documents, batch.record)
+            return
+        places = [place for place, stays in enumerate(kept) if stays]
+        sieve.take([batch.documents[place] for place in places], lambda place: batch.record(places[place]))
+
+    def _step(self) -> Reaped:
+        """Return what is stored with a position in the body."""
         self._hash()
         records, bad = self._records, self._bad
         self._records, self._bad, self._size = [], [], 0
-        first, self._new = self._new, self._new + len(records)
-        self._latest = msgspec.structs.replace(
+        kept = msgspec.structs.replace(
             self._latest, records=self._latest.records + len(records), body=self._resumption.position()
         )
-        return Reaped(records, self._latest, bad=bad, partial=True, first=first)
+        reaped = Reaped(records, kept, bad=bad, partial=True, first=self._new)
+        if self._sieve is not None:
+            # The next one asks what is remembered after this step.
+            sieve, self._sieve = self._sieve, None
+            sifted = sieve.close(last=False, unfit=self._unfit)
+            reaped = msgspec.structs.replace(sifted_of(reaped, sifted), note="")
+        self._latest = reaped.checkpoint
+        self._new += len(reaped.records)
+        return reaped
 
     def _hash(self) -> None:
         for found in self._pending:
@@ -203,22 +236,22 @@ class Reaping:
         reaped = self._conclude(self._new + len(records), self._splitter.rest, records)
         if reaped.failure:
             return msgspec.structs.replace(reaped, checkpoint=self._kept(reaped.checkpoint))
-        checkpoint, memory = reaped.checkpoint, None
-        if self._sieve is not None:
-            sifted = self._sieve.close(last=not reaped.more, unfit=self._unfit)
-            records, bad, memory = sifted.records, [*bad, *sifted.bad], sifted.memory
-            count = self._given.before.records + len(records)
-            checkpoint = msgspec.structs.replace(checkpoint, records=count, remembered=sifted.remembered)
-            note = "; ".join(it for it in (note, sifted.note) if it)
-        return msgspec.structs.replace(
-            reaped,
-            records=records,
-            checkpoint=checkpoint,
-            bad=bad,
-            note="; ".join(it for it in (note, reaped.note) if it),
-            first=self._new,
-            memory=memory,
-        )
+        progress = reaped.checkpoint.progress
+        kept = msgspec.structs.replace(reaped, bad=bad, note="; ".join(it for it in (note, reaped.note) if it))
+        if self._sieves is not None:
+            sieve = self._sieve or self._sieves(self._latest.remembered)
+            sifted = sieve.close(last=not reaped.more and not (progress and progress.round), unfit=self._lacks())
+            counted = msgspec.structs.replace(kept.checkpoint, records=self._latest.records)
+            kept = sifted_of(msgspec.structs.replace(kept, checkpoint=counted), sifted)
+        return msgspec.structs.replace(kept, first=self._new)
+
+    def _lacks(self) -> bool:
+        """Return whether there may be items in the collection that have not come: what is missing then is not gone.
+
+        No body at all is the end of pages, but no collection without items.
+        """
+        given = self._given
+        return self._unfit or given.ignored or (not self.received and not given.going_on)
 
     def _failing(self) -> bool:
         return self._given.strict and bool(self._bad)
@@ -233,9 +266,17 @@ class Reaping:
         hint = hint or "see what the answer is with: headwater test"
         return Reaped((), self._latest, failure=reason, slug=slug, hint=hint)
 
+    def _disbelieve(self, error: CollectionError) -> Reaped:
+        """Return what a body comes to that is not to be believed: its round is over."""
+        self.ended = True
+        return failed(error, self._latest)
+
     def _kept(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint that knows what of the body is stored already."""
-        return msgspec.structs.replace(checkpoint, records=self._latest.records, body=self._latest.body)
+        latest = self._latest
+        return msgspec.structs.replace(
+            checkpoint, records=latest.records, body=latest.body, remembered=latest.remembered
+        )
 
 
 def _size(item: Item) -> int:

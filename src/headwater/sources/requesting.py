@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urlsplit
 
 import msgspec
 
@@ -27,7 +27,8 @@ from headwater.sources.pages import ONE_PAGE, Plan, State
 # What stays in a URL as it is; what is encoded already stays, too.
 _URL: Final = "!#$%&'()*+,/:;=?@[]~"
 _AUTHORITY: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-_DOTS: Final = frozenset({".", "..", "%2e", "%2e%2e", ".%2e", "%2e."})
+# Steps of a path that lead upwards or nowhere, and empty ones.
+_ODD: Final = re.compile(r"/(?:\.|%2[eE]){0,2}(?=[/?#]|$)")
 _OF_THE_BODY: Final = frozenset({"content-type", "content-encoding", "content-language"})
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
@@ -46,7 +47,8 @@ class Requester:
     """Makes the requests of one configuration. `base` has what they have in common, `masker` what must not be shown.
 
     Without anything to put in it returns `base` itself, always: the fetch engine keeps what it set up for a request.
-    `relative` allows an endpoint that is a path or an expression, for requests about the items of another answer.
+    With `items` requests are about the items of another answer, for which `base` is only where they come from: the
+    endpoint may be an expression that is the whole URL.
     """
 
     __slots__ = (
@@ -57,22 +59,24 @@ class Requester:
         "_masker",
         "_odd",
         "_parts",
-        "_prefix",
         "_secret_body",
+        "_unknown",
         "_variants",
+        "_whole",
         "asked",
         "origin",
         "spaces",
     )
 
-    def __init__(self, parts: Parts, base: Request, masker: Masker, *, relative: bool = False) -> None:
+    def __init__(self, parts: Parts, base: Request, masker: Masker, *, items: bool = False) -> None:
         self._parts = parts
         self._base = base
         self._masker = masker
         self._variants: dict[tuple[Plan, bool], _Variant] = {}
         endpoint = Template.parse(parts.endpoint)
-        self._prefix = "" if relative else _AUTHORITY.match(parts.endpoint.reveal())[0]  # type: ignore[index]
-        self._endpoint = endpoint.encoded(_encode) if relative else _absolute(endpoint, self._prefix)
+        # An expression that is the whole URL is one that an item names.
+        self._whole = endpoint.whole is not None
+        self._endpoint = endpoint if self._whole else _absolute(endpoint, authority_of(parts.endpoint.reveal()))
         self.origin = origin(base.url)
         plain = parts.endpoint.plain()
         self.asked = Asked(
@@ -85,19 +89,23 @@ class Requester:
         self.spaces = frozenset(
             expression.space for text in texts if text.spans for expression in Template.parse(text).expressions
         )
-        # Credentials in the URL that the parts know nothing of.
+        # Credentials in the URL, and those of them that the parts know nothing of.
         self._beside = tuple(
             (name, f"{name}={value}")
             for name, value in pairs_of(urlsplit(base.url).query)
             if unquote_plus(name) in base.secret_params and value is not None
         )
+        self._unknown = tuple(it for it in self._beside if unquote_plus(it[0]) not in self.asked.params)
         self._common = self._headers_beside()
-        self._odd = _odd(plain)
+        self._odd = len(_ODD.findall(plain if "/" in plain.partition("://")[2] else f"{plain}/"))
         inside = [text for path, text in parts.texts() if path[0] in {"body", "form"}]
         self._secret_body = any(text.secret for text in inside)
-        if self.plain and not _is_text(parts.body if parts.form is None else {}):
+        if self.plain and (items or not _is_text(parts.body if parts.form is None else {})):
             variant = self._variant(ONE_PAGE, {})
             self._base = msgspec.structs.replace(base, headers=self._headers(variant, {}), body=self._body(variant, {}))
+            if items:
+                url, shown = self._url(variant, {}, "")
+                self._base = msgspec.structs.replace(self._base, url=url, shown_url=shown)
 
     @property
     def plain(self) -> bool:
@@ -117,7 +125,7 @@ class Requester:
     def request(self, scope: Scope, plan: Plan = ONE_PAGE, state: State | None = None, *, at: str = "") -> Request:
         """Return the request for a page. Raises RequestError for values that are missing or do not fit.
 
-        `at` is the URL that a relative endpoint is relative to.
+        `at` is where an answer came from that names the whole URL.
         """
         state = state or {}
         if plan.type in {"link", "next-url"} and "url" in state:
@@ -152,25 +160,23 @@ class Requester:
         return stripped(request, without_secrets(url, self._base)) if foreign else request
 
     def _url(self, variant: _Variant, scope: Scope, at: str) -> tuple[str, str]:
-        rendered = variant.endpoint.render(scope, "url")
-        url, shown = rendered.reveal(), str(rendered)
-        if at:
-            whole = self._parts.endpoint.spans[:1] and self._parts.endpoint.spans[0][0] == 0
-            url, shown = self._relative(url, at, whole=bool(whole), scope=scope)
-        elif self._endpoint.expressions:
-            self._check_path(url)
+        if self._whole:
+            url, shown = self._named(variant, scope, at)
+        else:
+            rendered = variant.endpoint.render(scope, "url")
+            url, shown = rendered.reveal(), str(rendered)
+            if self._endpoint.expressions:
+                self._check_path(url)
         for name, template in variant.params:
             value = template.render_optional(scope, "query")
             if value is not None:
                 sign = "&" if "?" in url else "?"
                 url = f"{url}{sign}{name}={value.reveal()}"
                 shown = f"{shown}{'&' if '?' in shown else '?'}{name}={value}"
-        return self._with_secrets(url, shown)
+        return self._with_secrets(url, shown) if self._unknown else (url, shown)
 
     def _with_secrets(self, url: str, shown: str) -> tuple[str, str]:
         """Add the credentials to a URL of the endpoint's origin that it does not have yet."""
-        if not self._beside:
-            return url, shown
         there = {unquote_plus(name) for name, _ in pairs_of(urlsplit(url).query)}
         for name, pair in self._beside:
             if unquote_plus(name) not in there:
@@ -178,30 +184,25 @@ class Requester:
                 shown = f"{shown}{'&' if '?' in shown else '?'}{name}={MASK}"
         return url, shown
 
-    def _relative(self, url: str, at: str, *, whole: bool, scope: Scope) -> tuple[str, str]:
-        """Return the URL of a request about an item: relative to another one, or named by the item itself."""
+    def _named(self, variant: _Variant, scope: Scope, at: str) -> tuple[str, str]:
+        """Return the URL that an item names."""
+        target = variant.endpoint.render(scope, "text").reveal()
         try:
-            if whole:
-                # The item says where: it is a URL and no part of one.
-                url = resolve(
-                    self._endpoint.render(scope, "text").reveal(), at, self.origin, foreign=False, among="the item"
-                )
-            else:
-                url = urljoin(at, url)
-                self._check_path(url)
+            url = resolve(target, at or self._base.url, self.origin, foreign=False, among="the item")
         except PaginationError as error:
             raise RequestError(str(error), hint="take a part of the URL from the item, such as its id") from error
         return url, shown_url(url, self._masker)
 
     def _check_path(self, url: str) -> None:
         """Raise RequestError when a value has become a step of the path that leads upwards, or none at all."""
-        dots, empty = _odd(url)
+        odd = _ODD.findall(url)
+        if len(odd) <= self._odd:
+            return
         path = urlsplit(url).path[:200]
-        if dots > self._odd[0]:
+        if any(len(step) > 1 for step in odd):
             hint = "check what the expression takes"
             raise RequestError(f"a value in the path of the URL would lead elsewhere: {path!r}", hint=hint)
-        if empty > self._odd[1]:
-            raise RequestError(f"a value in the path of the URL is empty: {path!r}", hint="give it a default")
+        raise RequestError(f"a value in the path of the URL is empty: {path!r}", hint="give it a default")
 
     def _headers(self, variant: _Variant, scope: Scope) -> Headers:
         rendered = [
@@ -325,6 +326,13 @@ def _encode_value(text: str) -> str:
     return quote(text, safe="")
 
 
+def authority_of(url: str) -> str:
+    """Return a URL up to its path."""
+    match = _AUTHORITY.match(url)
+    assert match is not None, "it was checked when it was read"
+    return match[0]
+
+
 def _absolute(endpoint: Template, prefix: str) -> Template:
     """Return an endpoint's template as it goes over the wire: the host in ASCII, the rest encoded, no fragment."""
     pieces: list[tuple[str, str] | Hole] = []
@@ -347,12 +355,6 @@ def _absolute(endpoint: Template, prefix: str) -> Template:
         if fragment:
             break
     return Template(tuple(pieces), endpoint.parts)
-
-
-def _odd(url: str) -> tuple[int, int]:
-    """Return how many steps of a URL's path lead upwards or nowhere, and how many are empty."""
-    steps = (urlsplit(url).path or "/").split("/")
-    return sum(step.lower() in _DOTS for step in steps), sum(not step for step in steps)
 
 
 def shown_url(url: str, masker: Masker) -> str:

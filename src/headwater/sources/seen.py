@@ -6,7 +6,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 
 from headwater.core.memory import Recall, Remembered, pack_numbers, unpack_numbers
-from headwater.core.moment import Moment
 
 
 class Seen:
@@ -63,18 +62,18 @@ class Sightings:
     __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        # The scheduled time of the round, and after how many of its exchanges.
+        # The time of the round, and after how many of its parts.
         self._held: tuple[int, int, Seen] | None = None
 
-    def of(self, recall: Recall, before: Remembered, moment: Moment) -> Seen:
-        """Return what a round has seen up to now, to go on with."""
+    def of(self, recall: Recall, before: Remembered, part: int) -> Seen:
+        """Return what a round has seen in so many parts, to go on with."""
         held, self._held = self._held, None
-        if before.round != moment.scheduled:
+        if not part:
             return Seen(before.following)
-        if held is not None and held[:2] == (before.round, before.part):
+        if held is not None and held[:2] == (before.round, part):
             return held[2]
         return Seen(before.following, recall.seen())
 
-    def hold(self, scheduled: int, part: int, seen: Seen) -> None:
-        """Keep what a round has seen in so many exchanges."""
-        self._held = (scheduled, part, seen)
+    def hold(self, round_: int, part: int, seen: Seen) -> None:
+        """Keep what a round has seen in so many parts."""
+        self._held = (round_, part, seen)

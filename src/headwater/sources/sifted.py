@@ -35,7 +35,15 @@ class Sifted(msgspec.Struct, frozen=True):
 
 
 class Sieve(Protocol):
-    """Whatever takes the items of one exchange, to leave some of them out or to tell of them in its own way."""
+    """Whatever takes the items of one exchange, or of a step of one, to leave some out or to tell of them its own way.
+
+    `size` is about how many bytes it has for the records and the memory.
+    """
+
+    @property
+    def size(self) -> int:
+        """How much it has for the records and the memory (bytes)."""
+        ...
 
     def take(self, documents: Sequence[bytes | Raw], record: Callable[[int], Record]) -> None:
         """Take the next items; `record` makes the record of one of them, by its place among these.
@@ -45,7 +53,7 @@ class Sieve(Protocol):
         ...
 
     def close(self, *, last: bool, unfit: bool = False) -> Sifted:
-        """End the exchange, the `last` one of its round or another; `unfit`: it had items that could not be read.
+        """End the exchange or the step, the `last` one of its round or another; `unfit`: it had items that were bad.
 
         Raises CollectionError and LogError.
         """
@@ -60,6 +68,9 @@ class Sifter(Protocol):
         """What is remembered, and for which purpose. Validators of answers that served another one are of no use."""
         ...
 
-    def begin(self, recall: Recall, before: Remembered | None, moment: Moment) -> Sieve:
-        """Begin with an exchange; `before` is what its checkpoint has. `recall` is asked in the thread that takes."""
+    def begin(self, recall: Recall, before: Remembered | None, moment: Moment, *, going_on: bool) -> Sieve:
+        """Begin with an exchange, or a step of one; `before` is what its checkpoint has.
+
+        `going_on`: something of its round is stored already. `recall` is asked in the thread that takes.
+        """
         ...

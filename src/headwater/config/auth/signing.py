@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from headwater.config.auth.parts import one_of
 from headwater.config.fields import as_text, without_expressions
-from headwater.core.secret import Text
+from headwater.core.secret import STAND_IN, Text
 from headwater.core.template import Template
 
 Check: TypeAlias = Callable[[Text], Text]
@@ -69,7 +69,7 @@ def check_key(group: Any, algorithm: str) -> None:
     """Raise ValueError unless there is exactly one key, and its form fits the algorithm."""
     one_of(group, "key", "key_file")
     key: Text | None = group.key
-    if key is None:
+    if key is None or key.reveal().startswith(STAND_IN):
         return
     pem = "-----BEGIN" in key.reveal()
     if algorithm.startswith("HS"):

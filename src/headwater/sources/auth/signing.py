@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -112,8 +111,3 @@ def _asymmetric(algorithm: str, key: PrivateKeyTypes) -> Sign:
     if algorithm.startswith("PS"):
         scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
     return lambda message: key.sign(message, scheme, digest)
-
-
-def thumbprint(text: str) -> str:
-    """Return 32 hex digits that tell one secret from another without telling it."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

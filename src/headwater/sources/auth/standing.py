@@ -16,7 +16,6 @@ from headwater.config.auth import (
     NegotiateAuth,
     SigV4Auth,
 )
-from headwater.core.errors import ConfigError
 from headwater.core.http import Login, Request
 from headwater.sources.auth.token import Place, placed
 
@@ -39,7 +38,7 @@ def renewable(auth: AuthOptions | None) -> bool:
 def authorized(request: Request, auth: AuthOptions | None, environment: Mapping[str, str]) -> Request:
     """Return the request with a credential that never changes; of any other kind as it is.
 
-    Raises ConfigError when the environment has not what the configuration looks for there.
+    What the environment should have and has not is empty: see `missing`.
     """
     if auth is None or renewable(auth):
         return request
@@ -69,8 +68,6 @@ def _login(auth: AuthOptions, environment: Mapping[str, str]) -> Login:
         user, password = auth.access_key.reveal(), auth.secret_key.reveal()
         session = "" if auth.session_token is None else auth.session_token.reveal()
     region = auth.region or next((environment[name] for name in _REGIONS if environment.get(name)), "")
-    if not (user and password and region):
-        raise ConfigError(missing(auth, environment) or "a key of auth: sigv4 is empty")
     return Login("sigv4", user, password, f"aws:amz:{region}:{auth.service}", session)
 
 

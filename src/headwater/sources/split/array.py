@@ -100,7 +100,8 @@ class ArraySplitter:
             try:
                 checked(self.rest)
             except DocumentError as error:
-                raise BrokenBodyError(f"the body, with its array left out: {error}") from None
+                what = "the body" if self.missing else "the body, with its array left out"
+                raise BrokenBodyError(f"{what}: {error}") from None
         return items
 
     def _work(self, *, final: bool) -> list[Item]:

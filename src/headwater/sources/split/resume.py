@@ -5,7 +5,8 @@ Pure: what the position is stored with, and asking again, is others' business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import cast
 
@@ -27,11 +28,12 @@ class Resumption:
     `skipped` is how many items are stored already.
     """
 
-    __slots__ = ("_count", "_digest", "_expected", "_request", "_scheduled", "_skip", "skipped")
+    __slots__ = ("_bytes", "_count", "_expected", "_lengths", "_request", "_scheduled", "_skip", "skipped")
 
     def __init__(self, request: Callable[[], str], scheduled: int, before: BodyPosition | None) -> None:
         self._request = request
-        self._digest = blake2b(digest_size=16)
+        # Of all bytes, and of where they part: two calls for many items.
+        self._bytes, self._lengths = blake2b(digest_size=16), blake2b(digest_size=16)
         self._count = self._skip = self.skipped = 0
         self._expected = ""
         self._scheduled = scheduled
@@ -56,7 +58,7 @@ class Resumption:
         if known:
             self._add(items[:known])
             self._skip -= known
-            if not self._skip and self._digest.hexdigest() != self._expected:
+            if not self._skip and self._digest() != self._expected:
                 raise AnotherBodyError
             items = items[known:]
         self._add(items)
@@ -65,13 +67,16 @@ class Resumption:
     def _add(self, items: Sequence[Item]) -> None:
         if items:
             self._count += len(items)
-            told = items if all_plain(items) else map(_told, items)
-            self._digest.update(b"\n".join(cast("Iterable[bytes]", told)))
-            self._digest.update(b"\n")
+            told = cast("Sequence[bytes]", items if all_plain(items) else [*map(_told, items)])
+            self._bytes.update(b"".join(told))
+            self._lengths.update(array("Q", map(len, told)))
+
+    def _digest(self) -> str:
+        return blake2b(self._bytes.digest() + self._lengths.digest(), digest_size=16).hexdigest()
 
     def position(self) -> BodyPosition:
         """Return what is to be stored with what was taken so far."""
-        return BodyPosition(self._count, self._digest.hexdigest(), self._request(), self._scheduled)
+        return BodyPosition(self._count, self._digest(), self._request(), self._scheduled)
 
     def finish(self) -> None:
         """End the pass. Raises AnotherBodyError when the body was shorter than what is stored of it."""
