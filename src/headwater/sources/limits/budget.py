@@ -6,6 +6,7 @@ budget allows, and at most one lot of them is lost.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -29,6 +30,8 @@ def period(kind: str, zone: str, now: float) -> Period:
 
     A day on which the clocks change has 23 or 25 hours; an hour is one of sixty minutes.
     """
+    # Whole seconds: a time right before midnight would be rounded to it.
+    now = float(math.floor(now))
     local = datetime.fromtimestamp(now, _zone(zone))
     if kind == "hour":
         offset = (local.utcoffset() or timedelta()).total_seconds()
