@@ -99,6 +99,29 @@ HEAD = "apiVersion: 0.1.0\nmeta: {name: a, topic: b}\nhttp:\n  endpoint: https:/
             "the cursor x is not the largest or the smallest of items",
         ),
         ("  body: a\n  form: {b: c}\n", "name either body or form"),
+        # Collections.
+        (
+            "  changes: {key: id}\n  deduplicate: {by: /id}\n",
+            "http.deduplicate: changes appends no item again as it is",
+        ),
+        (
+            "  window: {size: 1h}\n  changes: {key: /id, removed: event}\n",
+            "http.changes.removed: with window an answer has only a part of the collection: what is not in it is not",
+        ),
+        ("  cursor: {x: /x}\n  changes: {key: /id, removed: both}\n", "with cursor an answer has only a part"),
+        ("  pagination: {type: link, beyond: ignore}\n  changes: {removed: event}\n", "with pagination.beyond: ignore"),
+        ("  changes: {key: /}\n", "http.changes.key: '/' means the whole item; name a member of it, such as /id"),
+        ("  changes: {key: 5}\n", "http.changes.key: expected a pointer such as /id, or a list of them"),
+        ("  changes: {empty: maybe}\n", "http.changes.empty: expected accept, fail, or how many items may vanish"),
+        (
+            "  changes: {form: item, removed: both}\n",
+            "removed: both needs events; with form: item write removed: tombstone",
+        ),
+        ("  changes: {removed_after: 0}\n", "http.changes.removed_after: it must be at least 1; got 0"),
+        ("  changes: {emit: all}\n", "http.changes.emit: expected one of changes, snapshot, both; got 'all'"),
+        ("  deduplicate: {by: id}\n", "http.deduplicate.by: expected key, value or a pointer such as /id; write /id"),
+        ("  deduplicate: {age: 1ms}\n", "http.deduplicate.age: it must be 1s at least"),
+        ("  deduplicate: {count: 0}\n", "http.deduplicate.count: it must be at least 1; got 0"),
     ],
 )
 def test_mistakes(lines: str, said: str) -> None:

@@ -59,6 +59,7 @@ def test_an_element_is_shown_as_it_was_written() -> None:
         ({"element": "a"}, "element is for format: xml"),
         ({"as_json": True}, "as_json is for format: xml"),
         ({"format": "csv", "delimiter": ";;"}, "the delimiter of a csv is one character"),
+        ({"format": "csv", "delimiter": r"\xff"}, "the delimiter of a csv is one character"),
         ({"format": "csv", "delimiter": '"'}, "the delimiter of a csv is one character"),
         ({"format": "csv", "quote": "ab"}, "the quote of a csv is one character"),
         ({"format": "csv", "quote": ","}, "the quote of a csv is one character"),

@@ -443,6 +443,23 @@ async def test_a_deletion_that_the_log_refuses(tmp_path: Path, server: ScriptedS
             assert server.received[-1].header("if-none-match") is None
 
 
+async def test_what_is_remembered_of_items_goes_with_the_connector(tmp_path: Path, server: ScriptedServer) -> None:
+    """A deletion that forgets the checkpoint forgets them too: the next one of the name tells of everything."""
+    server.route("/same", Answer(body=b'{"id":1}'))
+    wanted = Definition(
+        "cats", f"name: cats\ntopic: cats\nparameters:\n  endpoint: {server.url}/same\n  changes: {{}}\n", {}
+    )
+    async with yard(tmp_path) as it:
+        for records in (1, 2):
+            await it.fleet.create(wanted)
+            await it.clock.sleeping()
+            assert len(await it.values()) == records
+            found = await asyncio.to_thread(it.log.recall("cats").rows, [0])
+            assert found[0].key == b"null"
+            await it.fleet.delete("cats")
+            assert await asyncio.to_thread(it.log.recall("cats").rows, [0]) == {}
+
+
 async def test_one_that_could_not_begin_says_so(tmp_path: Path, server: ScriptedServer) -> None:
     """A restart that the log refuses is no start that never ends: the reason is there, and the next one is tried."""
     async with yard(tmp_path) as it:

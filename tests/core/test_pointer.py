@@ -122,6 +122,9 @@ def test_bytes_and_documents_agree(data: st.DataObject, document: Any) -> None:
     raws = Extractor(pointers)(json.dumps(document).encode())
     found = [MISSING if raw is None else json.loads(bytes(raw)) for raw in raws]
     assert found == [pointer.find(document) for pointer in pointers]
+    columns = Extractor(pointers).columns([json.dumps(document).encode(), b'{"id":1}'])
+    assert [MISSING if column[0] is None else json.loads(bytes(column[0])) for column in columns] == found
+    assert {len(column) for column in columns} == {2}
 
 
 def pointer_into(data: st.DataObject, document: Any) -> Pointer:

@@ -271,3 +271,22 @@ def test_any_words_end(words: list[str]) -> None:
     """Whatever stands behind curl is read, or refused with a sentence."""
     with suppress(CurlError):
         read_words(["curl", *words])
+
+
+@pytest.mark.parametrize(
+    ("line", "harmless"),
+    [
+        ("curl x.test", True),
+        ("curl -I x.test", True),
+        ("curl -X DELETE x.test", False),
+        ("curl x.test -d a=1", False),
+        ("curl x.test/logs/_search -d '{}'", True),
+        ("curl x.test/v1/query --json '{\"a\": 1}'", True),
+        ("curl x.test/research -d a=1", False),
+        ('curl x.test --json \'{"query": "query { a }"}\'', True),
+        ('curl x.test --json \'{"query": "mutation { a }"}\'', False),
+    ],
+)
+def test_what_may_be_sent_again(line: str, *, harmless: bool) -> None:
+    """Only what reads is sent without being asked."""
+    assert read_line(line).harmless is harmless

@@ -56,7 +56,7 @@ def test_kills_never_make_more_requests_than_the_budget(headwater: CommandLine, 
         config = headwater.config(CONFIG.format(url=server.route("/x", Answer(body=b"x")), budget=budget))
         for number in range(1, 3):
             process = headwater.start("run", config)
-            server.wait_for(number * budget // 5)
+            server.wait_for(number * budget // 5, timeout=120)
             process.kill()
             process.communicate()
         process = headwater.start("run", config)

@@ -201,6 +201,6 @@ http:
     shown = headwater.good("test", config)
     assert "> X-At: at 20" in shown
     assert "record 1: key b'1', 8 B" in shown
-    assert "! item 2 is no record" in shown
-    assert "~ 1 item, whose children would be asked for" in shown
-    assert "~ page 1; pagination: cursor, for there is a token at /next_cursor; more follow" in shown
+    assert "! item 2: " in shown
+    assert "  children would be asked for, about each of 1\n" in shown
+    assert "  page 1; pagination: cursor, for there is a token at /next_cursor; more follow" in shown

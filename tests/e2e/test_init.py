@@ -109,6 +109,23 @@ def test_requests_are_bounded(
     assert len(server.received) == count
 
 
+def test_what_may_change_something_is_not_sent(headwater: CommandLine, server: ScriptedServer) -> None:
+    """A POST that was pasted is not done again unasked; a query of GraphQL is one that only reads."""
+    url = server.route("/v1/things", Answer.json({"data": {"things": {"nodes": ITEMS}}}))
+    held = headwater.run("init", f"curl {url} -d name=x")
+    assert held.returncode == 0
+    assert "nothing was sent: a POST may change something; --send-any" in held.stderr
+    assert not server.received
+    headwater.good("init", "--send-any", f"curl {url} -d name=x")
+    asked = len(server.received)
+    assert asked
+    headwater.good("init", f'curl {url} --json \'{{"query": "mutation {{ a }}"}}\'')
+    assert len(server.received) == asked
+    text = headwater.good("init", f'curl {url} --json \'{{"query": "{{ things {{ nodes }} }}"}}\'')
+    assert len(server.received) == asked + 1
+    assert "split: /data/things/nodes" in text
+
+
 def test_nothing_is_written_over(headwater: CommandLine, server: ScriptedServer, tmp_path: Path) -> None:
     """A file that is there stays, unless --force says otherwise; then it is replaced whole."""
     (tmp_path / "connect.yml").write_text("mine")

@@ -287,7 +287,7 @@ async def test_a_stop_ends_children_under_way(tmp_path: Path) -> None:
         it.server.route("/orders/2/lines", Answer(hang=True))
         it.engine._grace = 0
         async with it.running(config(it, {})):
-            while len(it.server.received) < 4:  # noqa: ASYNC110 - the server has no event for it
+            while len(it.server.received) < 4:  # noqa: ASYNC110 - a server tells nobody in its own loop
                 await asyncio.sleep(0)
         assert await stored(it) == []
 
@@ -308,7 +308,7 @@ async def test_credentials_are_renewed_for_children_too(tmp_path: Path) -> None:
         it.server.route("/orders/1/lines", guarded)
         auth = {"type": "bearer", "token_file": str(token)}
         async with it.running(config(it, {"concurrency": 1}, auth=auth)):
-            while not ledger(tmp_path):  # noqa: ASYNC110 - nor has the file
+            while not ledger(tmp_path):  # noqa: ASYNC110 - only the file tells
                 await asyncio.sleep(0)
             assert [key for key, _ in await stored(it)] == ["1a", "ab"]
             it.server.route("/orders/1/lines", Answer(401))

@@ -201,6 +201,7 @@ async def test_bad_items_take_nothing_away(tmp_path: Path) -> None:
         assert [(event["op"], event["key"]) for event in await told(it)] == [("added", 1), ("added", 2), ("removed", 1)]
         (letter,) = await told(it, "cats-dead-letter")
         assert letter["reason"] == "there is nothing at /id, where its key should be"
+        assert letter["position"] == "item 2"
         assert "nothing is taken to be gone" in ledger(tmp_path)[1].reason
 
 

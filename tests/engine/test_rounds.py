@@ -185,7 +185,7 @@ async def test_a_forgotten_page_begins_the_round_again(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         serve = shelf(4)
         answers = iter([serve, lambda _: Answer(503), lambda _: Answer(410), serve, serve])
-        it.server.route("/x", lambda request: next(answers)(request))  # noqa: PLW0108 - another one each time
+        it.server.route("/x", lambda request: next(answers)(request))  # noqa: PLW0108 - each its own
         async with it.running(config(it, TOKEN)):
             await it.clock.next_wake()
             await it.clock.sleeping()
@@ -210,7 +210,7 @@ async def test_a_page_that_is_refused_in_the_middle_of_a_round_fails(tmp_path: P
     async with bench(tmp_path) as it:
         serve = shelf(4)
         answers = iter([serve, lambda _: Answer(400), lambda _: Answer(400), serve, serve])
-        it.server.route("/x", lambda request: next(answers)(request))  # noqa: PLW0108 - another one each time
+        it.server.route("/x", lambda request: next(answers)(request))  # noqa: PLW0108 - each its own
         async with it.running(config(it, TOKEN)):
             await it.clock.sleeping()
             assert len(it.server.received) == 2

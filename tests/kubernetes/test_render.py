@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from headwater.config import InvalidConfigError, SecretSource, define_text
 from headwater.core.managed import Definition
 from headwater.kubernetes import names
+from headwater.kubernetes.group.render import render_member
 from headwater.kubernetes.manifest import manifest, to_yaml
 from headwater.kubernetes.options import Settings
 from headwater.kubernetes.render import Manifest, render
@@ -234,6 +235,18 @@ def test_secrets_of_this_machine_are_refused(origin: str, right: bool) -> None: 
         return
     with pytest.raises(InvalidConfigError, match=r"the secret TOKEN comes from a .*, which a pod does not have"):
         render(given, Settings())
+
+
+@pytest.mark.parametrize("option", ["changes: {key: /id}", "deduplicate: {by: /id}"])
+def test_what_remembers_items_needs_storage(option: str) -> None:
+    """The checkpoints would be in the cluster, where nothing of items is kept; pods of a group have no storage."""
+    text = f"name: cats\ntopic: cats\nparameters:\n  endpoint: http://x/\n  {option}\n"
+    wanted = Definition("cats", text, {})
+    assert render(wanted, Settings(storage="1Gi"))
+    with pytest.raises(InvalidConfigError, match="with the checkpoints in the cluster there is no place"):
+        render(wanted, Settings())
+    with pytest.raises(InvalidConfigError, match="with the checkpoints in the cluster there is no place"):
+        render_member(wanted, "group")
 
 
 def test_what_is_too_large_is_refused() -> None:

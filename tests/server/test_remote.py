@@ -14,6 +14,7 @@ import pytest
 from headwater.core.errors import (
     HeadwaterError,
     LogClosedError,
+    LogError,
     LogServerGoneError,
     PartitionNotFoundError,
     TopicExistsError,
@@ -21,9 +22,11 @@ from headwater.core.errors import (
     TopicNotFoundError,
 )
 from headwater.core.exchange import Decision, Exchange
+from headwater.core.memory import MemoryChange, RowPacker, pack_counts, pack_numbers
 from headwater.core.record import Record
 from headwater.fluvio.batch import EncodedBatch, encode_batches
 from headwater.log import Append, Beside, Log, LogReader, Offset, Receipt, TopicSpec
+from headwater.server import dialogue
 from headwater.server.remote import RemoteLog
 from headwater.server.server import Listen, Server
 from server.wire import AFTER, BEFORE, LATE, PASS, wire
@@ -361,3 +364,49 @@ async def test_very_deep_directories(tmp_path: Path) -> None:
         await log.submit(append(1))
         assert await it.values() == [b"1"]
     assert not (deep / "server.sock").exists()
+
+
+async def test_what_is_remembered_of_items(tmp_path: Path) -> None:
+    """It goes over the socket with its append, and is read from the file; a change that is not whole is refused."""
+    packer = RowPacker()
+    packer.add((7, b"key", b"mark-000", b"print", b"value"))
+    change = MemoryChange("c", rows=packer.packed(), part=2, seen=pack_numbers([1, 2]), missed=pack_counts({3: 1}))
+    async with served(tmp_path), RemoteLog(tmp_path) as remote:
+        assert remote.remembers
+        await remote.create_topic("cats")
+        batches = encode_batches([Record(b"x")], 1)
+        receipt = await remote.submit(Append("cats", batches, checkpoint=("c", b"{}"), memory=change))
+        assert receipt.count == 1
+
+        def recalled() -> tuple[object, ...]:
+            recall = remote.recall("c")
+            return recall.compare([b"mark-000key"]), recall.seen(), recall.missed()
+
+        assert await asyncio.to_thread(recalled) == ([7], [pack_numbers([1, 2])], pack_counts({3: 1}))
+        with pytest.raises(LogError, match="what c remembers is not whole"):
+            await remote.submit(Append("cats", batches, memory=MemoryChange("c", rows=(b"x",))))
+        assert (await remote.submit(Append("cats", batches))).base_offset == 1
+
+
+async def test_a_server_that_remembers_no_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of an older version gets no append with what it cannot keep; others it takes."""
+    async with served(tmp_path), RemoteLog(tmp_path) as remote:
+        await remote.create_topic("cats")
+        assert remote._connection is not None
+        monkeypatch.setitem(remote._connection._agreed, dialogue.APPEND, 1)
+        batches = encode_batches([Record(b"x")], 1)
+        assert (await remote.submit(Append("cats", batches, checkpoint=("c", b"{}")))).count == 1
+        with pytest.raises(LogServerGoneError, match="is of an older version, which remembers no items"):
+            await remote.submit(Append("cats", batches, memory=MemoryChange("c", anew=True)))
+        assert (await remote.submit(Append("cats", batches))).base_offset == 1
+
+
+async def test_an_append_that_is_too_large_for_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before it is sent, and those that follow are not."""
+    monkeypatch.setattr(dialogue, "MOST_FRAME", 5_000_000)
+    async with served(tmp_path), RemoteLog(tmp_path) as remote:
+        await remote.create_topic("cats")
+        fits, large = (encode_batches([Record(b"x" * size)], 1) for size in (4_900_000, 5_100_000))
+        with pytest.raises(LogError, match=r"are 5,100,\d+ bytes, and the server of .* takes 5,000,000 at once"):
+            await remote.submit(Append("cats", large))
+        assert (await remote.submit(Append("cats", fits))).base_offset == 0

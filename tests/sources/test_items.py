@@ -180,6 +180,13 @@ def test_bodies_that_cannot_be_read(options: dict[str, Any], body: bytes, conten
         made(options, answer(body, content_type))
 
 
+@pytest.mark.parametrize(("written", "real"), [(r"\xff\0", b"\xff\0"), ("§", "§".encode()), ("ab", b"ab")])
+def test_any_bytes_are_a_delimiter(written: str, real: bytes) -> None:
+    """Escapes are bytes, and characters are those of UTF-8."""
+    records, _ = made({"format": "delimited", "delimiter": written}, answer(b"1" + real + b"\xfe" + real, ""))
+    assert [record.value for record in records] == [b"1", b"\xfe"]
+
+
 def test_many_bad_items_are_a_bad_body() -> None:
     """Dead letters of one body are bounded."""
     with pytest.raises(BrokenBodyError, match="items are bad"):

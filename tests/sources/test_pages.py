@@ -382,30 +382,9 @@ def test_elasticsearch_s_count_is_no_bound_when_it_stops_counting() -> None:
 
 NAMES = st.sampled_from(
     [
-        "next",
-        "next_cursor",
-        "has_more",
-        "items",
-        "page",
-        "total_pages",
-        "offset",
-        "total",
-        "links",
-        "rel",
-        "href",
-        "pageInfo",
-        "endCursor",
-        "hasNextPage",
-        "data",
-        "meta",
-        "paging",
-        "cursors",
-        "after",
-        "object",
-        "id",
-        "-",
-        "~",
-        "/",
+        *("next", "next_cursor", "has_more", "items", "page", "total_pages", "offset", "total", "links", "rel", "href"),
+        *("pageInfo", "endCursor", "hasNextPage", "data", "meta", "paging", "cursors", "after", "object", "id"),
+        *("-", "~", "/"),
     ]
 )
 SCALARS = st.none() | st.booleans() | st.integers(-5, 10**20) | st.floats(allow_nan=False) | st.text(max_size=8)

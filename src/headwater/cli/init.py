@@ -68,6 +68,7 @@ class InitCommand(click.Command):
     "--requests", type=click.IntRange(0, _MOST_REQUESTS), default=4, show_default=True, help="Send at most so many."
 )
 @click.option("--offline", is_flag=True, help="Send nothing.")
+@click.option("--send-any", is_flag=True, help="Also send what may change something: POST, PUT, PATCH and DELETE.")
 @click.option("--operation", metavar="NAME", help="Of an OpenAPI document: the operation, by name or as 'GET /path'.")
 @click.option("--entry", metavar="NUMBER|TEXT", help="Of a HAR file: which exchange, by number or a part of its URL.")
 @click.option("--name", help="The connector's name.  [default: from what it is about]")
@@ -88,6 +89,7 @@ def command(
     force: bool,  # noqa: FBT001 - click passes every option as an argument
     requests: int,
     offline: bool,  # noqa: FBT001 - the same
+    send_any: bool,  # noqa: FBT001 - the same
     operation: str | None,
     entry: str | None,
     name: str | None,
@@ -113,7 +115,7 @@ def command(
         begun = _begin(source, operation, entry)
     except (CurlError, HarError, OpenApiError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    driver = _Driver(secret_source(secrets), 0 if offline else requests, operation)
+    driver = _Driver(secret_source(secrets), 0 if offline else requests, operation, send_any=send_any)
     draft = driver.drive(begun)
     made = write(_masked(draft, driver.masker), name=name or "", topic=topic or "")
     _save(made, output)
@@ -191,8 +193,9 @@ def _of_document(document: Document, operation: str | None) -> Begun:
 class _Driver:
     """Sends what the survey asks for, as long as it may, and notes what came."""
 
-    def __init__(self, source: SecretSource, requests: int, operation: str | None) -> None:
+    def __init__(self, source: SecretSource, requests: int, operation: str | None, *, send_any: bool) -> None:
         self._source = source
+        self._send_any = send_any
         self._left = requests
         self._operation = operation
         self.lines: list[str] = []
@@ -247,6 +250,11 @@ class _Driver:
             self.lines.append(
                 f"nothing was sent: {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not known"
             )
+            self._left = 0
+            return None
+        if not self._send_any and not probe.ask.harmless:
+            said = f"nothing was sent: a {probe.ask.method} may change something; --send-any sends it all the same"
+            self.lines.append(said)
             self._left = 0
             return None
         if "{" in probe.ask.url or any(value == "VALUE" for _, value in probe.ask.params):

@@ -164,10 +164,9 @@ def _further_lines(reaped: Reaped, config: ConnectorConfig) -> list[str]:
     if reaped.failure:
         lines.append(f"! the poll would fail: {reaped.failure}")
     if reaped.parents:
-        count = len(reaped.parents)
-        lines.append(f"~ {count} item{'' if count == 1 else 's'}, whose children would be asked for")
+        lines.append(f"  children would be asked for, about each of {len(reaped.parents)}")
     if reaped.note:
-        lines.append(f"~ {reaped.note}")
+        lines.append(f"  {reaped.note}")
     return lines
 
 

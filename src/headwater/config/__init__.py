@@ -1,6 +1,6 @@
 """Owns configuration: connect.yml of both dialects, flags and overrides become one typed, frozen model."""
 
-from headwater.config.collection import partial
+from headwater.config.collection import forgetful, partial
 from headwater.config.definition import Defined, define_files, define_text, load_definition
 from headwater.config.fields import Options, groups_of, holds_many, word_of
 from headwater.config.http import HttpOptions
@@ -30,6 +30,7 @@ __all__ = [
     "define_files",
     "define_text",
     "doubts",
+    "forgetful",
     "from_options",
     "groups_of",
     "holds_many",

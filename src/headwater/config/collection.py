@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from headwater.config.finding import Finding
+from headwater.config.problem import Problem
 
 if TYPE_CHECKING:
     from headwater.config.http import HttpOptions
+    from headwater.config.model import ConnectorConfig
 
 
 def partial(http: HttpOptions) -> str:
@@ -44,3 +46,17 @@ def check(http: HttpOptions) -> Iterator[Finding]:
             f"with {why} an answer has only a part of the collection: what is not in it is not gone",
             "write removed: ignore, or leave it out",
         )
+
+
+def forgetful(config: ConnectorConfig) -> list[Problem]:
+    """Return what is wrong with a connector whose checkpoints are in a cluster: items are not remembered there."""
+    options = (("changes", config.http.changes), ("deduplicate", config.http.deduplicate))
+    return [
+        config.problem(
+            ("http", name),
+            "it remembers items, and with the checkpoints in the cluster there is no place for that",
+            "keep the checkpoints in a data directory that stays: --checkpoints local, or storage in Kubernetes",
+        )
+        for name, given in options
+        if given is not None
+    ]

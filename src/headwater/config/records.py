@@ -45,7 +45,9 @@ def _delimiter(value: object) -> object:
 
     def opened(match: re.Match[str]) -> str:
         if match[1]:
-            return chr(int(match[1], 16))
+            code = int(match[1], 16)
+            # A byte that is no ASCII is none of UTF-8 either: it stays that byte.
+            return chr(code if code < 0x80 else 0xDC00 + code)
         if match[0] not in _ESCAPES:
             raise ValueError(f"{value!r} has the unknown escape {match[0]}; there are \\n \\r \\t \\0 \\\\ and \\x1e")
         return _ESCAPES[match[0]]
@@ -224,7 +226,9 @@ class RecordsOptions(Options):
         return self
 
     def _check_table(self) -> None:
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+        if self.delimiter is not None and (
+            len(self.delimiter) != 1 or self.delimiter in '"\r\n' or self.delimiter >= "\udc80"
+        ):
             raise ValueError(f"the delimiter of a csv is one character, not {self.delimiter!r}")
         if len(self.quote) > 1 or self.quote in {"\r", "\n", " "} or self.quote == (self.delimiter or ","):
             raise ValueError(f"the quote of a csv is one character beside the delimiter, or none, not {self.quote!r}")

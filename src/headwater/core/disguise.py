@@ -24,10 +24,12 @@ _SHORT: Final = 4096
 _LEAST_BASE64: Final = 4
 
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+# In a form a blank is a plus sign, and a plus sign is encoded (WHATWG URL, 5.2).
+_FORM = re.compile(r"(?:%[0-9A-Fa-f]{2})+|\+")
 _BACKSLASH = re.compile(
     r"(?:\\x[0-9A-Fa-f]{2})+"
     r"|\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}"
-    r"|\\u[0-9A-Fa-f]{4}|\\[\\\"'/bfnrt]"
+    r"|\\u[0-9A-Fa-f]{4}|\\U00[01][0-9A-Fa-f]{5}|\\[\\\"'/bfnrt]"
 )
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -97,6 +99,10 @@ def _percent(escape: str) -> Sequence[tuple[str, int]]:
     return _bytes_of(bytes.fromhex(escape.replace("%", "")), 3)
 
 
+def _form(escape: str) -> Sequence[tuple[str, int]]:
+    return [(" ", 1)] if escape == "+" else _percent(escape)
+
+
 def _backslash(escape: str) -> Sequence[tuple[str, int]]:
     if escape[1] == "x":
         data = bytes.fromhex(escape.replace("\\x", ""))
@@ -105,6 +111,9 @@ def _backslash(escape: str) -> Sequence[tuple[str, int]]:
         except UnicodeDecodeError:
             return [(chr(byte), 4) for byte in data]
         return _bytes_of(data, 4)
+    if escape[1] == "U":
+        point = int(escape.removeprefix("\\U"), 16)
+        return [(chr(point) if point < 0x110000 else "\ufffd", len(escape))]
     if escape[1] != "u":
         return [(_LETTERS.get(escape[1], escape[1]), 2)]
     units = [int(unit, 16) for unit in escape.split("\\u")[1:]]
@@ -120,19 +129,24 @@ def _entity(escape: str) -> Sequence[tuple[str, int]]:
 
 
 _ESCAPES: Final = (("%", _PERCENT, _percent), ("\\", _BACKSLASH, _backslash), ("&", _ENTITY, _entity))
+_WITH_FORMS: Final = (*_ESCAPES, ("+", _FORM, _form))
 
 
-def readings(text: str) -> list[Reading]:
-    """Return every way to read a text: as it is, and with escapes undone, also those in one another, within bounds."""
+def readings(text: str, *, forms: bool = False) -> list[Reading]:
+    """Return every way to read a text: as it is, and with escapes undone, also those in one another, within bounds.
+
+    With `forms` also as a form, where a plus sign is a blank: only who looks for blanks needs that.
+    """
     found = [Reading(text)]
-    if "%" not in text and "\\" not in text and "&" not in text:
+    escaping = _WITH_FORMS if forms else _ESCAPES
+    if not any(sign in text for sign, _, _ in escaping):
         return found
     known = {text}
     first = 0
     for _ in range(_DEEPEST):
         before, first = found[first:], len(found)
         for reading in before:
-            for sign, escapes, opened in _ESCAPES:
+            for sign, escapes, opened in escaping:
                 if sign in reading.text and len(found) < _MOST_READINGS:
                     below = reading.without(escapes, opened)
                     if below is not None and below.text not in known:

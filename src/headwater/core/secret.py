@@ -158,18 +158,10 @@ class Masker:
         return "".join((*pieces, text[position:]))
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
-        if self._spaces and "+" in text:
-            # A form: there a plus that is meant is %2B.
-            for reading in readings(text.replace("+", " ")):
-                for start, end in self._plain.places(reading.text):
-                    yield reading.source(start), reading.source(end)
-        for reading in readings(text):
+        for reading in readings(text, forms=self._spaces):
             read = reading.text
             for start, end in self._plain.places(read):
                 yield reading.source(start), reading.source(end)
-            if self._spaces and "+" in read:
-                for start, end in self._plain.places(read.replace("+", " ")):
-                    yield reading.source(start), reading.source(end)
             for start, end in self._base64.places(standard_base64(read)):
                 first, last = around_base64(read, start, end)
                 yield reading.source(first), reading.source(last)

@@ -99,6 +99,18 @@ class Ask(msgspec.Struct, frozen=True):
         """Return the value of a header, None when there is none."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
+    @property
+    def harmless(self) -> bool:
+        """Whether sending it again changes nothing, as far as can be told: a GET, a query of GraphQL, a search."""
+        if self.method in {"GET", "HEAD"}:
+            return True
+        if self.method != "POST":
+            return False
+        query = self.body.get("query") if isinstance(self.body, dict) else None
+        if isinstance(query, str) and "{" in query:
+            return not re.search(r"\b(?:mutation|subscription)\b", query)
+        return bool(re.search(r"(?:^|[/_.-])(?:search|query|find|filter|lookup)/?$", urlsplit(self.url).path.lower()))
+
     def replace(self, **changes: Any) -> Ask:
         """Return a changed one."""
         return msgspec.structs.replace(self, **changes)

@@ -16,7 +16,7 @@ from traceback import format_exception
 
 import structlog
 
-from headwater.config import ConnectorConfig, InvalidConfigError, Problem, TopicOptions, transport_of
+from headwater.config import ConnectorConfig, InvalidConfigError, Problem, TopicOptions, forgetful, transport_of
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
@@ -258,7 +258,7 @@ class Engine:
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
-        problems = [*await self.credentials.problems(configs), *_forgetful(configs, self._target)]
+        problems = [*await self.credentials.problems(configs), *self._forgetful(configs)]
         for config in configs:
             name = config.topic.name
             if name not in topics:
@@ -282,6 +282,9 @@ class Engine:
         if problems:
             raise InvalidConfigError(problems)
         return chains, {name: topic_spec(config) for name, config in missing.items()} | others
+
+    def _forgetful(self, configs: Sequence[ConnectorConfig]) -> list[Problem]:
+        return [] if self._target.remembers else [problem for config in configs for problem in forgetful(config)]
 
     async def _create_topic(self, name: str, spec: TopicSpec) -> None:
         try:
@@ -397,16 +400,3 @@ def first_offset(config: ConnectorConfig, siblings: int) -> float:
     if spread is None:
         spread = siblings > SPREAD_FROM
     return spread_offset(config.name, config.interval.total_seconds()) if spread else 0.0
-
-
-def _forgetful(configs: Sequence[ConnectorConfig], target: Target) -> list[Problem]:
-    """Return those of which items are to be remembered where nothing is kept of them."""
-    if target.remembers:
-        return []
-    message = "items are to be remembered, and with the checkpoints in the cluster there is no place for that"
-    hint = "keep the checkpoints in a data directory that stays: --checkpoints local, or storage in Kubernetes"
-    return [
-        config.problem(("http", "deduplicate" if config.http.changes is None else "changes"), message, hint)
-        for config in configs
-        if config.http.remembers
-    ]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.config import ConnectorConfig, InvalidConfigError, load_definition, local_paths
+from headwater.config import ConnectorConfig, InvalidConfigError, forgetful, load_definition, local_paths
 from headwater.core.managed import Definition
 from headwater.kubernetes import names
 from headwater.kubernetes.options import PROFILE_KEY, Settings, encode_settings
@@ -60,7 +60,7 @@ def render(
 
     Raises InvalidConfigError when the definition is wrong, or needs something that a pod would not have.
     """
-    config = check(definition)
+    config = check(definition, storage=bool(settings.storage))
     data = {names.CONFIG_KEY: definition.text}
     config_map = _object("v1", "ConfigMap", names.config_name(definition.name, data), definition.name, namespace)
     config_map |= {"immutable": True, "data": data}
@@ -84,8 +84,11 @@ def render(
     return [*objects, deployment(parts, settings, namespace)]
 
 
-def check(definition: Definition) -> ConnectorConfig:
-    """Return what a definition means. Raises InvalidConfigError, also for what works only where its file is."""
+def check(definition: Definition, *, storage: bool = True) -> ConnectorConfig:
+    """Return what a definition means. Raises InvalidConfigError, also for what works only where its file is.
+
+    Without `storage` there is no place for what a connector remembers of items.
+    """
     config = load_definition(definition, here=False)
     problems = [
         config.problem(
@@ -115,6 +118,8 @@ def check(definition: Definition) -> ConnectorConfig:
         for key_path, path in local_paths(config)
         if not PurePath(path).is_absolute()
     ]
+    if not storage:
+        problems += forgetful(config)
     if len(definition.text.encode()) > MOST_CONFIG:
         problems.append(config.problem((), f"it is larger than the {MOST_CONFIG} bytes that a ConfigMap holds"))
     if problems:

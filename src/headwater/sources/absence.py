@@ -14,8 +14,12 @@ MOST_REMOVED = 100_000
 
 
 class Absence(msgspec.Struct, frozen=True):
-    """What is missing: the numbers of items that are `gone`, and for how many rounds others have been missing."""
+    """What is missing of so many `known` items.
 
+    `gone` are numbers of items; `missing` says of others for how many rounds they have been missing.
+    """
+
+    known: int
     gone: list[int] = []
     missing: dict[int, int] = {}
     note: str = ""
@@ -32,7 +36,7 @@ def absence(recall: Recall, seen: Seen, known: int, before: Remembered, options:
     """
     count, most = seen.count(), options.empty
     if count == known:
-        return Absence()
+        return Absence(known)
     if not count and most is not None and known > most:
         raise CollectionError(
             f"the collection is empty, and {known:,} items were known",
@@ -41,12 +45,13 @@ def absence(recall: Recall, seen: Seen, known: int, before: Remembered, options:
         )
     unseen = recall.unseen(seen.marks, MOST_REMOVED)
     notes = [f"no more than {MOST_REMOVED:,} are told to be gone at once"] if len(unseen) == MOST_REMOVED else []
+    known = known if notes else count + len(unseen)
     after = options.removed_after
     if after == 1:
-        return Absence(unseen, note="".join(notes))
+        return Absence(known, unseen, note="".join(notes))
     rounds = unpack_counts(recall.missed()) if before.missing else {}
     counts = {number: rounds.get(number, 0) + 1 for number in unseen}
     missing = {number: count for number, count in counts.items() if count < after}
     if missing:
         notes.append(f"{len(missing):,} missing and not gone yet")
-    return Absence([number for number, count in counts.items() if count >= after], missing, "; ".join(notes))
+    return Absence(known, [number for number, count in counts.items() if count >= after], missing, "; ".join(notes))

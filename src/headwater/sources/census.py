@@ -26,7 +26,7 @@ from headwater.sources.identity import Identify, Identity, ItemError
 from headwater.sources.prints import Prints
 from headwater.sources.reaped import BadItem
 from headwater.sources.seen import Sightings
-from headwater.sources.sifted import CollectionError, Sifted
+from headwater.sources.sifted import CollectionError, Sifted, an_item
 
 # So many items are looked up at once.
 _AT_ONCE = 4096
@@ -55,17 +55,12 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class _Item(NamedTuple):
-    """An item, what it is looked up by, and its record as that of an item."""
+    """An item, what it is looked up by, and its place among those that are taken."""
 
     document: Document
     key: bytes
     mark: bytes
     place: int
-    record: Callable[[int], Record]
-
-    def timestamp(self) -> int | None:
-        """Return the time of its record."""
-        return self.record(self.place).timestamp
 
 
 class Census:
@@ -100,6 +95,9 @@ class Census:
         self._fresh: dict[bytes, int] = {}
         self._touched: dict[int, Kept] = {}
         self._bad: list[BadItem] = []
+        # Of those that are taken: what makes their records, and says where they stood.
+        self._record: Callable[[int], Record]
+        self._where: Callable[[int], str] = an_item
         self._known = self._added = self._changed = self._removed = self._doubles = self._size = 0
 
     @property
@@ -109,15 +107,15 @@ class Census:
 
     # Taking items.
 
-    def take(self, documents: Sequence[Document], record: Callable[[int], Record]) -> None:
-        """Take the next items, as JSON; `record` makes the record of one of them, by its place.
-
-        Raises CollectionError and LogError.
-        """
+    def take(
+        self, documents: Sequence[Document], record: Callable[[int], Record], where: Callable[[int], str] = an_item
+    ) -> None:
+        """Take the next items; see `Sieve`."""
+        self._record, self._where = record, where
         for start in range(0, len(documents), _AT_ONCE):
-            self._take(documents[start : start + _AT_ONCE], start, record)
+            self._take(documents[start : start + _AT_ONCE], start)
 
-    def _take(self, documents: Sequence[Document], start: int, record: Callable[[int], Record]) -> None:
+    def _take(self, documents: Sequence[Document], start: int) -> None:
         places: Sequence[int] = range(start, start + len(documents))
         try:
             keys = list(map(self._rules.identify, documents))
@@ -127,13 +125,12 @@ class Census:
         found = self._recall.compare([mark + key for mark, key in zip(marks, keys, strict=True)])
         if self._as_they_were(found):
             if self._options.emit != "changes":
-                self._append(_with_key(record(place), key) for place, key in zip(places, keys, strict=True))
+                self._append(_with_key(self._record(place), key) for place, key in zip(places, keys, strict=True))
             return
         known = self._recall.rows([-1 - number for number in found if number is not None and number < 0])
-        for document, key, mark, place, number in zip(documents, keys, marks, places, found, strict=True):
-            item = _Item(document, key, mark, place, record)
+        for item, number in zip(map(_Item, documents, keys, marks, places), found, strict=True):
             # What was added just now the memory does not know yet.
-            number_of = self._fresh.get(key)
+            number_of = self._fresh.get(item.key)
             if number_of is None and number is not None:
                 number_of = max(number, -1 - number)
             try:
@@ -160,7 +157,7 @@ class Census:
 
     def _refuse(self, document: Document, place: int, error: Exception) -> None:
         reason = str(error) if isinstance(error, ItemError) else f"it cannot be read: {error}"
-        self._bad.append(BadItem(f"item {place + 1}", reason, bytes(memoryview(document)[:_SHOWN])))
+        self._bad.append(BadItem(self._where(place), reason, bytes(memoryview(document)[:_SHOWN])))
 
     def _as_they_were(self, found: list[int | None]) -> bool:
         """Return whether all are known, as they are, and seen for the first time; if so, see them."""
@@ -185,7 +182,7 @@ class Census:
             if kept is not None and kept.key != item.key:
                 # Forgotten just now, for another one.
                 number = kept = None
-        record = _with_key(item.record(item.place), item.key) if self._options.emit != "changes" else None
+        record = _with_key(self._record(item.place), item.key) if self._options.emit != "changes" else None
         if number is None:
             event = self._add(item)
         elif kept is None or kept.mark == item.mark:
@@ -208,7 +205,8 @@ class Census:
         self._fresh[item.key] = number
         self._added += 1
         self._put(item, number, print_)
-        return self._rules.teller.added(Identity.of(item.key), item.document, self._moment.now, item.timestamp())
+        time = self._record(item.place).timestamp
+        return self._rules.teller.added(Identity.of(item.key), item.document, self._moment.now, time)
 
     def _compare(self, item: _Item, number: int, kept: Kept) -> Record | None:
         """Take in an item that was remembered with another mark."""
@@ -220,8 +218,8 @@ class Census:
             return None
         self._changed += 1
         self._put(item, number, print_)
-        who = Identity.of(item.key)
-        return self._rules.teller.changed(who, before, item.document, self._moment.now, item.timestamp())
+        who, time = Identity.of(item.key), self._record(item.place).timestamp
+        return self._rules.teller.changed(who, before, item.document, self._moment.now, time)
 
     def _put(self, item: _Item, number: int, print_: bytes) -> None:
         data = squeeze(bytes(item.document)) if self._rules.keeps_values else None
@@ -265,12 +263,15 @@ class Census:
         """
         before, part = self._before, self._part
         unfit = unfit or bool(self._bad) or (part > 0 and before.unfit)
-        self._known = min(before.known + self._added, self._options.max_items)
+        self._known = before.known + self._added
+        if self._seen is None:
+            self._known = min(self._known, self._options.max_items)
         seen, absent, notes = b"", None, []
         if last and unfit and self._seen is not None:
             notes.append("nothing is taken to be gone, for there were items that could not be read")
         elif last and self._seen is not None:
             absent = absence(self._recall, self._seen, self._known, before, self._options)
+            self._known = absent.known
             self._remove(absent.gone)
             notes += [absent.note] if absent.note else []
         elif self._seen is not None:

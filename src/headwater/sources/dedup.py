@@ -19,7 +19,7 @@ from headwater.core.memory import MemoryChange, Nothing, Recall, Remembered, Row
 from headwater.core.moment import Moment
 from headwater.core.pointer import Pointer
 from headwater.core.record import Record
-from headwater.sources.sifted import Sifted
+from headwater.sources.sifted import Sifted, an_item
 
 # So many items are looked up at once, and forgotten with one exchange.
 _AT_ONCE, _MOST_DROPPED = 4096, 100_000
@@ -96,8 +96,13 @@ class Window:
         """How much it has for the records and the memory (bytes)."""
         return self._size
 
-    def take(self, documents: Sequence[bytes | Raw], record: Callable[[int], Record]) -> None:
-        """Take the next items; `record` makes the record of one of them, by its place. Raises LogError."""
+    def take(
+        self,
+        documents: Sequence[bytes | Raw],
+        record: Callable[[int], Record],
+        where: Callable[[int], str] = an_item,  # noqa: ARG002 - as of all that items are taken by
+    ) -> None:
+        """Take the next items; see `Sieve`."""
         for start in range(0, len(documents), _AT_ONCE):
             some = documents[start : start + _AT_ONCE]
             keys = [self._key(*self._rules.told_by(it, record, place)) for place, it in enumerate(some, start)]

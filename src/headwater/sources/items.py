@@ -34,6 +34,7 @@ from headwater.sources.times import reader
 MOST_BAD = 10_000
 _TEXT = Pointer(("#text",))
 _JSON = msgspec.json.Encoder()
+_DIGITS = frozenset(b"0123456789")
 _JSON_TEXTS = frozenset({"json", "ndjson", "json-seq"})
 _ARE_JSON = _JSON_TEXTS | {"csv"}
 _NO_JSON = frozenset({"delimited", "text"})
@@ -130,7 +131,7 @@ class Items:
         if form == "xml":
             assert options.element is not None
             return MarkupSplitter(options.element, most, form=self._formed, as_json=options.as_json)
-        return DelimitedSplitter((options.delimiter or "\n").encode(), most)
+        return DelimitedSplitter((options.delimiter or "\n").encode("utf-8", "surrogateescape"), most)
 
     @property
     def buffer(self) -> int:
@@ -181,26 +182,29 @@ class Items:
         return batch
 
     def _quick(self, items: Sequence[Item], first: int) -> Batch | None:
-        """Do what `read` does where nothing is special: items of JSON that are all good, and keys, but no times."""
+        """Do what `read` does where nothing is special: items that are JSON, all good, with what they should have."""
         count = len(items)
-        if not count:
-            return None
-        if self._time is not None or not all_plain(items):
+        if not count or not all_plain(items):
             return None
         plain = cast("Sequence[bytes | Raw]", items)
         keys: list[bytes | None] = [None] * count
+        times: list[int | None] = [None] * count
         values: list[tuple[Raw | None, ...]] = [()] * count
         if self._extract is not None:
             try:
-                values = [*map(self._extract, plain)]
+                columns = self._extract.columns(plain)
                 if self._key:
-                    keys = [None if it[0] is None else scalar_bytes(bytes(it[0])) for it in values]
-                    values = [it[1:] for it in values] if len(values[0]) > 1 else [()] * count
+                    keys = [*map(_key, columns[0])]
+                if self._time is not None:
+                    read = self._time
+                    times = [None if raw is None else read(bytes(raw)) for raw in columns[self._own - 1]]
             except ValueError:
                 return None
             if self._options.key_required and None in keys:
                 return None
-        return Batch(plain, plain, keys, [None] * count, values, [], range(first, first + count))
+            if len(columns) > self._own:
+                values = [*zip(*columns[self._own :], strict=True)]
+        return Batch(plain, plain, keys, times, values, [], range(first, first + count))
 
     def _taken(self, document: bytes | Raw) -> tuple[bytes | None, int | None, tuple[Raw | None, ...]]:
         """Return the key, the time and the further values of one item. Raises ValueError."""
@@ -252,6 +256,14 @@ class Items:
             return b'%b%d},"record":%b}' % (head, number, bytes(item) if is_json else _as_text(bytes(item)))
 
         return envelope
+
+
+def _key(raw: Raw | None) -> bytes | None:
+    """Return the key that a raw value is. Raises ValueError."""
+    if raw is None:
+        return None
+    data = bytes(raw)
+    return data if data[0] in _DIGITS else scalar_bytes(data)
 
 
 def _whole(value: bytes | Raw) -> dict[str, Any]:

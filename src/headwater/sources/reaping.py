@@ -199,13 +199,21 @@ class Reaping:
         self._records += records if kept is None else compress(records, kept)
         self._size += sum(map(len, cast("Sequence[bytes]", found))) if all_plain(found) else sum(map(_size, found))
 
-    @staticmethod
-    def _sift(sieve: Sieve, batch: Batch, kept: list[bool] | None) -> None:
+    def _sift(self, sieve: Sieve, batch: Batch, kept: list[bool] | None) -> None:
+        what = self._splitter.what
+
+        def where(place: int) -> str:
+            return f"{what} {batch.numbers[place] + 1}"
+
         if kept is None:
-            sieve.take(batch.documents, batch.record)
+            sieve.take(batch.documents, batch.record, where)
             return
         places = [place for place, stays in enumerate(kept) if stays]
-        sieve.take([batch.documents[place] for place in places], lambda place: batch.record(places[place]))
+        sieve.take(
+            [batch.documents[place] for place in places],
+            lambda place: batch.record(places[place]),
+            lambda place: where(places[place]),
+        )
 
     def _step(self) -> Reaped:
         """Return what is stored with a position in the body."""

@@ -34,6 +34,11 @@ class Sifted(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+def an_item(place: int) -> str:
+    """Return where an item stood, in words, when nobody knows better."""
+    return f"item {place + 1}"
+
+
 class Sieve(Protocol):
     """Whatever takes the items of one exchange, or of a step of one, to leave some out or to tell of them its own way.
 
@@ -45,10 +50,13 @@ class Sieve(Protocol):
         """How much it has for the records and the memory (bytes)."""
         ...
 
-    def take(self, documents: Sequence[bytes | Raw], record: Callable[[int], Record]) -> None:
-        """Take the next items; `record` makes the record of one of them, by its place among these.
+    def take(
+        self, documents: Sequence[bytes | Raw], record: Callable[[int], Record], where: Callable[[int], str] = an_item
+    ) -> None:
+        """Take the next items, as JSON.
 
-        Raises CollectionError and LogError.
+        `record` makes the record of one of them, by its place among these, and `where` says where it stood. Raises
+        CollectionError and LogError.
         """
         ...
 

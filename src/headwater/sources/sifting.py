@@ -16,7 +16,7 @@ from headwater.sources.canonical import BROKEN, decode, text_of
 from headwater.sources.changes import Changes
 from headwater.sources.dedup import Dedup
 from headwater.sources.reaped import Reaped
-from headwater.sources.sifted import CollectionError, Sieve, Sifted, Sifter
+from headwater.sources.sifted import CollectionError, Sieve, Sifted, Sifter, an_item
 
 # Makes the sieve for a step of an answer, given what is remembered after the step before it.
 Sieves = Callable[[Remembered | None], Sieve]
@@ -157,9 +157,11 @@ class _Texts:
         """How much it has for the records and the memory (bytes)."""
         return self._sieve.size
 
-    def take(self, documents: Sequence[bytes | Raw], record: Callable[[int], Record]) -> None:
+    def take(
+        self, documents: Sequence[bytes | Raw], record: Callable[[int], Record], where: Callable[[int], str] = an_item
+    ) -> None:
         """Take the next items."""
-        self._sieve.take(list(map(text_of, documents)), record)
+        self._sieve.take(list(map(text_of, documents)), record, where)
 
     def close(self, *, last: bool, unfit: bool = False) -> Sifted:
         """End the exchange, or a step of it."""

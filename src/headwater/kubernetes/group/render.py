@@ -177,7 +177,7 @@ def render_member(
     `secret` names a Secret that somebody else keeps. Raises InvalidConfigError when the definition is wrong, or needs
     something that a pod would not have.
     """
-    config = check(definition)
+    config = check(definition, storage=False)
     named = secret or (names.secret_name(definition.name, definition.secrets) if definition.secrets else "")
     annotations = {names.TOPIC: config.topic.name, names.TYPE: config.type}
     if config.version:

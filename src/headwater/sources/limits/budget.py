@@ -30,9 +30,8 @@ def period(kind: str, zone: str, now: float) -> Period:
 
     A day on which the clocks change has 23 or 25 hours; an hour is one of sixty minutes.
     """
-    # Whole seconds: a time right before midnight would be rounded to it.
-    now = float(math.floor(now))
-    local = datetime.fromtimestamp(now, _zone(zone))
+    # Down, never up: a day has not begun a tenth of a microsecond before it does.
+    local = datetime.fromtimestamp(math.floor(now), _zone(zone))
     if kind == "hour":
         offset = (local.utcoffset() or timedelta()).total_seconds()
         start = (now + offset) // 3600 * 3600 - offset

@@ -30,7 +30,8 @@ _VALUE = _nested(4)
 STRING = re.compile(_STRING, re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SHALLOW = re.compile(rb'%b|%b|[\[\]{},"]' % (_VALUE, _STRING), re.DOTALL)
-_DEEP = re.compile(rb'%b|%b|[\[\]{}"]' % (_VALUE, _STRING), re.DOTALL)
+# Below the outermost level commas do not matter, so that a run of whole values is one step.
+_DEEP = re.compile(rb'(?:(?:%b|%b)[^"\[\]{}]*+)++|[\[\]{}"]' % (_VALUE, _STRING), re.DOTALL)
 
 _QUOTE, _COMMA = b'",'
 _OPEN, _CLOSE = frozenset(b"[{"), frozenset(b"]}")
