@@ -270,3 +270,28 @@ def test_what_reads_the_machine_is_known(auth: str, option: str) -> None:
     """Whoever asks over the network must not have files or variables of the server sent anywhere."""
     made = load_text(f"{PAGE}  auth: {{{auth}}}\n").connectors[0].http.auth
     assert reads_this_machine(made) == option
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("{type: bearer, token: ''}", "auth.token"),
+        ("{type: bearer, token: ' '}", "auth.token"),
+        ("{type: api-key, value: ''}", "auth.value"),
+        ("{type: oauth2, token_url: 'http://x/t', client_id: ''}", "auth.client_id"),
+        ("{type: oauth2, token_url: 'http://x/t', client_id: a, client_secret: ''}", "auth.client_secret"),
+    ],
+)
+def test_what_is_empty_shows_nobody(text: str, option: str) -> None:
+    """A secret that nobody has filled is found before the server finds it."""
+    with pytest.raises(InvalidConfigError) as caught:
+        load_text(f"name: a\ntopic: b\nparameters:\n  endpoint: http://x/\n  auth: {text}\n")
+    assert f"parameters.{option}: it is empty; check where it comes from" in str(caught.value)
+
+
+@pytest.mark.parametrize("group", ["auth", "egress"])
+def test_groups_that_protect_are_not_nothing(group: str) -> None:
+    """A key whose lines are commented out is a mistake: what it was to close would be open."""
+    with pytest.raises(InvalidConfigError) as caught:
+        load_text(f"name: a\ntopic: b\nparameters:\n  endpoint: http://x/\n  {group}:\n  #  all of it\n")
+    assert f"5:3: error: parameters.{group}: expected a map; got nothing" in str(caught.value)

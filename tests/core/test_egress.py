@@ -293,3 +293,41 @@ def test_any_host(host: str) -> None:
     """No host of a hostile URL makes deciding fail."""
     refused_host(PUBLIC, host, 80)
     refused_host(Policy("listed", (place("a.example"),)), host, 80, unseen=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "localhost6",
+        "x.localhost",
+        "intranet",
+        "host.docker.internal",
+        "kubernetes.default.svc",
+        "db.prod.svc.cluster.local",
+        "printer.local",
+        "router.home.arpa",
+        "nas.lan",
+        "metadata.azure.internal",
+        "4294967297",
+        "0x100007f000001",
+        ".127.0.0.1",
+        "127.0.0.1.0x1",
+        "a.1",
+    ],
+)
+def test_names_that_a_proxy_would_find_inside(name: str) -> None:
+    """Where a proxy resolves, what no public name can be is refused; allowed by its name it is not."""
+    assert refused_host(PUBLIC, name, 80, unseen=True) is not None
+    # Without a proxy its address decides.
+    assert refused_host(PUBLIC, name, 80) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["api.example.com", "x.internal.example.com", "localhost.example.com", "1.example.com"]
+)
+def test_names_that_a_proxy_may_find(name: str) -> None:
+    """Public names go through a proxy, and private ones that are allowed."""
+    assert refused_host(PUBLIC, name, 80, unseen=True) is None
+    allowing = Policy("public", (place("host.docker.internal"), place("*.svc")))
+    assert refused_host(allowing, "host.docker.internal", 80, unseen=True) is None
+    assert refused_host(allowing, "kubernetes.default.svc", 80, unseen=True) is None

@@ -119,6 +119,21 @@ def test_what_is_no_secret_stays(text: str, others: list[str]) -> None:
         assert Masker(others).mask(text) == text
 
 
+@pytest.mark.parametrize("secret", ["s3cr3t-Value/+42", "a b+c d", "pässwörd %41"])
+@pytest.mark.parametrize("safe", ["", " "])
+def test_percent_encoded_within_other_codes(secret: str, safe: str) -> None:
+    """As the login of a client of OAuth 2 is, and a URL that a server dumps."""
+    written = quote_plus(secret, safe=safe) if safe else quote(secret, safe="")
+    for data in (written, f"GET /x?key={written} HTTP/1.1", f"client:{written}"):
+        for said in (base64.b64encode(data.encode()).decode(), data.encode().hex(), data):
+            assert MASK in Masker([secret]).mask(f"it said {said}")
+
+
+def test_a_plus_in_a_form() -> None:
+    """It is a blank there, beside one that is meant."""
+    assert Masker(["00000+ 1"]).mask("<00000%2B+1>") == f"<{MASK}>"
+
+
 def test_the_longer_of_two_secrets_is_masked_whole() -> None:
     """One secret that begins another leaves nothing of it."""
     assert Masker(["abcd", "abcd efgh"]).mask("(abcd%20efgh) (abcd efgh) (abcd)") == "(***) (***) (***)"
@@ -149,6 +164,14 @@ def test_many_secrets_at_once() -> None:
     masked = masker.mask(text)
     assert not any(secret in reading.text for reading in readings(masked) for secret in many)
     assert masker.mask("nothing of that") == "nothing of that"
+    # Short texts are looked through in another way, which finds the same.
+    for secret in many[::97]:
+        for disguise in DISGUISES.values():
+            short = f"said: {disguise(secret)} twice {disguise(secret)}"
+            assert len(short) < 4096
+            padding = " " * 5000
+            assert masker.mask(short) == masker.mask(short + padding).removesuffix(padding)
+            assert masker.mask(short).count("***") == 2
 
 
 def test_hostile_texts_end() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -85,7 +85,49 @@ SPELLINGS = (
     "HTTP://127.0.0.1:{0}/",
     "http://@127.0.0.1:{0}/",
     "http://:@127.0.0.1:{0}/",
+    "http://0x7f000001.:{0}/",
+    "http://4294967297:{0}/",
+    "http://0x100007f000001:{0}/",
+    "http://127.0.0.1:80:{0}/",
+    "http://[127.0.0.1]:{0}/",
+    "http://[::1].example:{0}/",
+    "http://[::ffff:127.0.0.1%25lo]:{0}/",
+    "http://[0000:0000:0000:0000:0000:0000:0000:0001]:{0}/",
+    "http://[::0.0.0.1]:{0}/",
+    "http://[::ffff:127.1]:{0}/",
+    "http://loc\u00adalhost:{0}/",
+    "http://loc\u200dalhost:{0}/",
+    "http://\uff4c\uff4f\uff43\uff41\uff4c\uff48\uff4f\uff53\uff54:{0}/",
+    "http://\u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3:{0}/",
+    "http://localhost%2e:{0}/",
+    "http://localhost%00:{0}/",
+    "http://localhost..:{0}/",
+    "http://127.0.0.1..:{0}/",
+    "http://.127.0.0.1:{0}/",
+    "http://127.0x0.0.01:{0}/",
+    "http://127.000.000.001:{0}/",
+    "http://public.invalid%40127.0.0.1:{0}/",
+    "http://a@b@127.0.0.1:{0}/",
+    "http://127.0.0.1:{0}@public.invalid/",
+    "http://public.invalid%23@127.0.0.1:{0}/",
+    "http://[::]%25:{0}/",
+    "http://[::1%25]:{0}/",
+    "http://[::127.0.0.1%25lo]:{0}/",
+    "http://[2001:0:0:0:0:0:80ff:fffe]:{0}/",
+    "http://[2a00:1450::5efe:127.0.0.1]:{0}/",
+    "http://[2a00:1450::200:5efe:7f00:1]:{0}/",
+    "http://[5f00::1]:{0}/",
+    "http://[64:ff9b::]:{0}/",
+    "http://[::2]:{0}/",
+    "http://[::ffff:ffff:7f00:1]:{0}/",
+    "http://[2002:a00:1::1]:{0}/",
+    "http://0x0.0:{0}/",
+    "http://00000000000:{0}/",
+    "http://localhost:0{0}/",
+    "http://localhost:+{0}/",
 )
+# What neither is an address nor resolves, but may be one for a proxy.
+NO_ADDRESS = ("http://4294967297:{0}/", "http://0x100007f000001:{0}/", "http://.127.0.0.1:{0}/")
 # Places that no test could connect to, and none may try.
 ELSEWHERE = (
     "10.0.0.1",
@@ -159,20 +201,67 @@ async def inside() -> AsyncIterator[Inside]:
 async def test_spellings_of_this_machine(spelling: str) -> None:
     """However it is written, the connection is refused before anything is sent; allowed, what is an address works."""
     async with inside() as server:
+        url = spelling.format(server.port)
+        try:
+            wired = ascii_url(url)
+        except ValueError:
+            # Neither a configuration nor a redirect gets any further.
+            return
         for transport, policy in ((Transport(egress=PUBLIC), None), (USUAL, PUBLIC)):
             async with CurlFetcher(egress=policy) as fetcher:
-                url = spelling.format(server.port)
-                try:
-                    wired = ascii_url(url)
-                except ValueError:
-                    # Neither a configuration nor a redirect gets any further.
-                    return
                 for candidate in dict.fromkeys((wired, url if url.isascii() else wired)):
                     error = await outcome(fetcher, get(candidate, transport))
-                    elsewhere = isinstance(error, DnsError) and spelling.endswith("@public.invalid/")
+                    unknown = spelling.endswith("@public.invalid/") or spelling in NO_ADDRESS
+                    elsewhere = isinstance(error, DnsError) and unknown
                     assert elsewhere or isinstance(error, EgressError | RequestError), candidate
                     assert isinstance(error, FetchError)
                     assert not error.sent
+        # Nor is a proxy asked for it, which may read it in a way of its own.
+        async with CurlFetcher() as fetcher:
+            proxied = Transport(egress=PUBLIC, proxy=f"http://127.0.0.1:{server.port}")
+            if not spelling.endswith("@public.invalid/"):
+                assert isinstance(await outcome(fetcher, get(wired, proxied)), EgressError | RequestError)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "a.localhost", "0", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize("version", ["3", "3-only"])
+async def test_over_http_3(version: Literal["3", "3-only"], host: str) -> None:
+    """No datagram leaves either."""
+    heard: list[bytes] = []
+
+    class Inside(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            heard.append(data)
+
+    loop = asyncio.get_running_loop()
+    six, _ = await loop.create_datagram_endpoint(Inside, local_addr=("::", 0))
+    port = six.get_extra_info("sockname")[1]
+    async with CurlFetcher() as fetcher:
+        url = f"https://{host}:{port}/"
+        error = await outcome(fetcher, get(url, Transport(egress=PUBLIC, http_version=version), total_timeout=5))
+        assert isinstance(error, EgressError)
+        assert not heard
+        # Without a policy they do.
+        await outcome(fetcher, get(f"https://[::1]:{port}/", Transport(http_version="3-only"), total_timeout=0.3))
+        assert heard
+    six.close()
+
+
+async def test_a_server_offers_another_place() -> None:
+    """Neither Alt-Svc nor Refresh nor Link leads anywhere."""
+    async with inside() as server, ScriptedServer() as allowed, CurlFetcher() as fetcher:
+        there = f"127.0.0.1:{server.port}"
+        offers = (
+            ("alt-svc", f'h3="{there}", h2="{there}", http/1.1="{there}"'),
+            ("refresh", f"0; url=http://{there}/"),
+            ("link", f"<http://{there}/>; rel=preload"),
+            ("content-location", f"http://{there}/"),
+        )
+        url = allowed.route("/x", Answer(headers=offers, body=b"x"))
+        policy = Policy("public", (place(allowed.url.removeprefix("http://")),))
+        for _ in range(3):
+            assert (await fetcher.fetch(get(url, Transport(egress=policy)))).body == b"x"
         assert server.connections == 0
 
 

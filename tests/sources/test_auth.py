@@ -424,3 +424,14 @@ def test_texts_of_bodies_hold_secrets() -> None:
     )
     assert login_request(login, BASE).body == b'{"p":"real","n":[1]}'
     assert "real" not in repr(login)
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "-1" + "0" * 400, '"1e400"', '"-1e400"', "1e308", "-5"])
+def test_lifetimes_that_no_float_can_hold(text: str) -> None:
+    """A token endpoint may write any number there; it says nothing, or as long as anything lasts."""
+    body = f'{{"access_token":"t0ken","expires_in":{text}}}'.encode()
+    oauth = auth("type: oauth2, token_url: https://x/t, client_id: a")
+    assert isinstance(oauth, OAuth2Auth)
+    found = read_answer(oauth, BASE, answer(body), now=NOW)
+    assert isinstance(found, Token)
+    assert found.lifetime is None or found.lifetime == 10 * 365 * 86_400

@@ -295,6 +295,14 @@ class HttpOptions(Options):
     def _check_endpoint(cls, value: Text) -> Text:
         return check_url(value)
 
+    @field_validator("auth", "egress", mode="before")
+    @classmethod
+    def _check_there(cls, value: object) -> object:
+        if value is None:
+            # A key whose lines are commented out would open what it was to close.
+            raise ValueError("expected a map; got nothing")
+        return value
+
     @field_validator("headers")
     @classmethod
     def _check_headers(cls, value: tuple[tuple[str, Text], ...]) -> tuple[tuple[str, Text], ...]:

@@ -18,6 +18,8 @@ _MOST_READINGS: Final = 16
 _BEGINNING: Final = 4
 # So many words are looked for one by one, which is faster than any pattern.
 _FEW: Final = 32
+# A pattern takes long to be made, and words may change with each request: a text up to this length needs none.
+_SHORT: Final = 4096
 # The least of a base64 text that tells it from chance (characters).
 _LEAST_BASE64: Final = 4
 
@@ -165,20 +167,33 @@ class Words:
         if len(self._all) > _FEW:
             for word in self._all:
                 self._by_beginning.setdefault(word[:_BEGINNING], []).append(word)
-            self._beginnings = re.compile(_pattern(sorted(self._by_beginning)))
 
     def __bool__(self) -> bool:
         return bool(self._all)
 
     def places(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where a word stands in a text, the longest one of those that begin in the same place."""
-        if self._beginnings is None:
-            for word in self._all:
-                start = text.find(word)
-                while start >= 0:
+        """Return where words stand in a text, the longest one of those that begin in the same place."""
+        if not self._by_beginning:
+            return self._few(text)
+        return self._begun(text) if self._beginnings is None and len(text) <= _SHORT else self._many(text)
+
+    def _few(self, text: str) -> Iterator[tuple[int, int]]:
+        for word in self._all:
+            start = text.find(word)
+            while start >= 0:
+                yield start, start + len(word)
+                start = text.find(word, start + 1)
+
+    def _begun(self, text: str) -> Iterator[tuple[int, int]]:
+        for start in range(len(text) - _BEGINNING + 1):
+            for word in self._by_beginning.get(text[start : start + _BEGINNING], ()):
+                if text.startswith(word, start):
                     yield start, start + len(word)
-                    start = text.find(word, start + 1)
-            return
+                    break
+
+    def _many(self, text: str) -> Iterator[tuple[int, int]]:
+        if self._beginnings is None:
+            self._beginnings = re.compile(_pattern(sorted(self._by_beginning)))
         found = self._beginnings.search(text)
         while found is not None:
             start = found.start()

@@ -37,18 +37,27 @@ _METADATA = frozenset(
     )
 )
 METADATA = "the metadata service of a cloud"
+_PRIVATE = "a private name"
 # The names under which it, or this machine, is known where a proxy resolves names: then no address is seen here.
 _NAMES = {
     "localhost": "this machine",
     "localhost.localdomain": "this machine",
     "ip6-localhost": "this machine",
     "ip6-loopback": "this machine",
+    "localhost4": "this machine",
+    "localhost6": "this machine",
     "metadata": METADATA,
     "metadata.google.internal": METADATA,
     "metadata.goog": METADATA,
     "instance-data": METADATA,
     "instance-data.ec2.internal": METADATA,
 }
+# No public name ends so: kept for this machine, this link, or a network's own use (RFC 6761, 6762, 8375, ICANN's of
+# 2024), or as clusters and routers do it.
+_PRIVATE_ENDS = frozenset(
+    {"localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "svc", "test"}
+)
+_NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # Special-purpose ranges (IANA's registries, RFC 6890), the narrowest first where they overlap.
 _IPV4: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(network), kind)
@@ -246,12 +255,27 @@ def refused_host(policy: Policy, host: str, port: int, *, unseen: bool = False) 
     if policy.rule == "open" or any(entry.named(name, port) for entry in policy.allow):
         return None
     if policy.rule == "public":
-        local = "this machine" if name.endswith(".localhost") else _NAMES.get(name)
         # Without a proxy, whether it is allowed is known only by its address.
-        return Refusal(name, local, _allow(policy, name)) if local and unseen else None
+        local = unseen and _private_name(name)
+        return Refusal(name, local, _allow(policy, name)) if local else None
     if unseen or not any(entry.network for entry in policy.allow):
         return Refusal(name, "it is not listed", _allow(policy, name))
     return None
+
+
+def _private_name(name: str) -> str:
+    """Return what a name is that no public one can be, else an empty text: nobody else may judge its address."""
+    if name in _NAMES:
+        return _NAMES[name]
+    labels = name.split(".")
+    if labels[-1] == "localhost":
+        return "this machine"
+    if _NUMERIC.fullmatch(labels[-1]):
+        # libcurl does not take it for an address, but a proxy may.
+        return "neither a name nor an address"
+    if len(labels) == 1 or labels[-1] in _PRIVATE_ENDS or name.endswith(".home.arpa"):
+        return _PRIVATE
+    return ""
 
 
 def refused_address(policy: Policy, host: str, address: Address, port: int) -> Refusal | None:

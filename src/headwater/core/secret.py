@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Final
+from urllib.parse import quote, quote_plus
 
 from headwater.core.disguise import (
     Words,
@@ -179,8 +180,10 @@ class Masker:
                     data = word.encode("utf-8", "surrogatepass")
                     # Headers are read as Latin-1, whatever a server meant by them.
                     plain |= {word, data.decode("latin-1")}
-                    coded.update(base64_words(data))
-                    hexadecimal.add(data.hex())
+                    # Clients of OAuth 2 and whoever echoes a URL encode what is percent-encoded already.
+                    for inner in {data, quote(data, safe="").encode(), quote_plus(data).encode()}:
+                        coded.update(base64_words(inner))
+                        hexadecimal.add(inner.hex())
             self._base64, self._hexadecimal = Words(coded), Words(hexadecimal)
             self._spaces = any(" " in word for word in plain)
             self._plain = Words(plain)

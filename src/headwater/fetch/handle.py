@@ -108,7 +108,8 @@ class Handle:
         """Send cookies of a jar with the request, besides those of its own."""
         cookie = "; ".join(filter(None, (self.arranged.cookie, cookies)))
         if cookie and cookie != self._cookie:
-            self.curl.setopt(pycurl.COOKIE, cookie)
+            # As bytes: pycurl takes ASCII alone as a text, and a server may set anything.
+            self.curl.setopt(pycurl.COOKIE, cookie.encode())
         elif self._cookie and not cookie:
             self.curl.unsetopt(pycurl.COOKIE)
         self._cookie = cookie

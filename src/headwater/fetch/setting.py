@@ -20,6 +20,7 @@ from headwater.fetch.guard import Guard, check_host
 
 # These have no names in pycurl.
 _SUPPRESS_CONNECT_HEADERS = 265
+_HAPPY_EYEBALLS_TIMEOUT_MS = 271
 _HTTPAUTH_BEARER = 1 << 6
 _VERSIONS: dict[HttpVersion, int] = {
     "1.0": pycurl.CURL_HTTP_VERSION_1_0,
@@ -41,6 +42,8 @@ _AUTH = {
     "negotiate": pycurl.HTTPAUTH_NEGOTIATE,
     "bearer": _HTTPAUTH_BEARER,
 }
+# How long one address has over HTTP/3 before the next one is tried beside it; a quarter of it, and HTTP/2 is (ms).
+_ALONE = 2000
 _PORTS = {"http": 80, "https": 443}
 _DEFAULT_PROXY_PORT = 1080
 
@@ -119,7 +122,7 @@ def apply(curl: pycurl.Curl, request: Request, around: Surroundings) -> Arranged
         setopt(pycurl.NOBODY, 1)
     elif request.method != "GET" or request.body is not None:
         setopt(pycurl.CUSTOMREQUEST, request.method)
-    setopt(pycurl.HTTPHEADER, headers)
+    setopt(pycurl.HTTPHEADER, headers if all(map(str.isascii, headers)) else list(map(_plain, headers)))
     return done
 
 
@@ -138,9 +141,14 @@ def _parsed(request: Request) -> pycurl.CurlUrl:
     return url
 
 
+def _plain(text: str) -> str | bytes:
+    """Return a text as pycurl takes it, which is ASCII alone as a text."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape")
+
+
 def _trust(curl: pycurl.Curl, transport: Transport, around: Surroundings) -> None:
     setopt = curl.setopt
-    setopt(pycurl.CAINFO, transport.ca_file or around.trusted)
+    setopt(pycurl.CAINFO, _plain(transport.ca_file or around.trusted))
     setopt(pycurl.SSLVERSION, _TLS[transport.min_version])
     if transport is USUAL:
         return
@@ -148,13 +156,13 @@ def _trust(curl: pycurl.Curl, transport: Transport, around: Surroundings) -> Non
         # OpenSSL has no cipher for these at its usual level.
         setopt(pycurl.SSL_CIPHER_LIST, "DEFAULT:@SECLEVEL=0")
     if transport.cert_file:
-        setopt(pycurl.SSLCERT, transport.cert_file)
+        setopt(pycurl.SSLCERT, _plain(transport.cert_file))
         if transport.cert_file.lower().endswith((".p12", ".pfx")):
             setopt(pycurl.SSLCERTTYPE, "P12")
         if transport.key_file:
-            setopt(pycurl.SSLKEY, transport.key_file)
+            setopt(pycurl.SSLKEY, _plain(transport.key_file))
         if transport.key_password:
-            setopt(pycurl.KEYPASSWD, transport.key_password)
+            setopt(pycurl.KEYPASSWD, _plain(transport.key_password))
     if not transport.verify:
         setopt(pycurl.SSL_VERIFYPEER, 0)
         setopt(pycurl.SSL_VERIFYHOST, 0)
@@ -169,16 +177,22 @@ def _travel(
     scheme, host = url.scheme or "", url.host or ""
     port = int(url.port or _PORTS[scheme])
     proxy = _proxy(transport, around, scheme, host, port)
-    setopt(pycurl.PROXY, proxy)
+    setopt(pycurl.PROXY, _plain(proxy))
     if proxy:
         # It is decided already whether there is one for this host.
         setopt(pycurl.NOPROXY, "")
-        setopt(pycurl.PROXY_CAINFO, transport.ca_file or around.trusted)
+        setopt(pycurl.PROXY_CAINFO, _plain(transport.ca_file or around.trusted))
         setopt(_SUPPRESS_CONNECT_HEADERS, 1)
     if transport.unix_socket:
-        setopt(pycurl.UNIX_SOCKET_PATH, transport.unix_socket)
+        setopt(pycurl.UNIX_SOCKET_PATH, _plain(transport.unix_socket))
     if transport.http_version != "auto":
         setopt(pycurl.HTTP_VERSION, _VERSIONS[transport.http_version])
+    if transport.http_version in {"3", "3-only"}:
+        # When a server breaks one of two connections off at the end of its handshake, while the other is under way,
+        # libcurl (8.22, 8.23) takes that for success and crashes, and all connectors with it. So there are no two:
+        # with 3-only never, and otherwise HTTP/2 is there before.
+        longest = int(request.connect_timeout * 1000) + _ALONE
+        setopt(_HAPPY_EYEBALLS_TIMEOUT_MS, longest if transport.http_version == "3-only" else _ALONE)
     guard = _guard(request, around, host, port, proxy)
     if guard is not None:
         setopt(pycurl.OPENSOCKETFUNCTION, guard.open)
@@ -239,11 +253,10 @@ def _rename(url: pycurl.CurlUrl, headers: list[str], name: str, real: str) -> No
 def _log_in(curl: pycurl.Curl, login: Login, headers: list[str]) -> None:
     setopt = curl.setopt
     if login.kind == "bearer":
-        setopt(pycurl.XOAUTH2_BEARER, login.password)
+        setopt(pycurl.XOAUTH2_BEARER, _plain(login.password))
     else:
-        # As bytes: pycurl takes ASCII alone as a text.
-        setopt(pycurl.USERNAME, login.user.encode())
-        setopt(pycurl.PASSWORD, login.password.encode())
+        setopt(pycurl.USERNAME, _plain(login.user))
+        setopt(pycurl.PASSWORD, _plain(login.password))
     if login.kind == "sigv4":
         setopt(pycurl.AWS_SIGV4, login.scope)
         if login.session_token:

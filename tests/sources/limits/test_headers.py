@@ -278,3 +278,10 @@ def test_no_header_is_an_exception(headers: list[tuple[str, str]], now: float) -
     for quota in quotas(tuple(headers), now=now):
         for value in (quota.limit, quota.remaining, quota.reset, quota.window):
             assert value is None or value >= 0
+
+
+def test_a_percentage_that_no_float_can_hold() -> None:
+    """Whatever a server writes there, it is all used up or nothing is."""
+    for number, left in (("1" + "0" * 400, 0), ("-1" + "0" * 400, 100), ("-5", 100), ("1e308", 0)):
+        found = quotas((("x-app-usage", f'{{"call_count":{number}}}'),), now=0.0)
+        assert found == (Quota("x-app-usage", 100, left),)

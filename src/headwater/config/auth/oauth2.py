@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from headwater.config.auth.jwt import Claims
-from headwater.config.auth.parts import CONTROL, HeaderName, Prefix, Url, one_of, only_with
+from headwater.config.auth.parts import CONTROL, HeaderName, Prefix, Url, filled, one_of, only_with
 from headwater.config.auth.signing import Algorithm, check_key
 from headwater.config.fields import Duration, FilePath, Hidden, Options, Pairs, SecretText, plain_text
 from headwater.core.secret import Text
@@ -121,6 +121,11 @@ class OAuth2Auth(Options):
             if name in _OWN or name in {"client_id", "client_secret", "scope", "audience", "username", "password"}:
                 raise ValueError(f"{name} is said by the options beside it")
         return value
+
+    @field_validator("client_id", "client_secret", "refresh_token")
+    @classmethod
+    def _check_filled(cls, value: Text | None) -> Text | None:
+        return filled(value)
 
     @field_validator("assertion_lifetime")
     @classmethod

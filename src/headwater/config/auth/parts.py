@@ -73,6 +73,13 @@ def only_with(group: Any, condition: str, names: tuple[str, ...], *, holds: bool
         raise ValueError(f"{' and '.join(given)} {'goes' if len(given) == 1 else 'go'} only with {condition}")
 
 
+def filled(value: Text | None) -> Text | None:
+    """Raise ValueError for a text that is there and empty: as a rule a variable or a file that nobody has filled."""
+    if value is not None and not value.reveal().strip():
+        raise ValueError("it is empty; check where it comes from")
+    return value
+
+
 def no_control(value: Text | None) -> Text | None:
     """Raise ValueError for a text that no header can hold."""
     if value is not None and CONTROL.search(value.reveal()):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from headwater.config.auth.parts import HeaderName, Prefix, Word, check_place, no_control, one_of, only_with
+from headwater.config.auth.parts import HeaderName, Prefix, Word, check_place, filled, no_control, one_of, only_with
 from headwater.config.fields import Duration, FilePath, Hidden, Options
 from headwater.core.secret import Text
 
@@ -38,7 +38,7 @@ class BearerAuth(Options):
     @field_validator("token")
     @classmethod
     def _check_token(cls, value: Text | None) -> Text | None:
-        return no_control(value)
+        return no_control(filled(value))
 
     @model_validator(mode="after")
     def _check(self) -> Any:
@@ -65,6 +65,11 @@ class ApiKeyAuth(Options):
         "header", validation_alias="in", description="Where the key goes.", examples=["query"]
     )
     prefix: Prefix = Field("", description="What stands before it, such as `Token`.", examples=["Token"])
+
+    @field_validator("value")
+    @classmethod
+    def _check_value(cls, value: Text | None) -> Text | None:
+        return filled(value)
 
     @field_validator("refresh")
     @classmethod

@@ -78,7 +78,8 @@ def lifetime(value: object, *, now: float) -> float | None:
         except ValueError:
             seconds = _until(text, now)
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124 - NaN
-        number = float(min(value, 1e18))
+        # An integer of JSON may be too large for a float.
+        number = float(max(min(value, 1e18), 0))
         seconds = number
         if number >= _A_TIME:
             seconds = (number / 1000 if number >= _IN_MILLISECONDS else number) - now

@@ -303,7 +303,8 @@ def _bucket(name: str, text: str) -> Quota | None:
         except (msgspec.DecodeError, RecursionError):
             return None
         most = max((it for it in shares.values() if isinstance(it, int | float)), default=0)
-        return Quota(name, 100.0, max(0.0, 100.0 - most))
+        # An integer of JSON may be too large for a float.
+        return Quota(name, 100.0, 100.0 - min(max(most, 0), 100))
     return None
 
 
