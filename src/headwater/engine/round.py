@@ -40,7 +40,7 @@ _APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 
 # Members of an enum by name cost as much as five function calls in Python 3.11.
 _STORE, _RETRY, _FAIL, _RENEW = Action.STORE, Action.RETRY, Action.FAIL, Action.REAUTHENTICATE
-_ACCEPTED = Decision.ACCEPTED
+_ACCEPTED, _FAILED = Decision.ACCEPTED, Decision.FAILED
 _DECISIONS = {
     Action.EMPTY: Decision.EMPTY,
     Action.UNCHANGED: Decision.UNCHANGED,
@@ -286,7 +286,7 @@ class Round:
         if harvest.partial:
             return
         counters.decisions[exchange.decision] += 1
-        if exchange.decision is Decision.FAILED:
+        if exchange.decision is _FAILED:
             hint = harvest.hint or "see what the answers say with: headwater test"
             self._standing.bad(harvest.slug, exchange.reason, hint)
             return

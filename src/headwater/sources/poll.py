@@ -67,6 +67,7 @@ class Poll:
         "_steady",
         "_strict",
         "_usual",
+        "_validated",
         "_values",
         "children",
         "plain",
@@ -103,6 +104,7 @@ class Poll:
         self.simple = self.plain and self._items is None and not self.remembers
         self._sent = self._request
         self._asked = ""
+        self._validated: tuple[str | None, str | None, Request] = (None, None, self._request)
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
 
@@ -126,9 +128,14 @@ class Poll:
 
     def same(self, checkpoint: Checkpoint) -> Request:
         """Return the request of the next attempt of a plain poll."""
-        if checkpoint.etag is None and checkpoint.last_modified is None:
+        etag, last_modified = checkpoint.etag, checkpoint.last_modified
+        if (etag is None and last_modified is None) or not self.conditional(checkpoint):
             return self._request
-        return self._validating(self._request, checkpoint)
+        known = self._validated
+        if known[0] != etag or known[1] != last_modified:
+            # The same request stays the same one: fetchers keep what they have set up for it.
+            self._validated = known = (etag, last_modified, self._validating(self._request, checkpoint))
+        return known[2]
 
     def _validating(self, request: Request, checkpoint: Checkpoint) -> Request:
         if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
