@@ -136,3 +136,19 @@ def test_the_readmes_stock_client_reads(tmp_path: Path) -> None:
         reading.kill()
         reading.communicate()
         headwater.close()
+
+
+def test_features_name_their_tests() -> None:
+    """Whatever the table says yes to, or partly, names a test that is there; what is not done names none."""
+    page = (ROOT / "docs/features.md").read_text()
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")] for row in re.findall(r"^\| .*\|$", page, re.MULTILINE)
+    ]
+    rows = [row for row in rows if row[0] != "feature"]
+    assert len(rows) > 80
+    for feature, ours, proof, *_ in rows:
+        assert ours[0] in "YPN", feature
+        assert bool(proof) == (ours[0] != "N"), feature
+        if proof:
+            path, _, name = proof.strip("`").partition("::")
+            assert re.search(rf"^(?:async )?def {name}\(", (ROOT / "tests" / path).read_text(), re.MULTILINE), proof

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from headwater.config import load_text
+from headwater.config import HttpOptions, InvalidConfigError, from_options, load_text
 from headwater.core.checkpoint import Checkpoint, Progress
 from headwater.engine.forecast import Forecast, forecast
 
@@ -119,6 +120,31 @@ def test_each_option_is_explained(option: str) -> None:
     assert [it.option for it in found.meanings] == ["endpoint", "interval", "params", "retry.attempts"]
     assert next(it for it in found.meanings if it.option == option).text
     assert found.attempts == 2
+
+
+@pytest.mark.parametrize("option", sorted(HttpOptions.model_fields))
+def test_every_option_can_be_explained(option: str) -> None:
+    """The example of each option, in whatever form it is kept, is told of in text that JSON can hold."""
+    example = HttpOptions.model_fields[option].examples[0]  # type: ignore[index]
+    given = {"endpoint": "https://a.test/x", **({} if option == "endpoint" else {option: example})}
+    try:
+        config = from_options(name="a", topic="a", options=given)
+    except InvalidConfigError as error:
+        # It fits only with others, or names a file.
+        if option not in {"children", "tls", "unix_socket", "deduplicate"}:
+            raise AssertionError(error.report()) from error
+        return
+    found = forecast(config, None, NOW, times=1)
+    assert any(it.option.partition(".")[0] == option for it in found.meanings)
+    assert msgspec.json.encode([it.value for it in found.meanings])
+
+
+def test_rules_are_told_as_they_are_written() -> None:
+    """Patterns and what is wanted at a pointer are shown by their texts."""
+    rule = "{header: {X-A: ^b}, body: {/error: [1, x], /c: {matches: d$}}, do: fail}"
+    (found,) = [it for it in told(f"  rules: [{rule}]\n").meanings if it.option == "rules"]
+    shown = msgspec.json.encode(found.value).decode()
+    assert all(word in shown for word in ("^b", "d$", "/error", "fail"))
 
 
 def test_budgets() -> None:

@@ -18,7 +18,8 @@ from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Request
 from headwater.core.moment import Moment
-from headwater.core.pointer import WHOLE
+from headwater.core.pattern import Pattern
+from headwater.core.pointer import WHOLE, Pointer
 from headwater.core.secret import MASK
 from headwater.core.units import format_duration
 from headwater.engine.connector import schedule_of
@@ -187,7 +188,7 @@ def _uses(config: ConnectorConfig, rounds: float) -> Iterator[Use]:
 
 def _meanings(options: Options, above: str = "") -> Iterator[Meaning]:
     """Yield the options that are given, in the order of their declaration, each with what is said of it."""
-    shown = options.model_dump(mode="json", exclude_unset=True)
+    shown = options.model_dump(mode="json", exclude_unset=True, fallback=_written)
     for name, field in type(options).model_fields.items():
         if name not in options.model_fields_set:
             continue
@@ -198,6 +199,20 @@ def _meanings(options: Options, above: str = "") -> Iterator[Meaning]:
             # The whole document is an empty pointer, which nobody writes.
             told = "/" if value == WHOLE else _tidy(shown[name])
             yield Meaning(f"{above}{name.rstrip('_')}", told, field.description or "")
+
+
+def _written(value: Any) -> Any:
+    """Return what a value of our own was written as."""
+    if isinstance(value, Pattern):
+        return value.text
+    if isinstance(value, Pointer):
+        return str(value)
+    if isinstance(value, msgspec.Struct):
+        given = msgspec.structs.asdict(value)
+        return {name: _written(item) for name, item in given.items() if item not in {None, ()}}
+    if isinstance(value, list | tuple):
+        return [_written(item) for item in value]
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _tidy(value: Any) -> Any:
