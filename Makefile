@@ -70,7 +70,7 @@ check: lint types contracts test ## all of the above
 # Left out are tests of processes of their own, and those whose hundreds of asynchronous exceptions CPython 3.11 does not survive while it is traced.
 coverage: $(STAMP) $(STOCK) ## branch coverage of everything but the command line: at least 95 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e --ignore=tests/kubernetes --ignore=tests/container -k 'not many_limits'
+	HYPOTHESIS_PROFILE=thorough $(BIN)/coverage run -m pytest -q -m 'not long' --ignore=tests/e2e --ignore=tests/kubernetes --ignore=tests/container -k 'not many_limits'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=95 \
 		--include='src/headwater/core/*,src/headwater/fluvio/*,src/headwater/config/*,src/headwater/sources/*,src/headwater/fetch/*,src/headwater/log/*,src/headwater/engine/*,src/headwater/transforms/*,src/headwater/cluster/*,src/headwater/profile/*,src/headwater/server/*,src/headwater/control/*,src/headwater/discover/*,src/headwater/recording/*'

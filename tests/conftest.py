@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-# How long an example takes is no matter of tests: machines are busy.
-settings.register_profile("here", deadline=None, print_blob=True)
-settings.load_profile("here")
+# How long an example takes is no matter of tests: machines are busy. `make coverage` has more of them than `make test`.
+settings.register_profile("quick", deadline=None, print_blob=True, max_examples=40)
+settings.register_profile("thorough", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(tryfirst=True)
