@@ -43,6 +43,8 @@ class Options(BaseModel):
         alias_generator=AliasGenerator(validation_alias=kebab_and_snake),
         populate_by_name=True,
         hide_input_in_errors=True,
+        # Built as part of the whole that is validated, ConnectorConfig, and not for each group as well.
+        defer_build=True,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 
 from headwater.config.fields import Duration, Options, Size, plain_text
 from headwater.config.http import HttpOptions
@@ -198,6 +198,9 @@ _NOWHERE = Place("", 0, 0, {})
 
 class ConnectorConfig(Options):
     """One connector: a source, its transforms, a topic."""
+
+    # With the module: threads may load configurations at the same time.
+    model_config = ConfigDict(defer_build=False)
 
     name: Name = Field(description="The connector's name.", examples=["cat-facts"])
     type: Literal["http", "http-source"] = Field("http", description="What it connects: http.", examples=["http"])

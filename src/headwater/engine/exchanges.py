@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,6 @@ from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogE
 from headwater.core.exchange import Decision
 from headwater.core.http import Request, Response
 from headwater.core.units import format_size
-from headwater.engine.children import Brood
 from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
 from headwater.engine.harvest import Harvest
@@ -28,7 +28,6 @@ from headwater.engine.schedule import Schedule
 from headwater.engine.steps import Steps, Tally, sliced
 from headwater.fluvio.compression import Compression
 from headwater.log import Append, Receipt
-from headwater.sources.children import Children
 from headwater.sources.course import NothingDueError
 from headwater.sources.judge import Action, Verdict
 from headwater.sources.limits.pace import Brought, Pacing, fresh_for
@@ -38,6 +37,10 @@ from headwater.sources.reaping import Reaping, anew
 from headwater.sources.retry import back_off
 from headwater.sources.split.resume import AnotherBodyError
 from headwater.transforms.chain import Chain
+
+if TYPE_CHECKING:
+    from headwater.engine.children import Brood
+    from headwater.sources.children import Children
 
 _APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 _STORE, _RETRY, _FAIL, _RENEW = Action.STORE, Action.RETRY, Action.FAIL, Action.REAUTHENTICATE
@@ -74,6 +77,8 @@ class Exchanges(Round):
         self._brood = None if self._poll.children is None else self._brood_of(self._poll.children)
 
     def _brood_of(self, children: Children) -> Brood:
+        from headwater.engine.children import Brood  # noqa: PLC0415 - only connectors with children pay for the import
+
         def left() -> float:
             # As long as an exchange with a round of its own would have.
             return self._schedule.after(self.tick.at, self.tick.at).at - self.tick.at

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,7 +20,6 @@ from headwater.core.memory import Nothing, Recall
 from headwater.core.moment import Moment
 from headwater.core.record import Record
 from headwater.core.secret import Masker
-from headwater.sources.children import Children
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
@@ -36,6 +35,9 @@ from headwater.sources.rules import Rules
 from headwater.sources.sifting import Sifting
 from headwater.sources.split.resume import AnotherBodyError, Resumption
 from headwater.sources.window import Windows
+
+if TYPE_CHECKING:
+    from headwater.sources.children import Children
 
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
@@ -384,6 +386,8 @@ def children_of(config: ConnectorConfig, request: Request, policy: Policy) -> Ch
     options = config.http.children
     if options is None:
         return None
+    from headwater.sources.children import Children  # noqa: PLC0415 - only connectors with children pay for the import
+
     rules = Rules(options.rules) if options.rules else None
     usual = msgspec.structs.replace(policy, accepted=((200, 299),), content_types=(), rules=rules)
     return Children(options, request, usual, config.masker)
