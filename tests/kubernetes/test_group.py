@@ -209,7 +209,8 @@ async def test_connectors_come_change_and_go(
 async def test_the_api_server_is_away(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """For all: polls end with the leases, and go on when it is back. For one: others have its share, and it waits."""
     async with group_bed(cluster, namespace, tmp_path) as it:
-        names = [f"c{number}" for number in range(6)]
+        # So many that each pod surely has some, whichever slots it takes.
+        names = [f"c{number}" for number in range(24)]
         for name in names:
             await it.apply(*render_member(it.definition(name), GROUP))
         async with working(it, "one", tmp_path) as one, working(it, "two", tmp_path) as two:
