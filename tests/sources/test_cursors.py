@@ -58,6 +58,8 @@ def gathered(it: Cursors, values: list[Raw | None], before: Any = None, pending:
         ({"take": "last"}, ["3", "null", None], 3),
         ({"take": "first"}, ["null", '"x"', "3"], "x"),
         ({}, ["null", None], None),
+        ({}, ["5", "1e999999999", "7"], 7),
+        ({}, ["1e999999999"], None),
         ({}, ["true", "{}"], None),
         ({}, [], None),
     ],
@@ -142,6 +144,12 @@ def test_a_text_cannot_be_looked_back_from() -> None:
     """The error says what to do."""
     with pytest.raises(RequestError, match="the cursor x is 'abc', which is no time to look back from"):
         cursors(look_back="5m").scope({"x": "abc"})
+
+
+def test_a_number_that_nothing_can_be_taken_off() -> None:
+    """Of the last item any value is kept: the error says so, and the connector goes on."""
+    with pytest.raises(RequestError, match="the cursor x is '1e999999999', which is no time to look back from"):
+        cursors(take="last", look_back=5).scope({"x": {"json": "1e999999999"}})
 
 
 def test_before_there_is_a_value_the_initial_one_is_seen() -> None:
