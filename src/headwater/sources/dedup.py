@@ -29,6 +29,7 @@ _LONGEST = 64
 _ROOM = 64
 # What tells an item, as the first byte of what is remembered; large letters are digests.
 _POINTER, _KEY, _VALUE = b"p", b"k", b"v"
+_NULL = b"null"
 
 
 class Dedup:
@@ -60,7 +61,7 @@ class Dedup:
                 (found,) = self._extract(document)
             except DocumentError:
                 found = None
-            if found is not None:
+            if found is not None and bytes(memoryview(found)[:4]) != _NULL:
                 return _POINTER, found
         elif self.options.by == "key" and (key := record(place).key) is not None:
             return _KEY, key
