@@ -38,7 +38,8 @@ _SAID: Final = ("next", "total", "pages", "has_more", "end")
 class Answer(msgspec.Struct, frozen=True):
     """What the way to the next page may depend on.
 
-    `document` is the JSON around the items, or the whole of it; None for what is no JSON. `url` is where it came from.
+    `document` is the JSON around the items, or the whole of it; None for what is no JSON, and nothing where no body
+    came. `url` is where it came from.
     `count` is the number of its items, `first` and `last` are the first and the last.
     """
 
@@ -208,7 +209,8 @@ class Pager:
             found = spots, Extractor([spot.pointer for spot in spots.values() if not spot.header])
             self._extractors[plan] = found
         spots, extractor = found
-        values = iter(_extracted(extractor, answer, wanted=any(not spot.header for spot in spots.values())))
+        wanted = sum(not spot.header for spot in spots.values())
+        values = iter(_extracted(extractor, answer, wanted=wanted))
         said: dict[str, bytes] = {}
         for name, spot in spots.items():
             raw: bytes | None
@@ -241,9 +243,12 @@ def _read(found: Mapping[str, Any], name: str, parse: Any) -> Any:
     return parse(value) if isinstance(value, str) else None
 
 
-def _extracted(extractor: Extractor, answer: Answer, *, wanted: bool) -> tuple[Raw | None, ...]:
+def _extracted(extractor: Extractor, answer: Answer, *, wanted: int) -> tuple[Raw | None, ...]:
     if not wanted:
         return ()
+    if answer.document is not None and not len(answer.document):
+        # Such as 204: it says nothing, and so not that there is more.
+        return (None,) * wanted
     if answer.document is None:
         raise PaginationError("the answer is not JSON, and so does not say where the next page is")
     try:

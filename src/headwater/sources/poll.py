@@ -289,7 +289,7 @@ class Poll:
             checkpoint.progress,
             moment,
             gleaned,
-            None if document is None else response.body,
+            response.body if document is not None or not response.body else None,
             headers=response.headers,
             url=response.url,
         )

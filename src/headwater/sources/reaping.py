@@ -241,7 +241,7 @@ class Reaping:
     def _last(self, note: str) -> Reaped:
         records: Sequence[Record] = self._records
         bad: Sequence[BadItem] = self._bad
-        reaped = self._conclude(self._new + len(records), self._splitter.rest, records)
+        reaped = self._conclude(self._new + len(records), self._splitter.rest if self.received else b"", records)
         if reaped.failure:
             return msgspec.structs.replace(reaped, checkpoint=self._kept(reaped.checkpoint))
         progress = reaped.checkpoint.progress
