@@ -21,7 +21,7 @@ from headwater.sources.course import Gleaning
 from headwater.sources.items import Batch, Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
-from headwater.sources.sifting import Sieves, failed, sifted_of
+from headwater.sources.sifting import Sieves, failed, refusal, sifted_of
 from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.resume import Resumption
 
@@ -142,7 +142,7 @@ class Reaping:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
             return self._disbelieve(error)
-        return self._refuse() if self._failing() else None
+        return self._refuse(self._bad[0]) if self._failing() else None
 
     def finish(self) -> Reaped:
         """Take the end of the body; return the last step."""
@@ -152,7 +152,7 @@ class Reaping:
                 self._take(self._splitter.finish())
             self._resumption.finish()
             if self._failing():
-                return self._refuse()
+                return self._refuse(self._bad[0])
             missing = self._splitter.missing
             if missing and self._items.required:
                 return self._fail(f"the answer has no {self._items.where}", "body")
@@ -228,6 +228,8 @@ class Reaping:
             # The next one asks what is remembered after this step.
             sieve, self._sieve = self._sieve, None
             sifted = sieve.close(last=False, unfit=self._unfit)
+            if self._given.strict and sifted.bad:
+                return self._refuse(sifted.bad[0])
             reaped = msgspec.structs.replace(sifted_of(reaped, sifted), note="")
         self._latest = reaped.checkpoint
         self._new += len(reaped.records)
@@ -249,6 +251,8 @@ class Reaping:
         if self._sieves is not None:
             sieve = self._sieve or self._sieves(self._latest.remembered)
             sifted = sieve.close(last=not reaped.more and not (progress and progress.round), unfit=self._lacks())
+            if self._given.strict and sifted.bad:
+                return self._refuse(sifted.bad[0])
             counted = msgspec.structs.replace(kept.checkpoint, records=self._latest.records)
             kept = sifted_of(msgspec.structs.replace(kept, checkpoint=counted), sifted)
         return msgspec.structs.replace(kept, first=self._new)
@@ -264,9 +268,9 @@ class Reaping:
     def _failing(self) -> bool:
         return self._given.strict and bool(self._bad)
 
-    def _refuse(self) -> Reaped:
-        first = self._bad[0]
-        return self._fail(f"{first.position}: {first.reason}", first.slug, "on_error: fail is why the poll failed")
+    def _refuse(self, first: BadItem) -> Reaped:
+        self.ended = True
+        return refusal(first, self._latest)
 
     def _fail(self, reason: str, slug: str, hint: str = "") -> Reaped:
         """Return what a body comes to that cannot be gone on with: what is stored of it stays, and the rest is not."""
