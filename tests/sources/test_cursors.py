@@ -186,6 +186,18 @@ def test_a_column_without_a_value_is_told() -> None:
     assert it.missed([column()]) == []
 
 
+def test_a_cursor_that_nothing_can_move_is_told() -> None:
+    """As when it was taken of another field before: it would stay what it is, in silence."""
+    it = cursors()
+    texts = column('"2024-01-01T00:00:00Z"', None, "null")
+    said = "the cursor x stays 2, which nothing at /x can be compared with: see headwater checkpoint set"
+    assert it.missed([texts], {"x": 2}) == [said]
+    assert it.missed([texts], {"x": "2023-01-01"}) == []
+    assert it.missed([column("null")], {"x": 2}) == []
+    assert it.missed([column('"n/a"', "1")], {"x": 2}) == []
+    assert cursors(take="last").missed([texts], {"x": 2}) == []
+
+
 @pytest.mark.parametrize("raw", ["1", "-0", "1.50", '"a"', "true", "null", "[1.0]", '{"a":1e5}', "1e400", '"\\u00e9"'])
 def test_stored_values_come_back_as_they_were(raw: str) -> None:
     """Through a checkpoint, to the digit."""

@@ -97,7 +97,7 @@ class Gleaning:
 
     def _gather(self, values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
         columns: list[Sequence[Raw | None]] = list(zip(*values, strict=True))
-        self.missed = self._cursors.missed(columns)
+        self.missed = self._cursors.missed(columns, self._progress.cursors)
         kept = self._cursors.kept(columns)
         if kept is not None:
             columns = [list(compress(column, kept)) for column in columns]
