@@ -60,6 +60,7 @@ class Reaping:
     __slots__ = (
         "_bad",
         "_conclude",
+        "_counts",
         "_flowing",
         "_given",
         "_gleaned",
@@ -106,6 +107,8 @@ class Reaping:
         self._size = 0
         self._new = 0
         self._unfit = False
+        # What the entry says of items, as far as steps are stored.
+        self._counts: Sequence[int] = ()
         # Items whose digest is not needed before a step is stored.
         self._pending: list[Sequence[Item]] = []
         self.received = 0
@@ -227,7 +230,8 @@ class Reaping:
         if self._sieve is not None:
             # The next one asks what is remembered after this step.
             sieve, self._sieve = self._sieve, None
-            sifted = sieve.close(last=False, unfit=self._unfit)
+            sifted = sieve.close(last=False, unfit=self._unfit, earlier=self._counts)
+            self._counts = sifted.counts
             if self._given.strict and sifted.bad:
                 return self._refuse(sifted.bad[0])
             reaped = msgspec.structs.replace(sifted_of(reaped, sifted), note="")
@@ -250,7 +254,8 @@ class Reaping:
         kept = msgspec.structs.replace(reaped, bad=bad, note="; ".join(it for it in (note, reaped.note) if it))
         if self._sieves is not None:
             sieve = self._sieve or self._sieves(self._latest.remembered)
-            sifted = sieve.close(last=not reaped.more and not (progress and progress.round), unfit=self._lacks())
+            last = not reaped.more and not (progress and progress.round)
+            sifted = sieve.close(last=last, unfit=self._lacks(), earlier=self._counts)
             if self._given.strict and sifted.bad:
                 return self._refuse(sifted.bad[0])
             counted = msgspec.structs.replace(kept.checkpoint, records=self._latest.records)

@@ -172,6 +172,6 @@ class _Texts:
         """Take the next items."""
         self._sieve.take(list(map(text_of, documents)), record, where)
 
-    def close(self, *, last: bool, unfit: bool = False) -> Sifted:
+    def close(self, *, last: bool, unfit: bool = False, earlier: Sequence[int] = ()) -> Sifted:
         """End the exchange, or a step of it."""
-        return self._sieve.close(last=last, unfit=unfit)
+        return self._sieve.close(last=last, unfit=unfit, earlier=earlier)
