@@ -260,3 +260,24 @@ async def test_a_feed_without_repeats(tmp_path: Path, small_steps: None) -> None
                 await polls(it, 3)
         assert [item["id"] for item in await told(it)] == list(range(4000))
         assert "3,000 seen before" in ledger(tmp_path)[-1].reason
+
+
+async def test_a_promised_page_without_a_body_takes_nothing_away(tmp_path: Path) -> None:
+    """It ends the round, but what did not come is not gone for it."""
+    empty = [False]
+
+    def serve(request: Received) -> Answer:
+        if "page=2" not in request.target:
+            return Answer.json({"items": [{"id": 1}], "next": "?page=2"})
+        return Answer(204) if empty[0] else Answer.json({"items": [{"id": 2}]})
+
+    async with bench(tmp_path) as it:
+        it.server.route("/x", serve)
+        more = "  pagination: {type: next-url, next: /next}\n"
+        async with it.running(it.config(more=RECORDS + CHANGES + more)):
+            await polls(it, 1)
+            empty[0] = True
+            await polls(it, 2)
+        assert [(event["op"], event["key"]) for event in await told(it)] == [("added", 1), ("added", 2)]
+    assert "nothing is taken to be gone" in ledger(tmp_path)[-1].reason
+    assert ledger(tmp_path)[-1].decision is not Decision.FAILED

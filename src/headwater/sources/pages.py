@@ -147,6 +147,12 @@ class Pager:
             end=options.end or _read(found, "end", parse_spot),
         )
 
+    def tells(self, state: State) -> bool:
+        """Return whether the bodies of the round under way say which page follows, or whether one does."""
+        plan = self.plan(state)
+        spots: list[Spot | None] = [getattr(plan, name) for name in _SAID]
+        return any(spot is not None and not spot.header for spot in spots)
+
     def scope(self, state: State) -> dict[str, Any]:
         """Return what templates see of the page that is asked for."""
         plan = self.plan(state)

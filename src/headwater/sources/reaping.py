@@ -255,7 +255,7 @@ class Reaping:
         if self._sieves is not None:
             sieve = self._sieve or self._sieves(self._latest.remembered)
             last = not reaped.more and not (progress and progress.round)
-            sifted = sieve.close(last=last, unfit=self._lacks(), earlier=self._counts)
+            sifted = sieve.close(last=last, unfit=self._lacks() or reaped.unsure, earlier=self._counts)
             if self._given.strict and sifted.bad:
                 return self._refuse(sifted.bad[0])
             counted = msgspec.structs.replace(kept.checkpoint, records=self._latest.records)

@@ -78,7 +78,7 @@ class Sifting:
                 sieve.take([_document(body)], reaped.records.__getitem__)
             # Nothing may be the end of pages; alone it is not that the one item is gone.
             last = not reaped.more and not (progress is not None and progress.round)
-            sifted = sieve.close(last=last, unfit=not reaped.records and not going_on)
+            sifted = sieve.close(last=last, unfit=(not reaped.records and not going_on) or reaped.unsure)
         except CollectionError as error:
             return failed(error, before)
         if self._strict and sifted.bad:
