@@ -267,3 +267,13 @@ def test_a_server_that_echoes_the_token(headwater: CommandLine, server: Scripted
     done = headwater.run("init", f"curl {url} -H 'Authorization: Bearer {TOKEN}'")
     assert done.returncode == 0
     assert TOKEN not in done.stdout + done.stderr
+
+
+def test_an_answer_does_not_speak_to_the_terminal(headwater: CommandLine, server: ScriptedServer) -> None:
+    """Names of members may hold line breaks and escapes: what is printed of them is one line without either."""
+    items = [{"id\x1b]0;mine\x07\n  + auth": number} for number in range(3)]
+    url = server.route("/v1/evil", Answer.json({"data\x1b[31m": items}))
+    done = headwater.run("init", url, "-o", "evil.yml")
+    assert "records.key: /id ]0;mine" in done.stderr
+    assert not {it for it in done.stderr if not it.isprintable()} - {"\n"}
+    assert not [line for line in done.stderr.splitlines() if line.startswith("  + auth")]

@@ -403,3 +403,19 @@ async def test_mistakes(tmp_path: Path, children: dict[str, Any], http: dict[str
         with pytest.raises(InvalidConfigError) as caught:
             config(it, children, **http)
     assert said in str(caught.value)
+
+
+async def test_a_bad_item_among_the_children_may_let_the_poll_fail(tmp_path: Path) -> None:
+    """on_error: fail is for them as well: nothing of the answer is stored."""
+    async with bench(tmp_path) as it:
+        serve(it)
+        it.server.route("/orders/2/lines", Answer.json({"lines": [{"line": {}}]}), lines())
+        async with it.running(config(it, {}, on_error="fail")):
+            await it.clock.sleeping()
+            assert await stored(it) == []
+            await it.clock.next_wake()
+            await it.clock.sleeping()
+            assert [key for key, _ in await stored(it)] == ["1a", "1b", "ab"]
+    failed, good = ledger(tmp_path)
+    assert (failed.decision, good.decision) == (Decision.FAILED, Decision.ACCEPTED)
+    assert "item 1 of the children of item 2: its key at /line: it is an object" in failed.reason

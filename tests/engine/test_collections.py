@@ -92,6 +92,29 @@ async def test_a_large_body_in_steps(tmp_path: Path, small_steps: None) -> None:
         assert stored[1:] == [0, 1, 1]
 
 
+async def test_the_entry_counts_all_steps(tmp_path: Path, small_steps: None) -> None:
+    """Not only what the last of them had."""
+    everything = dict.fromkeys(range(2000), 1)
+    other = {key: 2 if key % 5 == 0 else 1 for key in everything if key != 7}
+    async with bench(tmp_path) as it:
+        it.server.route("/x", Answer(body=body(everything)), Answer(body=body(other)))
+        async with it.running(it.config(more=RECORDS + CHANGES)):
+            await polls(it, 2)
+    first, second = ledger(tmp_path)
+    assert "; 2,000 added, 2,000 known; in " in first.reason
+    assert "; 400 changed, 1 removed, 1,999 known; in " in second.reason
+
+
+async def test_repeats_are_counted_over_all_steps(tmp_path: Path, small_steps: None) -> None:
+    """As of items that were seen before."""
+    async with bench(tmp_path) as it:
+        some, all_ = dict.fromkeys(range(300), 1), dict.fromkeys(range(2000), 1)
+        it.server.route("/x", Answer(body=body(some)), Answer(body=body(all_)))
+        async with it.running(it.config(more=RECORDS + "  deduplicate: {by: /id}\n")):
+            await polls(it, 2)
+    assert "; 300 seen before; in " in ledger(tmp_path)[1].reason
+
+
 @pytest.mark.parametrize("same", [True, False], ids=["the same", "another"])
 async def test_a_body_that_is_broken_off(tmp_path: Path, small_steps: None, same: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """The next poll goes on where it was, or from the beginning when the body is another one; nothing is gone by it."""
@@ -237,3 +260,24 @@ async def test_a_feed_without_repeats(tmp_path: Path, small_steps: None) -> None
                 await polls(it, 3)
         assert [item["id"] for item in await told(it)] == list(range(4000))
         assert "3,000 seen before" in ledger(tmp_path)[-1].reason
+
+
+async def test_a_promised_page_without_a_body_takes_nothing_away(tmp_path: Path) -> None:
+    """It ends the round, but what did not come is not gone for it."""
+    empty = [False]
+
+    def serve(request: Received) -> Answer:
+        if "page=2" not in request.target:
+            return Answer.json({"items": [{"id": 1}], "next": "?page=2"})
+        return Answer(204) if empty[0] else Answer.json({"items": [{"id": 2}]})
+
+    async with bench(tmp_path) as it:
+        it.server.route("/x", serve)
+        more = "  pagination: {type: next-url, next: /next}\n"
+        async with it.running(it.config(more=RECORDS + CHANGES + more)):
+            await polls(it, 1)
+            empty[0] = True
+            await polls(it, 2)
+        assert [(event["op"], event["key"]) for event in await told(it)] == [("added", 1), ("added", 2)]
+    assert "nothing is taken to be gone" in ledger(tmp_path)[-1].reason
+    assert ledger(tmp_path)[-1].decision is not Decision.FAILED

@@ -226,3 +226,19 @@ async def test_without_a_place_it_is_refused(tmp_path: Path, option: str) -> Non
             assert problem.line == 6
             assert "with the checkpoints in the cluster" in problem.message
             assert "--checkpoints local" in problem.suggestion
+
+
+@pytest.mark.parametrize("records", ["", "  records: {split: /}\n"])
+async def test_an_item_without_a_key_may_let_the_poll_fail(tmp_path: Path, records: str) -> None:
+    """on_error: fail is for those as well that have no key to tell them apart: nothing of the answer is stored."""
+    good, bad = ({"id": 1}, {"x": 1}) if not records else ([{"id": 1}, {"id": 2}], [{"id": 3}, {"x": 1}])
+    async with bench(tmp_path) as it:
+        it.server.route("/x", Answer.json(good), Answer.json(bad))
+        async with it.running(it.config(more=f"  on_error: fail\n  changes: {{key: /id}}\n{records}")):
+            await polls(it, 1)
+            before = await it.values()
+            await polls(it, 2)
+            assert await it.values() == before
+    first, failed = ledger(tmp_path)[:2]
+    assert (first.decision, failed.decision) == (Decision.ACCEPTED, Decision.FAILED)
+    assert "there is nothing at /id, where its key should be" in failed.reason

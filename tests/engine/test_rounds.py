@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from engine.test_connector import Bench, bench, ledger
@@ -351,3 +352,19 @@ async def test_a_topic_with_partitions_takes_pages_without_records(tmp_path: Pat
             await it.clock.next_wake()
             await it.clock.sleeping()
             assert await progress(it) is not None
+
+
+@pytest.mark.parametrize("options", [TOKEN, {"pagination": {"type": "next-url", "next": "/next"}}])
+@pytest.mark.parametrize("records", [{}, {"records": {"split": "/items"}}])
+@pytest.mark.parametrize("status", [200, 204])
+async def test_an_answer_without_a_body_is_the_last_page(
+    tmp_path: Path, options: dict[str, Any], records: dict[str, Any], status: int
+) -> None:
+    """As 204 where nothing is new: it says nothing of a next page, and is no failure for it."""
+    async with bench(tmp_path) as it:
+        it.server.route("/x", Answer(status))
+        async with it.running(config(it, {**options, **records})):
+            await it.clock.sleeping()
+        assert await it.values() in ([], [b""])
+    (entry,) = ledger(tmp_path)
+    assert entry.decision is not Decision.FAILED

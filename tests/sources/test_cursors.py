@@ -58,6 +58,8 @@ def gathered(it: Cursors, values: list[Raw | None], before: Any = None, pending:
         ({"take": "last"}, ["3", "null", None], 3),
         ({"take": "first"}, ["null", '"x"', "3"], "x"),
         ({}, ["null", None], None),
+        ({}, ["5", "1e999999999", "7"], 7),
+        ({}, ["1e999999999"], None),
         ({}, ["true", "{}"], None),
         ({}, [], None),
     ],
@@ -144,6 +146,12 @@ def test_a_text_cannot_be_looked_back_from() -> None:
         cursors(look_back="5m").scope({"x": "abc"})
 
 
+def test_a_number_that_nothing_can_be_taken_off() -> None:
+    """Of the last item any value is kept: the error says so, and the connector goes on."""
+    with pytest.raises(RequestError, match="the cursor x is '1e999999999', which is no time to look back from"):
+        cursors(take="last", look_back=5).scope({"x": {"json": "1e999999999"}})
+
+
 def test_before_there_is_a_value_the_initial_one_is_seen() -> None:
     """As it is: nothing is taken off it."""
     assert cursors(initial="2024-01-01", look_back="1d").scope({}) == {"x": "2024-01-01"}
@@ -176,6 +184,18 @@ def test_a_column_without_a_value_is_told() -> None:
     assert it.missed([column(None, None)]) == ["no item has /x for the cursor x"]
     assert it.missed([column(None, "1")]) == []
     assert it.missed([column()]) == []
+
+
+def test_a_cursor_that_nothing_can_move_is_told() -> None:
+    """As when it was taken of another field before: it would stay what it is, in silence."""
+    it = cursors()
+    texts = column('"2024-01-01T00:00:00Z"', None, "null")
+    said = "the cursor x stays 2, which nothing at /x can be compared with: see headwater checkpoint set"
+    assert it.missed([texts], {"x": 2}) == [said]
+    assert it.missed([texts], {"x": "2023-01-01"}) == []
+    assert it.missed([column("null")], {"x": 2}) == []
+    assert it.missed([column('"n/a"', "1")], {"x": 2}) == []
+    assert cursors(take="last").missed([texts], {"x": 2}) == []
 
 
 @pytest.mark.parametrize("raw", ["1", "-0", "1.50", '"a"', "true", "null", "[1.0]", '{"a":1e5}', "1e400", '"\\u00e9"'])

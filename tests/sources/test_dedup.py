@@ -84,6 +84,13 @@ def test_each_item_once(answers: list[tuple[list[int], str]], at_once: int) -> N
     dedup._AT_ONCE = 4096
 
 
+def test_a_null_at_the_pointer_tells_nothing() -> None:
+    """As of keys: such items are told by their values, so that one is not taken for another."""
+    connector = Connector(by="/id")
+    values = [b'{"id":null,"n":1}', b'{"id":null,"n":2}', b'{"id":null,"n":1}']
+    assert connector.poll([1, 2, 1], values=values) == [1, 2]
+
+
 @given(answers=st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=15), count=st.integers(1, 20))
 @settings(deadline=None, max_examples=100)
 def test_the_window_by_count(answers: list[list[int]], count: int) -> None:

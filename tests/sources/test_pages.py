@@ -50,8 +50,11 @@ def test_next_urls_become_absolute(target: str, url: str) -> None:
         ("https://evil.test/x", "is at https://evil.test, not at https://api.test"),
         ("//evil.test/x", "is at https://evil.test"),
         ("https://api.test.evil.test/", "is at https://api.test.evil.test"),
-        ("https://api.test:8443/x", "where the credentials belong; other_origins may allow it"),
-        ("http://api.test:8080/x", "is at http://api.test"),
+        (
+            "https://api.test:8443/x",
+            "is at https://api.test:8443, not at https://api.test, where the credentials belong; other_origins may",
+        ),
+        ("http://api.test:8080/x", "is at http://api.test:8080, not at https://api.test,"),
         ("https://api.test@evil.test/", "is at https://evil.test"),
         ("ftp://api.test/x", "is not http or https"),
         ("javascript:alert(1)", "is not http or https"),

@@ -401,4 +401,6 @@ def _tell(made: Written, driver: _Driver, output: Path | None, save_secrets: Pat
     named = f" --secrets {save_secrets or 'FILE'}" if ask.secrets else ""
     lines.append(f"{'written to' if output else 'put it into'} {place}; then: headwater test {place}{named}")
     for line in lines:
-        click.echo(driver.masker.mask(" ".join(shown(line).split(" "))), err=True)
+        said = driver.masker.mask(" ".join(shown(line).split(" ")))
+        # Names and values come from an answer: none of them may speak to the terminal, or begin a line.
+        click.echo("".join(it if it.isprintable() else " " for it in said), err=True)

@@ -24,6 +24,13 @@ def origin(url: str) -> Origin:
     return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or PORTS.get(parts.scheme.lower())
 
 
+def shown(place: Origin) -> str:
+    """Return an origin for people, its port only where that is not the usual one."""
+    scheme, host, port = place
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}" if port is None or port == PORTS.get(scheme) else f"{scheme}://{host}:{port}"
+
+
 def anonymous(transport: Transport) -> Transport:
     """Return a transport that shows nobody who asks: without a login, and without what is meant for one server."""
     if transport is USUAL:

@@ -23,6 +23,7 @@ from headwater.engine.gate import Gate
 from headwater.sources.children import MOST_BYTES, Child, Children, ChildrenError, refused, unrendered
 from headwater.sources.judge import Action, Attempt, Verdict
 from headwater.sources.reaped import Reaped
+from headwater.sources.sifting import refusal
 
 # Waits until a monotonic time, unless the connector is asked to stop: then it raises CancelledError.
 Nap = Callable[[float], Awaitable[None]]
@@ -32,9 +33,10 @@ class Brood:
     """Asks for the children of one answer after the other. `chance` returns a random number in [0, 1).
 
     `count` is called with each attempt's outcome, `left` returns for how many seconds one may be tried.
+    With `strict` a bad item among the children lets the answer fail.
     """
 
-    __slots__ = ("_chance", "_children", "_clock", "_count", "_fetcher", "_gates", "_left", "_nap")
+    __slots__ = ("_chance", "_children", "_clock", "_count", "_fetcher", "_gates", "_left", "_nap", "_strict")
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Brood:
         left: Callable[[], float],
         nap: Nap,
         count: Callable[[Response | FetchError], None],
+        strict: bool = False,
     ) -> None:
         self._children = children
         self._fetcher = fetcher
@@ -56,6 +59,7 @@ class Brood:
         self._left = left
         self._nap = nap
         self._count = count
+        self._strict = strict
 
     async def complete(
         self, reaped: Reaped, before: Checkpoint, scope: Mapping[str, Any], moment: Moment, at: str
@@ -70,6 +74,8 @@ class Brood:
         except ChildrenError as error:
             return Reaped((), before, failure=error.reason, slug=error.slug, hint=error.hint)
         records, bad = self._children.records(reaped.parents, reaped.records, children)
+        if self._strict and bad:
+            return refusal(bad[0], before)
         count, asked = len(records), len(children)
         told = f"{count} record{'' if count == 1 else 's'} with the children of {asked} item{'' if asked == 1 else 's'}"
         return msgspec.structs.replace(

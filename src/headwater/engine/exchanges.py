@@ -99,6 +99,7 @@ class Exchanges(Round):
             left=left,
             nap=self._nap,
             count=count,
+            strict=self._config.on_error == "fail",
         )
 
     def _wanted(self, head: Response) -> bool:

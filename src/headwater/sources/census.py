@@ -9,6 +9,7 @@ An item is known by its key. Items have numbers, so that a byte for each says wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import add
 from typing import NamedTuple
 
 import msgspec
@@ -255,11 +256,11 @@ class Census:
 
     # What is not there.
 
-    def close(self, *, last: bool, unfit: bool = False) -> Sifted:
+    def close(self, *, last: bool, unfit: bool = False, earlier: Sequence[int] = ()) -> Sifted:
         """End the exchange; the `last` one of a round decides what is gone.
 
-        `unfit`: there were items that could not be read. Nothing is gone then, for it may be one of them. Raises
-        CollectionError and LogError.
+        `earlier` are the counts of the step before. `unfit`: there were items that could not be read. Nothing is gone
+        then, for it may be one of them. Raises CollectionError and LogError.
         """
         before, part = self._before, self._part
         unfit = unfit or bool(self._bad) or (part > 0 and before.unfit)
@@ -277,6 +278,10 @@ class Census:
         elif self._seen is not None:
             seen = self._seen.packed()
             self._rules.sightings.hold(self._round, part + 1, self._seen)
+        counts = (self._added, self._changed, self._doubles)
+        if earlier:
+            counts = tuple(map(add, counts, earlier))
+        self._added, self._changed, self._doubles = counts
         if self._doubles:
             notes.append(f"{self._doubles:,} had the key of one before them, which counts")
         remembered = Remembered(
@@ -300,7 +305,12 @@ class Census:
         )
         needed = change.anew or change.rows or change.seen or change.settled or change.missed is not None
         return Sifted(
-            self._records, remembered, change if needed else None, self._bad, "; ".join([self._said(), *notes])
+            self._records,
+            remembered,
+            change if needed else None,
+            self._bad,
+            "; ".join([self._said(), *notes]),
+            counts,
         )
 
     def _said(self) -> str:

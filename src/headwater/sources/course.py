@@ -38,12 +38,14 @@ class Step(msgspec.Struct, frozen=True):
     """What follows from an answer: the progress that commits with its records, and whether another request follows.
 
     `note` is for the ledger. With a `failure` the round has ended in trouble: the answer's items are not to be stored.
+    `unsure`: it has ended where it may not be complete.
     """
 
     progress: Progress
     more: bool = False
     note: str = ""
     failure: str = ""
+    unsure: bool = False
 
 
 class _Turn(msgspec.Struct, frozen=True):
@@ -97,7 +99,7 @@ class Gleaning:
 
     def _gather(self, values: Sequence[Sequence[Raw | None]]) -> list[bool] | None:
         columns: list[Sequence[Raw | None]] = list(zip(*values, strict=True))
-        self.missed = self._cursors.missed(columns)
+        self.missed = self._cursors.missed(columns, self._progress.cursors)
         kept = self._cursors.kept(columns)
         if kept is not None:
             columns = [list(compress(column, kept)) for column in columns]
@@ -247,7 +249,13 @@ class Course:
         if following is not None and not gleaned.beyond:
             following, notes = None, (*notes, "it goes back to what was there before")
         turn = _Turn(progress, moment, pending, span, notes)
-        return self._end(turn) if following is None else self._page(turn, following)
+        if following is not None:
+            return self._page(turn, following)
+        # A page that the one before has promised, and that has no body: the list may go on behind it.
+        empty = document is not None and not len(document)
+        unsure = empty and bool(progress.page.get("n")) and self._pager.tells(progress.page)
+        step = self._end(turn)
+        return msgspec.structs.replace(step, unsure=True) if unsure else step
 
     def _page(self, turn: _Turn, following: dict[str, Any]) -> Step:
         """Go on with another page of the same window."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -20,10 +21,11 @@ from headwater.core.extract import DocumentError, extract
 from headwater.core.http import Headers
 from headwater.core.instant import Instant
 from headwater.core.pointer import Pointer
-from headwater.sources.values import Kind, alive, configured, kind_of, rank_of, stored, stored_text, time_of
+from headwater.sources.values import Kind, alive, configured, kind_of, rank_of, shown, stored, stored_text, time_of
 
 Column = Sequence[Raw | None]
 _NULL: Final = b"null"
+NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _ZONE: Final = re.compile(rb'(?:Z|[+-]\d\d:?\d\d)"$')
 
 
@@ -105,6 +107,20 @@ class Cursor(msgspec.Struct, frozen=True):
         least = self.options.taken == "min"
         ranks = (_rank(raw, kind) for raw in column)
         return all(rank is None or (rank < limit if least else rank > limit) for rank in ranks)
+
+    def stuck(self, column: Column, known: Any) -> bool:
+        """Return whether a page has values, and none that can be compared with the one that is remembered."""
+        if self.options.taken in {"first", "last"}:
+            return False
+        kind = self.kind(alive(known))
+        given = False
+        for raw in column:
+            if raw is None or bytes(raw) == _NULL:
+                continue
+            if kind is not None and _rank(raw, kind) is not None:
+                return False
+            given = True
+        return given
 
 
 def _rank(raw: Raw | None, kind: Kind) -> Any:
@@ -225,13 +241,22 @@ class Cursors:
             promoted[name] = value if moves else cursor.better(promoted.get(name), value)
         return promoted
 
-    def missed(self, columns: Sequence[Column]) -> list[str]:
-        """Return what is worth a word in the ledger: cursors that no item of a page has a value for."""
-        return [
-            f"no item has {cursor.options.from_} for the cursor {cursor.name}"
-            for cursor, column in zip(self._items, columns, strict=True)
-            if column and all(raw is None for raw in column)
-        ]
+    def missed(self, columns: Sequence[Column], cursors: Mapping[str, Any] = NONE) -> list[str]:
+        """Return what is worth a word in the ledger: cursors that no item of a page has a value for, or none that fits.
+
+        `cursors` are the values that are remembered.
+        """
+        said = []
+        for cursor, column in zip(self._items, columns, strict=True):
+            known = cursors.get(cursor.name)
+            if column and all(raw is None for raw in column):
+                said.append(f"no item has {cursor.options.from_} for the cursor {cursor.name}")
+            elif known is not None and cursor.stuck(column, known):
+                said.append(
+                    f"the cursor {cursor.name} stays {shown(known)[:60]}, which nothing at {cursor.options.from_} can "
+                    "be compared with: see headwater checkpoint set"
+                )
+        return said
 
 
 def _keep(gathered: dict[str, Any], cursor: Cursor, found: Any) -> None:

@@ -29,6 +29,7 @@ _LONGEST = 64
 _ROOM = 64
 # What tells an item, as the first byte of what is remembered; large letters are digests.
 _POINTER, _KEY, _VALUE = b"p", b"k", b"v"
+_NULL = b"null"
 
 
 class Dedup:
@@ -60,7 +61,7 @@ class Dedup:
                 (found,) = self._extract(document)
             except DocumentError:
                 found = None
-            if found is not None:
+            if found is not None and bytes(memoryview(found)[:4]) != _NULL:
                 return _POINTER, found
         elif self.options.by == "key" and (key := record(place).key) is not None:
             return _KEY, key
@@ -148,8 +149,10 @@ class Window:
         """Return whether an item is too old: but what the last answer has had is not, however long ago that was."""
         return self._age is not None and at < self._now - self._age and at < self._before.last - self._grain
 
-    def close(self, *, last: bool, unfit: bool = False) -> Sifted:  # noqa: ARG002 - as of all that items are taken by
-        """End the exchange, the `last` one of its round or another. Raises LogError."""
+    def close(self, *, last: bool, unfit: bool = False, earlier: Sequence[int] = ()) -> Sifted:  # noqa: ARG002 - as of all that items are taken by
+        """End the exchange, the `last` one of its round or another; see `Sieve`. Raises LogError."""
+        if earlier:
+            self._repeats, self._new = self._repeats + earlier[0], self._new + earlier[1]
         before = self._before
         known = before.known + self._following - before.following - len(self._gone)
         drop = max(0, known - self._count)
@@ -172,7 +175,9 @@ class Window:
             drop=drop,
         )
         needed = change.anew or change.gone or change.rows or change.drop
-        return Sifted(self._records, remembered, change if needed else None, note=self._note())
+        return Sifted(
+            self._records, remembered, change if needed else None, note=self._note(), counts=(self._repeats, self._new)
+        )
 
     def _note(self) -> str:
         notes = [f"{self._repeats:,} seen before"] if self._repeats else []

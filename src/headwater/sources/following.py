@@ -7,10 +7,11 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from headwater.core.http import ascii_url
-from headwater.core.origin import Origin, origin
+from headwater.core.origin import Origin, origin, shown
 
 # Longer ones are refused by servers and proxies, and a hostile answer could fill the checkpoint with them.
 LONGEST_URL: Final = 8192
+NEXT_PAGE: Final = "the next page"
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -18,7 +19,7 @@ class PaginationError(Exception):
     """The pages lead nowhere: in circles, or to a place that is not to be asked."""
 
 
-def resolve(target: str, base: str, home: Origin, *, foreign: bool, among: str = "the next page") -> str:
+def resolve(target: str, base: str, home: Origin, *, foreign: bool, among: str = NEXT_PAGE) -> str:
     """Return the URL that `target` means at `base`, absolute and encoded. `home` is the origin of the configuration.
 
     Raises PaginationError for one that is not to be asked: another origin's unless `foreign` ones may be, or that of
@@ -43,9 +44,9 @@ def resolve(target: str, base: str, home: Origin, *, foreign: bool, among: str =
         url = urlunsplit(("https", f"{host}{port}", parts.path, parts.query, ""))
         there = origin(url)
     if there not in {home, origin(base)} and not foreign:
+        allowing = "; other_origins may allow it" if among == NEXT_PAGE else ""
         raise PaginationError(
-            f"the URL of {among} is at {there[0]}://{there[1]}, not at {home[0]}://{home[1]}, "
-            "where the credentials belong; other_origins may allow it"
+            f"the URL of {among} is at {shown(there)}, not at {shown(home)}, where the credentials belong{allowing}"
         )
     parts = urlsplit(url)
     # What stands before the host would be sent as credentials, and what stands behind # is not sent.

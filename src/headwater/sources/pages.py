@@ -38,7 +38,8 @@ _SAID: Final = ("next", "total", "pages", "has_more", "end")
 class Answer(msgspec.Struct, frozen=True):
     """What the way to the next page may depend on.
 
-    `document` is the JSON around the items, or the whole of it; None for what is no JSON. `url` is where it came from.
+    `document` is the JSON around the items, or the whole of it; None for what is no JSON, and nothing where no body
+    came. `url` is where it came from.
     `count` is the number of its items, `first` and `last` are the first and the last.
     """
 
@@ -146,6 +147,12 @@ class Pager:
             end=options.end or _read(found, "end", parse_spot),
         )
 
+    def tells(self, state: State) -> bool:
+        """Return whether the bodies of the round under way say which page follows, or whether one does."""
+        plan = self.plan(state)
+        spots: list[Spot | None] = [getattr(plan, name) for name in _SAID]
+        return any(spot is not None and not spot.header for spot in spots)
+
     def scope(self, state: State) -> dict[str, Any]:
         """Return what templates see of the page that is asked for."""
         plan = self.plan(state)
@@ -208,7 +215,8 @@ class Pager:
             found = spots, Extractor([spot.pointer for spot in spots.values() if not spot.header])
             self._extractors[plan] = found
         spots, extractor = found
-        values = iter(_extracted(extractor, answer, wanted=any(not spot.header for spot in spots.values())))
+        wanted = sum(not spot.header for spot in spots.values())
+        values = iter(_extracted(extractor, answer, wanted=wanted))
         said: dict[str, bytes] = {}
         for name, spot in spots.items():
             raw: bytes | None
@@ -241,9 +249,12 @@ def _read(found: Mapping[str, Any], name: str, parse: Any) -> Any:
     return parse(value) if isinstance(value, str) else None
 
 
-def _extracted(extractor: Extractor, answer: Answer, *, wanted: bool) -> tuple[Raw | None, ...]:
+def _extracted(extractor: Extractor, answer: Answer, *, wanted: int) -> tuple[Raw | None, ...]:
     if not wanted:
         return ()
+    if answer.document is not None and not len(answer.document):
+        # Such as 204: it says nothing, and so not that there is more.
+        return (None,) * wanted
     if answer.document is None:
         raise PaginationError("the answer is not JSON, and so does not say where the next page is")
     try:

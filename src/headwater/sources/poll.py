@@ -289,7 +289,7 @@ class Poll:
             checkpoint.progress,
             moment,
             gleaned,
-            None if document is None else response.body,
+            response.body if document is not None or not response.body else None,
             headers=response.headers,
             url=response.url,
         )
@@ -308,7 +308,7 @@ class Poll:
         else:
             progress = msgspec.structs.replace(progress, asked=self._asked)
         following = msgspec.structs.replace(following, progress=progress)
-        return Reaped(records, following, step.more, note=step.note, failure=step.failure)
+        return Reaped(records, following, step.more, note=step.note, failure=step.failure, unsure=step.unsure)
 
     def forgotten(self, response: Response, checkpoint: Checkpoint, moment: Moment) -> Reaped | None:
         """Return what follows when a refusal says that the page of a round which was broken off is not known any more.

@@ -37,7 +37,7 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
 
     A response with much in it comes to several of these, of which all but the last are `partial`; `first` is how many
     records of it are before these. `parents` are the items of the records, where children are to be asked for.
-    `memory` is what changes in what is remembered of items.
+    `memory` is what changes in what is remembered of items. `unsure`: the round has ended where it may not be complete.
     """
 
     records: Sequence[Record]
@@ -52,3 +52,4 @@ class Reaped(msgspec.Struct, frozen=True, gc=False):
     first: int = 0
     parents: Sequence[bytes | Raw] = ()
     memory: MemoryChange | None = None
+    unsure: bool = False

@@ -21,7 +21,7 @@ from headwater.sources.course import Gleaning
 from headwater.sources.items import Batch, Items, Making
 from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve
-from headwater.sources.sifting import Sieves, failed, sifted_of
+from headwater.sources.sifting import Sieves, failed, refusal, sifted_of
 from headwater.sources.split.item import WINDOW, Bad, BrokenBodyError, Formed, Item, Splitter, all_plain
 from headwater.sources.split.resume import Resumption
 
@@ -60,6 +60,7 @@ class Reaping:
     __slots__ = (
         "_bad",
         "_conclude",
+        "_counts",
         "_flowing",
         "_given",
         "_gleaned",
@@ -106,6 +107,8 @@ class Reaping:
         self._size = 0
         self._new = 0
         self._unfit = False
+        # What the entry says of items, as far as steps are stored.
+        self._counts: Sequence[int] = ()
         # Items whose digest is not needed before a step is stored.
         self._pending: list[Sequence[Item]] = []
         self.received = 0
@@ -142,7 +145,7 @@ class Reaping:
             return self._fail(f"{error}", "body")
         except CollectionError as error:
             return self._disbelieve(error)
-        return self._refuse() if self._failing() else None
+        return self._refuse(self._bad[0]) if self._failing() else None
 
     def finish(self) -> Reaped:
         """Take the end of the body; return the last step."""
@@ -152,7 +155,7 @@ class Reaping:
                 self._take(self._splitter.finish())
             self._resumption.finish()
             if self._failing():
-                return self._refuse()
+                return self._refuse(self._bad[0])
             missing = self._splitter.missing
             if missing and self._items.required:
                 return self._fail(f"the answer has no {self._items.where}", "body")
@@ -227,7 +230,10 @@ class Reaping:
         if self._sieve is not None:
             # The next one asks what is remembered after this step.
             sieve, self._sieve = self._sieve, None
-            sifted = sieve.close(last=False, unfit=self._unfit)
+            sifted = sieve.close(last=False, unfit=self._unfit, earlier=self._counts)
+            self._counts = sifted.counts
+            if self._given.strict and sifted.bad:
+                return self._refuse(sifted.bad[0])
             reaped = msgspec.structs.replace(sifted_of(reaped, sifted), note="")
         self._latest = reaped.checkpoint
         self._new += len(reaped.records)
@@ -241,14 +247,17 @@ class Reaping:
     def _last(self, note: str) -> Reaped:
         records: Sequence[Record] = self._records
         bad: Sequence[BadItem] = self._bad
-        reaped = self._conclude(self._new + len(records), self._splitter.rest, records)
+        reaped = self._conclude(self._new + len(records), self._splitter.rest if self.received else b"", records)
         if reaped.failure:
             return msgspec.structs.replace(reaped, checkpoint=self._kept(reaped.checkpoint))
         progress = reaped.checkpoint.progress
         kept = msgspec.structs.replace(reaped, bad=bad, note="; ".join(it for it in (note, reaped.note) if it))
         if self._sieves is not None:
             sieve = self._sieve or self._sieves(self._latest.remembered)
-            sifted = sieve.close(last=not reaped.more and not (progress and progress.round), unfit=self._lacks())
+            last = not reaped.more and not (progress and progress.round)
+            sifted = sieve.close(last=last, unfit=self._lacks() or reaped.unsure, earlier=self._counts)
+            if self._given.strict and sifted.bad:
+                return self._refuse(sifted.bad[0])
             counted = msgspec.structs.replace(kept.checkpoint, records=self._latest.records)
             kept = sifted_of(msgspec.structs.replace(kept, checkpoint=counted), sifted)
         return msgspec.structs.replace(kept, first=self._new)
@@ -264,9 +273,9 @@ class Reaping:
     def _failing(self) -> bool:
         return self._given.strict and bool(self._bad)
 
-    def _refuse(self) -> Reaped:
-        first = self._bad[0]
-        return self._fail(f"{first.position}: {first.reason}", first.slug, "on_error: fail is why the poll failed")
+    def _refuse(self, first: BadItem) -> Reaped:
+        self.ended = True
+        return refusal(first, self._latest)
 
     def _fail(self, reason: str, slug: str, hint: str = "") -> Reaped:
         """Return what a body comes to that cannot be gone on with: what is stored of it stays, and the rest is not."""

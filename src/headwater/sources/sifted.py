@@ -25,13 +25,17 @@ class CollectionError(Exception):
 
 
 class Sifted(msgspec.Struct, frozen=True):
-    """What has come of the items of an exchange. `remembered` goes into its checkpoint, `note` into its entry."""
+    """What has come of the items of an exchange. `remembered` goes into its checkpoint, `note` into its entry.
+
+    `counts` are those of the note, of an exchange that is stored in steps with those of the steps before.
+    """
 
     records: Sequence[Record]
     remembered: Remembered
     memory: MemoryChange | None = None
     bad: Sequence[BadItem] = ()
     note: str = ""
+    counts: Sequence[int] = ()
 
 
 def an_item(place: int) -> str:
@@ -60,10 +64,10 @@ class Sieve(Protocol):
         """
         ...
 
-    def close(self, *, last: bool, unfit: bool = False) -> Sifted:
+    def close(self, *, last: bool, unfit: bool = False, earlier: Sequence[int] = ()) -> Sifted:
         """End the exchange or the step, the `last` one of its round or another; `unfit`: it had items that were bad.
 
-        Raises CollectionError and LogError.
+        `earlier` are the counts of the step before. Raises CollectionError and LogError.
         """
         ...
 

@@ -15,7 +15,7 @@ from headwater.core.record import Record
 from headwater.sources.canonical import BROKEN, decode, text_of
 from headwater.sources.changes import Changes
 from headwater.sources.dedup import Dedup
-from headwater.sources.reaped import Reaped
+from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.sifted import CollectionError, Sieve, Sifted, Sifter, an_item
 
 # Makes the sieve for a step of an answer, given what is remembered after the step before it.
@@ -25,11 +25,12 @@ Sieves = Callable[[Remembered | None], Sieve]
 class Sifting:
     """What the items of one connector go through; not `active` where they are records as they are."""
 
-    __slots__ = ("_connector", "_sifter", "_texts")
+    __slots__ = ("_connector", "_sifter", "_strict", "_texts")
 
     def __init__(self, config: ConnectorConfig) -> None:
         self._connector = config.name
         self._sifter = _sifter(config)
+        self._strict = config.on_error == "fail"
         records = config.http.records
         self._texts = records is not None and not records.are_json
 
@@ -77,9 +78,11 @@ class Sifting:
                 sieve.take([_document(body)], reaped.records.__getitem__)
             # Nothing may be the end of pages; alone it is not that the one item is gone.
             last = not reaped.more and not (progress is not None and progress.round)
-            sifted = sieve.close(last=last, unfit=not reaped.records and not going_on)
+            sifted = sieve.close(last=last, unfit=(not reaped.records and not going_on) or reaped.unsure)
         except CollectionError as error:
             return failed(error, before)
+        if self._strict and sifted.bad:
+            return refusal(sifted.bad[0], before)
         return sifted_of(msgspec.structs.replace(reaped, checkpoint=kept), sifted)
 
     def forgetting(self, reaped: Reaped, before: Checkpoint) -> Reaped:
@@ -104,6 +107,12 @@ def sifted_of(reaped: Reaped, sifted: Sifted) -> Reaped:
         note="; ".join(it for it in (sifted.note, reaped.note) if it),
         memory=sifted.memory,
     )
+
+
+def refusal(first: BadItem, latest: Checkpoint) -> Reaped:
+    """Return what an answer comes to that a bad item lets fail: what is stored of it stays."""
+    reason = f"{first.position}: {first.reason}"
+    return Reaped((), latest, failure=reason, slug=first.slug, hint="on_error: fail is why the poll failed")
 
 
 def failed(error: CollectionError, latest: Checkpoint) -> Reaped:
@@ -163,6 +172,6 @@ class _Texts:
         """Take the next items."""
         self._sieve.take(list(map(text_of, documents)), record, where)
 
-    def close(self, *, last: bool, unfit: bool = False) -> Sifted:
+    def close(self, *, last: bool, unfit: bool = False, earlier: Sequence[int] = ()) -> Sifted:
         """End the exchange, or a step of it."""
-        return self._sieve.close(last=last, unfit=unfit)
+        return self._sieve.close(last=last, unfit=unfit, earlier=earlier)

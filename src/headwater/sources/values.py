@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw
 
-from headwater.core.expression import Number
+from headwater.core.expression import Number, text_of
 from headwater.core.instant import Instant, read_instant, read_unix
 
 Kind = Literal["number", "time", "text"]
@@ -83,9 +83,10 @@ def kind_of(value: Any, wanted: str = "auto") -> Kind | None:
         return "text"
     if wanted == "time":
         return "time" if time_of(value) is not None else None
-    if isinstance(value, int | Number) or _DIGITS.fullmatch(value):
+    if isinstance(value, int) or _DIGITS.fullmatch(text_of(value)):
         return "number"
-    if wanted == "number":
+    if wanted == "number" or isinstance(value, Number):
+        # Nothing can be added to a number whose exponent is that large.
         return None
     return "time" if read_instant(value) is not None else "text"
 
@@ -103,7 +104,7 @@ def rank_of(value: Any, kind: Kind) -> Any:
         return None
     if kind == "number":
         text = value if isinstance(value, str) else str(value) if isinstance(value, int) else value.text
-        if isinstance(value, str) and not _DIGITS.fullmatch(text):
+        if not isinstance(value, int) and not _DIGITS.fullmatch(text):
             return None
         try:
             return Decimal(text)
