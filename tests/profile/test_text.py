@@ -263,7 +263,8 @@ def test_any_text_is_a_file_or_a_profile_error(text: str) -> None:
     except ProfileError as error:
         assert SECRET not in error.report()  # noqa: PT017 - either outcome is right
     else:
-        assert tomllib.loads(text) == read_toml(text, FILE)
+        # By their texts: nan is not even itself.
+        assert repr(tomllib.loads(text)) == repr(read_toml(text, FILE))
         assert SECRET not in repr(config)
         for name in config.profiles:
             assert config.profile(name).name == name
