@@ -11,8 +11,10 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes is no matter of tests: machines are busy. `make coverage` has more of them than `make test`.
-settings.register_profile("quick", deadline=None, print_blob=True, max_examples=40)
-settings.register_profile("thorough", deadline=None, print_blob=True)
+# Both are the same for everybody; `wild` looks for what nobody has found yet, and prints how to have it again.
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("thorough", deadline=None, derandomize=True)
+settings.register_profile("wild", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

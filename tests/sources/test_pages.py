@@ -325,6 +325,7 @@ def test_auto_takes_what_it_is_told() -> None:
         ({"items": [1], "nextPageToken": "x"}, (), {}, {"pageToken": "x"}),
         ({"items": [1], "next": "abc"}, (), {}, {"next": "abc"}),
         ({"items": [1], "links": [{"rel": "next", "href": "?p=2"}]}, (), {}, {"p": "2"}),
+        ({"items": [1], "links": [{"rel": [], "href": "?p=2"}]}, (), {}, None),
         ({"items": [1], "page": 1, "total_pages": 1}, (), {}, None),
         ({"items": [1], "offset": 0, "total": 1}, (), {}, None),
         ({"items": [1], "next": None, "has_more": False}, (), {}, None),

@@ -200,10 +200,10 @@ def _by_url(surroundings: Any) -> Recognised | None:
     for pointer in NEXT_URLS:
         if is_url(_at(surroundings, pointer)):
             return Recognised({"type": "next-url", "next": pointer}, f"a URL at {pointer}")
-    # FHIR and HAL's relatives: an array of links that say what they are.
+    # FHIR and HAL's relatives: an array of links that say what they are. A tuple, since that may be a list.
     for name in ("link", "links"):
         for index, link in enumerate(_list(surroundings.get(name))):
-            if isinstance(link, dict) and "next" in {link.get("relation"), link.get("rel")}:
+            if isinstance(link, dict) and "next" in (link.get("relation"), link.get("rel")):
                 field = next((it for it in ("url", "href", "uri") if is_url(link.get(it))), None)
                 if field:
                     pointer = f"/{name}/{index}/{field}"
