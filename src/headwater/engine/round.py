@@ -36,7 +36,6 @@ from headwater.transforms.chain import Chain
 
 # Bodies from this size on are rendered and encoded in a thread, so that they delay no other connector (bytes).
 LARGE = 256 * 1024
-_APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 
 # Members of an enum by name cost as much as five function calls in Python 3.11.
 _STORE, _RETRY, _FAIL, _RENEW = Action.STORE, Action.RETRY, Action.FAIL, Action.REAUTHENTICATE

@@ -126,7 +126,7 @@ class Poll:
             progress = checkpoint.progress
             # Only an answer that was the whole of its round says by a 304 that nothing is new.
             self._asked = "" if progress and progress.page.get("n") else fingerprint(request, "")
-        return self._validating(request, checkpoint)
+        return _validating(request, checkpoint) if self.conditional(checkpoint) else request
 
     def same(self, checkpoint: Checkpoint) -> Request:
         """Return the request of the next attempt of a plain poll."""
@@ -136,18 +136,8 @@ class Poll:
         known = self._validated
         if known[0] != etag or known[1] != last_modified:
             # The same request stays the same one: fetchers keep what they have set up for it.
-            self._validated = known = (etag, last_modified, self._validating(self._request, checkpoint))
+            self._validated = known = (etag, last_modified, _validating(self._request, checkpoint))
         return known[2]
-
-    def _validating(self, request: Request, checkpoint: Checkpoint) -> Request:
-        if (checkpoint.etag is None and checkpoint.last_modified is None) or not self.conditional(checkpoint):
-            return request
-        headers = list(request.headers)
-        if checkpoint.etag is not None:
-            headers.append(("If-None-Match", checkpoint.etag))
-        if checkpoint.last_modified is not None:
-            headers.append(("If-Modified-Since", checkpoint.last_modified))
-        return msgspec.structs.replace(request, headers=tuple(headers))
 
     def conditional(self, checkpoint: Checkpoint) -> bool:
         """Return whether `request` carries validators with this checkpoint."""
@@ -346,6 +336,16 @@ class Poll:
             self._said = (etag, last_modified, media_type(response))
             self._headers = response.headers
         return self._said
+
+
+def _validating(request: Request, checkpoint: Checkpoint) -> Request:
+    """Return a request with the validators of the last answer to the same."""
+    headers = list(request.headers)
+    if checkpoint.etag is not None:
+        headers.append(("If-None-Match", checkpoint.etag))
+    if checkpoint.last_modified is not None:
+        headers.append(("If-Modified-Since", checkpoint.last_modified))
+    return msgspec.structs.replace(request, headers=tuple(headers))
 
 
 def _json_of(response: Response) -> Any:
