@@ -24,7 +24,7 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     the HTTP status of the last attempt, None when there was no response. `bytes` counts the last body as received.
     `reason` is a sentence, free of secrets. `partition` and `offset` say where the first of `records` went; the log
     fills `offset` in. `skipped` counts the polls between the last one and this that were left out, `rejected` the
-    records that a transform refused.
+    records that a transform refused. `gap` is how long a stream was without a connection before this one, ms.
     """
 
     connector: str
@@ -42,6 +42,7 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     offset: int | None = None
     skipped: int = 0
     rejected: int = 0
+    gap: int = 0
 
 
 _ENCODER = msgspec.json.Encoder()
