@@ -15,6 +15,7 @@ import uvloop
 from headwater.cli.options import config_options
 from headwater.cli.place import find_place, modules_of, place_options, writable
 from headwater.cli.run import say_warnings
+from headwater.cli.streams import refuse_streams
 from headwater.config import ConnectorConfig, InvalidConfigError, load_files, secret_source, transport_of
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.clock import SystemClock
@@ -86,6 +87,9 @@ def command(
         raise click.UsageError("--expect, --update and --interrupted are for --replay")
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
+    refuse_streams(
+        loaded.connectors, "one exchange of it would have no end", "test the others; headwater lint checks this one"
+    )
     chains: dict[str, Chain] = {}
     if any(config.chain for config in loaded.connectors):
         from headwater.transforms.library import Library, chains_of  # noqa: PLC0415 - only transforms pay for the import

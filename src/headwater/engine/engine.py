@@ -17,6 +17,7 @@ from traceback import format_exception
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, Problem, TopicOptions, forgetful, transport_of
+from headwater.config.streaming import told_by
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
@@ -258,7 +259,7 @@ class Engine:
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
-        problems = [*await self.credentials.problems(configs), *self._forgetful(configs)]
+        problems = [*await self.credentials.problems(configs), *self._forgetful(configs), *_not_yet(configs)]
         for config in configs:
             name = config.topic.name
             if name not in topics:
@@ -392,6 +393,13 @@ def deduplication_of(topic: TopicOptions) -> Deduplication | None:
     transform = drops.filter.transform
     parameters = {name: text.reveal() for name, text in transform.with_.items()}
     return Deduplication(transform.uses, drops.bounds.count, drops.bounds.age, parameters)
+
+
+def _not_yet(configs: Sequence[ConnectorConfig]) -> Iterable[Problem]:
+    for config in configs:
+        if config.http.source != "poll":
+            message = "streaming is not available in this version"
+            yield config.problem(("http", told_by(config.http)), message, "remove it to poll")
 
 
 def first_offset(config: ConnectorConfig, siblings: int) -> float:

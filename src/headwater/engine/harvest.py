@@ -70,7 +70,7 @@ class Harvester:
         self._name = config.name
         self._topic = config.topic.name
         self._letters = config.dead_letters
-        self._linger = config.producer.linger.total_seconds()
+        self._linger = config.linger.total_seconds()
         self._compression = compression
         self._chain = chain
         self._mask = mask

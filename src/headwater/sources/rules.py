@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from headwater.config.rules import RuleOptions, Wanted
+from headwater.config.match import Wanted
+from headwater.config.rules import RuleOptions
 from headwater.core.errors import FetchError
 from headwater.core.extract import DocumentError, Extractor, extract
 from headwater.core.http import Response
