@@ -1,0 +1,162 @@
+"""Owns what a stream asks for at each connection, what the head of the answer means, and who takes in what follows. Pure.
+
+It is to streams what `poll.Poll` is to polls. Connecting, and doing it again, is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
+from headwater.core.errors import FetchError
+from headwater.core.http import Headers, Request, Response
+from headwater.core.moment import Moment
+from headwater.sources.items import Items
+from headwater.sources.judge import Action, Attempt, Policy, Verdict, judge
+from headwater.sources.output import framing, phrase
+from headwater.sources.policy import policy_of
+from headwater.sources.poll import course_of
+from headwater.sources.request import build_request, fingerprint
+from headwater.sources.stream.intakes import EventIntake, FrameIntake
+from headwater.sources.stream.receiving import Intake, Making, Receiving
+from headwater.sources.stream.socket import Socket
+
+_EVENTS = "text/event-stream"
+# The server's way to say that the client is not to come back (HTML standard, server-sent events).
+_OVER = 204
+# The slug of an answer that ends a stream for good.
+OVER = "over"
+
+
+class StreamSource:
+    """What the connections of one connector ask and mean. Holds nothing: what is remembered is in the checkpoint."""
+
+    __slots__ = ("_config", "_course", "_fingerprint", "_items", "_options", "_policy", "_request", "socket")
+
+    def __init__(self, config: ConnectorConfig) -> None:
+        self._config = config
+        self._options = options = config.http
+        self.socket = options.source == "websocket"
+        request = build_request(options, transport_of(config))
+        headers = request.headers
+        if not self.socket and options.format == "sse":
+            # A cache in between must not keep what never ends.
+            headers = _beside(headers, (("Accept", _EVENTS), ("Cache-Control", "no-store")))
+        idle = options.silence
+        request = msgspec.structs.replace(
+            request,
+            headers=headers,
+            stream=True,
+            upgrade=self.socket,
+            idle_timeout=None if idle is None else idle.total_seconds(),
+        )
+        self._request = request
+        self._fingerprint = fingerprint(request, config.topic.name)
+        self._course = course_of(options, request, config.masker)
+        self._policy = _policy(options, socket=self.socket)
+        self._items = None if options.records is None else Items(options.records, self._course.pointers)
+
+    def begun(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint that connections go on from: what belongs to another stream is forgotten."""
+        known = checkpoint.request == self._fingerprint
+        return msgspec.structs.replace(
+            checkpoint,
+            request=self._fingerprint,
+            # What only a poll remembers.
+            etag=None,
+            last_modified=None,
+            media_type="",
+            body=None,
+            remembered=None,
+            pace=None,
+            progress=Progress(cursors=checkpoint.progress.cursors) if checkpoint.progress is not None else None,
+            stream=(checkpoint.stream if known else None) or StreamPosition(),
+        )
+
+    def request(self, checkpoint: Checkpoint, moment: Moment, key: str) -> Request:
+        """Return the request of the next connection; `key` is the key of a WebSocket's handshake, new each time.
+
+        Raises RequestError when a value for it is missing.
+        """
+        request = self._course.request(checkpoint.progress, moment)
+        if self.socket:
+            offer = Socket.offer(self._options.websocket_config, key)
+            # The handshake is HTTP, and whoever performs it knows no other scheme.
+            return msgspec.structs.replace(
+                request, url=f"http{request.url.removeprefix('ws')}", headers=_beside(request.headers, offer)
+            )
+        position = checkpoint.stream
+        if self._options.format == "sse" and position is not None and position.event_id:
+            headers = _beside(request.headers, (("Last-Event-ID", position.event_id),))
+            return msgspec.structs.replace(request, headers=headers)
+        return request
+
+    def judge(self, outcome: Response | FetchError, *, now: float, renewed: bool) -> Verdict:
+        """Decide what the beginning of a connection means, by its head, or what it failed with.
+
+        STORE: what follows is taken in. There is no other attempt of one connection: what would be one is a FAIL, whose
+        `wait` is how long the server asked to be left alone. `now` is Unix time in seconds.
+        """
+        if isinstance(outcome, Response):
+            status = f"{outcome.status} {phrase(outcome.status)}".rstrip()
+            if not self.socket and self._options.format == "sse" and outcome.status == _OVER:
+                return Verdict(Action.FAIL, f"{status}: the server says that the stream is over", OVER)
+            if self._policy.rules is None and not self.socket:
+                # A head has no body yet, which says nothing.
+                outcome = msgspec.structs.replace(outcome, body=outcome.body or b" ")
+        attempt = Attempt(1, now, float("inf"), 0.0, renewed=renewed)
+        verdict = judge(outcome, attempt, self._policy)
+        if not isinstance(outcome, Response) or verdict.action is Action.REAUTHENTICATE:
+            return verdict
+        if verdict.action is Action.STORE:
+            return msgspec.structs.replace(verdict, reason=status)
+        if self.socket and 200 <= outcome.status < 300:
+            return Verdict(Action.FAIL, f"{status} instead of 101 Switching Protocols: it is no WebSocket", "status")
+        return msgspec.structs.replace(verdict, action=Action.FAIL)
+
+    def takes(self, head: Response, *, now: float) -> bool:
+        """Return whether what follows a head is to be taken in while it comes; else it is held, to be judged."""
+        return self.judge(head, now=now, renewed=True).action is Action.STORE
+
+    def receiving(self, request: Request, head: Response, checkpoint: Checkpoint, key: str) -> Receiving:
+        """Return what takes in what follows a head. Raises ProtocolError for a handshake that is none."""
+        options = self._options
+        intake: Intake
+        if self.socket:
+            intake = Socket(options.websocket_config, head, key, options.max_record, request.shown_url)
+        elif options.format == "sse":
+            position = checkpoint.stream or StreamPosition()
+            intake = EventIntake(options.sse, options.max_record, position.event_id)
+        else:
+            intake = FrameIntake(options)
+        records = options.records
+        making = Making(
+            head,
+            request.shown_url,
+            self._course,
+            self._items,
+            # These say themselves that each is JSON.
+            records is not None and records.format == "json" and options.format not in {"ndjson", "json-seq"},
+            framing(head, json=options.output_type == "json", full=options.output_parts == "full"),
+        )
+        return Receiving(intake, making)
+
+
+def _policy(options: HttpOptions, *, socket: bool) -> Policy:
+    policy = msgspec.structs.replace(policy_of(options), attempts=1, body_only=False)
+    if socket:
+        return msgspec.structs.replace(policy, accepted=((101, 101),), content_types=())
+    if options.format == "sse" and not policy.content_types:
+        return msgspec.structs.replace(policy, content_types=(_EVENTS,))
+    return policy
+
+
+def _beside(headers: Headers, more: Sequence[tuple[str, str]]) -> Headers:
+    """Return headers with others that the configuration does not name itself."""
+    named = {name.lower() for name, value in headers if (name.lower(), value) != ("accept", "*/*")}
+    added = [(name, value) for name, value in more if name.lower() not in named]
+    taken = {name.lower() for name, _ in added}
+    return (*(it for it in headers if it[0].lower() not in taken), *added)
