@@ -127,7 +127,7 @@ class Account:
         partition, offset = self._first or (None, None)
         return Exchange(
             self._connector,
-            self._begun,
+            self._since,
             self._since,
             max(0, now - self._since) * 1000,
             decision,

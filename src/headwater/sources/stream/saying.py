@@ -1,0 +1,43 @@
+"""Owns what is said over a WebSocket as soon as it is there: subscriptions, or what goes on behind a checkpoint. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headwater.config.websocket import WebsocketOptions
+from headwater.core.template import Template
+from headwater.sources.requesting import body_of
+
+
+class Sayings:
+    """The messages that begin a connection. `spaces` are what their expressions see."""
+
+    __slots__ = ("_needed", "_resuming", "_subscribing", "keep_alive", "spaces")
+
+    def __init__(self, options: WebsocketOptions) -> None:
+        self._subscribing = _templates(options.subscriptions)
+        self._resuming = _templates(options.resume_message)
+        self.keep_alive = None if options.keep_alive is None else _templates((options.keep_alive.message,))[0]
+        self._needed = frozenset(
+            expression.name
+            for template in self._resuming
+            for expression in template.expressions
+            if expression.space == "cursor"
+        )
+        every = (*self._subscribing, *self._resuming, *(() if self.keep_alive is None else (self.keep_alive,)))
+        self.spaces = frozenset(expression.space for template in every for expression in template.expressions)
+
+    def greeting(self, scope: Mapping[str, Any]) -> list[bytes]:
+        """Return the messages, in their order. Raises RequestError for a value that is missing.
+
+        Once every cursor in it has a value, what goes on is said instead of the subscriptions.
+        """
+        resumes = self._resuming and self._needed <= dict(scope.get("cursor", {})).keys()
+        templates = self._resuming if resumes else self._subscribing
+        return [template.render(scope, "text").reveal().encode() for template in templates]
+
+
+def _templates(messages: Iterable[Any]) -> list[Template]:
+    made = (body_of(message, "") for message in messages)
+    return [template for template in made if template is not None]
