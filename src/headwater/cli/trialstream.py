@@ -50,7 +50,8 @@ async def listen(config: ConnectorConfig, fetcher: CurlFetcher, gates: Sequence[
     checkpoint = source.begun(Checkpoint())
     now = round(time.time() * 1000)
     key = base64.b64encode(secrets.token_bytes(16)).decode()
-    request = source.request(checkpoint, Moment(now, now), key)
+    moment = Moment(now, now)
+    request = source.request(checkpoint, moment, key)
     opened: asyncio.Future[Flow | Response | FetchError] = asyncio.get_running_loop().create_future()
     flow: Flow | None = None
 
@@ -58,7 +59,7 @@ async def listen(config: ConnectorConfig, fetcher: CurlFetcher, gates: Sequence[
         nonlocal flow
         if not source.takes(head, now=time.time()):
             return None
-        receiving = source.receiving(request, head, checkpoint, key)
+        receiving = source.receiving(request, head, checkpoint, moment, key)
         name = f"{request.method} {request.shown_url}"
         flow = Flow(head, receiving, SystemClock(), Room(), linger=None, name=name)
         opened.set_result(flow)

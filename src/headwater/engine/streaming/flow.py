@@ -32,6 +32,7 @@ class Flow:
         "_clock",
         "_fetching",
         "_first",
+        "_held",
         "_linger",
         "_name",
         "_room",
@@ -58,6 +59,8 @@ class Flow:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: Cancellable | None = None
         self._storing = False
+        # Whether the network is held back.
+        self._held = False
         # When the first frame came of those that wait (monotonic).
         self._first = 0.0
         # What it has in memory, groups on their way to the log included (bytes).
@@ -90,7 +93,8 @@ class Flow:
             asyncio.get_running_loop().call_soon(self._close)
         if self._ready():
             self._wake()
-        return self._room.wants_more(receiving.size)
+        self._held = not self._room.wants_more(receiving.size)
+        return not self._held
 
     def _take(self, size: int) -> None:
         self._taken += size
@@ -128,7 +132,7 @@ class Flow:
         if self.outcome is not None:
             return
         now = self._clock.monotonic()
-        due = self.receiving.intake.due(now)
+        due = self.receiving.intake.due(now, held=self._held)
         if due is None:
             return
         if due.dead:
@@ -183,6 +187,7 @@ class Flow:
         """Take in that a group is stored: there is room for more."""
         self._take(-group.size)
         if self.outcome is None and self._fetching is not None and self._room.wants_more(self.receiving.size):
+            self._held = False
             self._fetching.resume()
 
     def stop(self) -> None:

@@ -197,7 +197,7 @@ class Stream:
                 request = await gate.admit(request, request.total_timeout)
                 passed.append(gate)
             self._sent = request
-            outcome = await self._exchange(request, passed, key, begun)
+            outcome = await self._exchange(request, passed, key, moment)
         except BaseException:
             for gate in passed:
                 gate.dropped(request)
@@ -208,7 +208,7 @@ class Stream:
         return outcome, verdict
 
     async def _exchange(
-        self, request: Request, passed: list[Gate], key: str, begun: int
+        self, request: Request, passed: list[Gate], key: str, moment: Moment
     ) -> Response | FetchError | Connection:
         opened: asyncio.Future[Response | FetchError | None] = asyncio.get_running_loop().create_future()
         flow: Flow | None = None
@@ -222,7 +222,7 @@ class Stream:
             if not self._source.takes(head, now=self._clock.time_ms() / 1000):
                 return None
             hear(head)
-            receiving = self._source.receiving(request, head, self.checkpoint, key)
+            receiving = self._source.receiving(request, head, self.checkpoint, moment, key)
             flow = Flow(
                 head,
                 receiving,
@@ -248,7 +248,7 @@ class Stream:
                 return outcome
             assert flow is not None
             flow.begin(fetching)
-            return await self._have(flow, begun)
+            return await self._have(flow)
         finally:
             fetching.cancel()
             if flow is not None:
@@ -261,7 +261,7 @@ class Stream:
 
     # A connection that is there.
 
-    async def _have(self, flow: Flow, begun: int) -> Connection:
+    async def _have(self, flow: Flow) -> Connection:
         """Store what a connection brings until it has ended."""
         since, now = self._clock.monotonic(), self._clock.time_ms()
         account = Account(self.config.name, self.config.topic.name, now)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from headwater.config import HttpOptions
-from headwater.config.stream import SseOptions
+from headwater.config.framing import SseOptions
 from headwater.sources.split.item import Bad
 from headwater.sources.stream.events import Event, EventFramer
-from headwater.sources.stream.framer import Framer, make_framer
+from headwater.sources.stream.framer import make_framer
 from headwater.sources.stream.receiving import Frames, Listening
 
 
@@ -19,7 +19,15 @@ class FrameIntake(Listening):
     retry: int | None = None
 
     def __init__(self, options: HttpOptions) -> None:
-        self._framer: Framer = framer_of(options)
+        prefix = options.length_prefix
+        self._framer = make_framer(
+            options.framing,
+            options.max_record,
+            delimiter=(options.delimiter or "\n").encode("utf-8", "surrogateescape"),
+            size=None if prefix.size == "varint" else prefix.size,
+            little=prefix.byte_order == "little",
+            inclusive=prefix.includes_itself,
+        )
         self.what = self._framer.what
 
     def feed(self, chunk: bytes) -> Frames:

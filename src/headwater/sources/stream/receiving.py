@@ -64,8 +64,11 @@ class Intake(Protocol):
         """Return what is sent before we end the connection; nothing where it is just cut."""
         ...
 
-    def due(self, now: float) -> Due | None:
-        """Return what the connection needs at a time (monotonic seconds); None where it never needs anything."""
+    def due(self, now: float, *, held: bool) -> Due | None:
+        """Return what the connection needs at a time (monotonic seconds); None where it never needs anything.
+
+        `held`: nothing of it is read at the moment, so that its silence says nothing.
+        """
         ...
 
     @property
@@ -111,7 +114,7 @@ class Listening:
         """Return nothing."""
         return b""
 
-    def due(self, now: float) -> Due | None:  # noqa: ARG002 - an intake's signature
+    def due(self, now: float, *, held: bool) -> Due | None:  # noqa: ARG002 - an intake's signature
         """Return None."""
         return None
 

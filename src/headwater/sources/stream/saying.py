@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headwater.config.websocket import WebsocketOptions
@@ -13,19 +13,19 @@ from headwater.sources.requesting import body_of
 class Sayings:
     """The messages that begin a connection. `spaces` are what their expressions see."""
 
-    __slots__ = ("_needed", "_resuming", "_subscribing", "keep_alive", "spaces")
+    __slots__ = ("_beat", "_needed", "_resuming", "_subscribing", "spaces")
 
     def __init__(self, options: WebsocketOptions) -> None:
         self._subscribing = _templates(options.subscriptions)
         self._resuming = _templates(options.resume_message)
-        self.keep_alive = None if options.keep_alive is None else _templates((options.keep_alive.message,))[0]
+        self._beat = () if options.keep_alive is None else _templates((options.keep_alive.message,))
         self._needed = frozenset(
             expression.name
             for template in self._resuming
             for expression in template.expressions
             if expression.space == "cursor"
         )
-        every = (*self._subscribing, *self._resuming, *(() if self.keep_alive is None else (self.keep_alive,)))
+        every = (*self._subscribing, *self._resuming, *self._beat)
         self.spaces = frozenset(expression.space for template in every for expression in template.expressions)
 
     def greeting(self, scope: Mapping[str, Any]) -> list[bytes]:
@@ -34,8 +34,15 @@ class Sayings:
         Once every cursor in it has a value, what goes on is said instead of the subscriptions.
         """
         resumes = self._resuming and self._needed <= dict(scope.get("cursor", {})).keys()
-        templates = self._resuming if resumes else self._subscribing
-        return [template.render(scope, "text").reveal().encode() for template in templates]
+        return _rendered(self._resuming if resumes else self._subscribing, scope)
+
+    def beat(self, scope: Mapping[str, Any]) -> bytes:
+        """Return the message that is sent from time to time, empty for none. Raises RequestError."""
+        return b"".join(_rendered(self._beat, scope))
+
+
+def _rendered(templates: Sequence[Template], scope: Mapping[str, Any]) -> list[bytes]:
+    return [template.render(scope, "text").reveal().encode() for template in templates]
 
 
 def _templates(messages: Iterable[Any]) -> list[Template]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.config.websocket import WebsocketOptions
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
 from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Request, Response
@@ -22,7 +23,9 @@ from headwater.sources.poll import course_of
 from headwater.sources.request import build_request, fingerprint
 from headwater.sources.stream.intakes import EventIntake, FrameIntake
 from headwater.sources.stream.receiving import Intake, Making, Receiving
-from headwater.sources.stream.socket import Socket
+from headwater.sources.stream.saying import Sayings
+from headwater.sources.stream.socket import Socket, offered
+from headwater.sources.websocket.talk import Talk
 
 _EVENTS = "text/event-stream"
 # The server's way to say that the client is not to come back (HTML standard, server-sent events).
@@ -34,7 +37,7 @@ OVER = "over"
 class StreamSource:
     """What the connections of one connector ask and mean. Holds nothing: what is remembered is in the checkpoint."""
 
-    __slots__ = ("_config", "_course", "_fingerprint", "_items", "_options", "_policy", "_request", "socket")
+    __slots__ = ("_config", "_course", "_fingerprint", "_items", "_options", "_policy", "_request", "_sayings", "_talk", "_websocket", "socket")
 
     def __init__(self, config: ConnectorConfig) -> None:
         self._config = config
@@ -42,7 +45,7 @@ class StreamSource:
         self.socket = options.source == "websocket"
         request = build_request(options, transport_of(config))
         headers = request.headers
-        if not self.socket and options.format == "sse":
+        if not self.socket and options.framing == "sse":
             # A cache in between must not keep what never ends.
             headers = _beside(headers, (("Accept", _EVENTS), ("Cache-Control", "no-store")))
         idle = options.silence
@@ -55,7 +58,11 @@ class StreamSource:
         )
         self._request = request
         self._fingerprint = fingerprint(request, config.topic.name)
-        self._course = course_of(options, request, config.masker)
+        self._websocket = options.websocket_config or WebsocketOptions()
+        self._sayings = Sayings(self._websocket) if self.socket else None
+        spaces = self._sayings.spaces if self._sayings is not None else frozenset()
+        self._course = course_of(options, request, config.masker, spaces)
+        self._talk = Talk([(it.to, it) for it in self._websocket.answers], self._websocket.ignore)
         self._policy = _policy(options, socket=self.socket)
         self._items = None if options.records is None else Items(options.records, self._course.pointers)
 
@@ -83,13 +90,13 @@ class StreamSource:
         """
         request = self._course.request(checkpoint.progress, moment)
         if self.socket:
-            offer = Socket.offer(self._options.websocket_config, key)
+            offer = offered(self._websocket, key)
             # The handshake is HTTP, and whoever performs it knows no other scheme.
             return msgspec.structs.replace(
                 request, url=f"http{request.url.removeprefix('ws')}", headers=_beside(request.headers, offer)
             )
         position = checkpoint.stream
-        if self._options.format == "sse" and position is not None and position.event_id:
+        if self._options.framing == "sse" and position is not None and position.event_id:
             headers = _beside(request.headers, (("Last-Event-ID", position.event_id),))
             return msgspec.structs.replace(request, headers=headers)
         return request
@@ -102,7 +109,7 @@ class StreamSource:
         """
         if isinstance(outcome, Response):
             status = f"{outcome.status} {phrase(outcome.status)}".rstrip()
-            if not self.socket and self._options.format == "sse" and outcome.status == _OVER:
+            if not self.socket and self._options.framing == "sse" and outcome.status == _OVER:
                 return Verdict(Action.FAIL, f"{status}: the server says that the stream is over", OVER)
             if self._policy.rules is None and not self.socket:
                 # A head has no body yet, which says nothing.
@@ -121,13 +128,28 @@ class StreamSource:
         """Return whether what follows a head is to be taken in while it comes; else it is held, to be judged."""
         return self.judge(head, now=now, renewed=True).action is Action.STORE
 
-    def receiving(self, request: Request, head: Response, checkpoint: Checkpoint, key: str) -> Receiving:
-        """Return what takes in what follows a head. Raises ProtocolError for a handshake that is none."""
+    def receiving(
+        self, request: Request, head: Response, checkpoint: Checkpoint, moment: Moment, key: str
+    ) -> Receiving:
+        """Return what takes in what follows a head; `moment` and `key` are those of the request.
+
+        Raises ProtocolError for a handshake that is none, and RequestError for a message of which a value is missing.
+        """
         options = self._options
         intake: Intake
         if self.socket:
-            intake = Socket(options.websocket_config, head, key, options.max_record, request.shown_url)
-        elif options.format == "sse":
+            assert self._sayings is not None
+            scope = self._course.scope(checkpoint.progress or Progress(), moment)
+            intake = Socket(
+                self._websocket,
+                head,
+                key,
+                options.max_record,
+                talk=self._talk,
+                greeting=self._sayings.greeting(scope),
+                keep_alive=self._sayings.beat(scope),
+            )
+        elif options.framing == "sse":
             position = checkpoint.stream or StreamPosition()
             intake = EventIntake(options.sse, options.max_record, position.event_id)
         else:
@@ -139,7 +161,7 @@ class StreamSource:
             self._course,
             self._items,
             # These say themselves that each is JSON.
-            records is not None and records.format == "json" and options.format not in {"ndjson", "json-seq"},
+            records is not None and records.format == "json" and options.framing not in {"ndjson", "json-seq"},
             framing(head, json=options.output_type == "json", full=options.output_parts == "full"),
         )
         return Receiving(intake, making)
@@ -149,7 +171,7 @@ def _policy(options: HttpOptions, *, socket: bool) -> Policy:
     policy = msgspec.structs.replace(policy_of(options), attempts=1, body_only=False)
     if socket:
         return msgspec.structs.replace(policy, accepted=((101, 101),), content_types=())
-    if options.format == "sse" and not policy.content_types:
+    if options.framing == "sse" and not policy.content_types:
         return msgspec.structs.replace(policy, content_types=(_EVENTS,))
     return policy
 
