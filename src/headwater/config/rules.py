@@ -46,6 +46,10 @@ class Wanted(msgspec.Struct, frozen=True):
     present: bool | None = None
 
 
+# What a text must be: the values at some pointers into its JSON, or a regular expression that is found in it.
+Match = tuple[tuple[Pointer, Wanted], ...] | Pattern
+
+
 def _opened(value: object) -> object:
     """Open the Texts of a value, which a secret may be in."""
     if isinstance(value, list | tuple):
@@ -76,7 +80,8 @@ def _wanted(pointer: str, given: object) -> Wanted:
     return Wanted(equals=tuple(equals))
 
 
-def _body(value: object) -> tuple[tuple[Pointer, Wanted], ...] | Pattern | None:
+def read_match(value: object) -> Match | None:
+    """Return the MATCH that a value of a configuration is; None for none. Raises ValueError."""
     value = plain_text(value)
     if value is None or isinstance(value, Pattern | tuple):
         return value
@@ -183,8 +188,8 @@ class RuleOptions(Options):
         MediaTypes, BeforeValidator(_types), WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}})
     ] = Field((), description="Media types, of which `*` may stand for a part.", examples=["text/*"])
     body: Annotated[
-        tuple[tuple[Pointer, Wanted], ...] | Pattern | None,
-        BeforeValidator(_body),
+        Match | None,
+        BeforeValidator(read_match),
         WithJsonSchema({"type": ["object", "string"]}),
     ] = Field(
         None,
