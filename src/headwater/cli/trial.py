@@ -159,9 +159,7 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
     return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused
 
 
-async def _listen(
-    config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials
-) -> bool:
+async def _listen(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
     """Show one connection of a stream, and what it brings first."""
     from headwater.cli.trialstream import listen  # noqa: PLC0415 - only streams pay for the import
 

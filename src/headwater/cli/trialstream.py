@@ -6,7 +6,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -106,7 +106,7 @@ async def listen(config: ConnectorConfig, fetcher: CurlFetcher, gates: Sequence[
             flow.close()
 
 
-async def _groups(flow: Flow, checkpoint: Checkpoint) -> AsyncIterator[Reaped]:
+async def _groups(flow: Flow, checkpoint: Checkpoint) -> AsyncGenerator[Reaped, None]:
     while (group := await flow.next()) is not None:
         now = round(time.time() * 1000)
         reaped = flow.receiving.reap(group, checkpoint, Moment(now, now))

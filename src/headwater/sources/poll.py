@@ -361,9 +361,7 @@ def _json_of(response: Response) -> Any:
 _DOCUMENT = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw] | None)
 
 
-def course_of(
-    options: HttpOptions, request: Request, masker: Masker, spaces: frozenset[str] = frozenset()
-) -> Course:
+def course_of(options: HttpOptions, request: Request, masker: Masker, spaces: frozenset[str] = frozenset()) -> Course:
     """Return the course that the options describe; `request` has what all its requests have in common.
 
     `spaces` are what expressions beside those of requests see.

@@ -37,7 +37,19 @@ OVER = "over"
 class StreamSource:
     """What the connections of one connector ask and mean. Holds nothing: what is remembered is in the checkpoint."""
 
-    __slots__ = ("_config", "_course", "_fingerprint", "_items", "_options", "_policy", "_request", "_sayings", "_talk", "_websocket", "socket")
+    __slots__ = (
+        "_config",
+        "_course",
+        "_fingerprint",
+        "_items",
+        "_options",
+        "_policy",
+        "_request",
+        "_sayings",
+        "_talk",
+        "_websocket",
+        "socket",
+    )
 
     def __init__(self, config: ConnectorConfig) -> None:
         self._config = config
@@ -108,21 +120,21 @@ class StreamSource:
         `wait` is how long the server asked to be left alone. `now` is Unix time in seconds.
         """
         if isinstance(outcome, Response):
-            status = f"{outcome.status} {phrase(outcome.status)}".rstrip()
-            if not self.socket and self._options.framing == "sse" and outcome.status == _OVER:
-                return Verdict(Action.FAIL, f"{status}: the server says that the stream is over", OVER)
-            if self._policy.rules is None and not self.socket:
-                # A head has no body yet, which says nothing.
-                outcome = msgspec.structs.replace(outcome, body=outcome.body or b" ")
-        attempt = Attempt(1, now, float("inf"), 0.0, renewed=renewed)
-        verdict = judge(outcome, attempt, self._policy)
-        if not isinstance(outcome, Response) or verdict.action is Action.REAUTHENTICATE:
-            return verdict
+            return self._judge_head(outcome, now=now, renewed=renewed)
+        return judge(outcome, _attempt(now, renewed=renewed), self._policy)
+
+    def _judge_head(self, head: Response, *, now: float, renewed: bool) -> Verdict:
+        status = f"{head.status} {phrase(head.status)}".rstrip()
+        if self._options.framing == "sse" and not self.socket and head.status == _OVER:
+            return Verdict(Action.FAIL, f"{status}: the server says that the stream is over", OVER)
+        if self.socket and 200 <= head.status < 300:
+            return Verdict(Action.FAIL, f"{status} instead of 101 Switching Protocols: it is no WebSocket", "status")
+        verdict = judge(head, _attempt(now, renewed=renewed), self._policy)
         if verdict.action is Action.STORE:
             return msgspec.structs.replace(verdict, reason=status)
-        if self.socket and 200 <= outcome.status < 300:
-            return Verdict(Action.FAIL, f"{status} instead of 101 Switching Protocols: it is no WebSocket", "status")
-        return msgspec.structs.replace(verdict, action=Action.FAIL)
+        return (
+            verdict if verdict.action is Action.REAUTHENTICATE else msgspec.structs.replace(verdict, action=Action.FAIL)
+        )
 
     def takes(self, head: Response, *, now: float) -> bool:
         """Return whether what follows a head is to be taken in while it comes; else it is held, to be judged."""
@@ -165,6 +177,10 @@ class StreamSource:
             framing(head, json=options.output_type == "json", full=options.output_parts == "full"),
         )
         return Receiving(intake, making)
+
+
+def _attempt(now: float, *, renewed: bool) -> Attempt:
+    return Attempt(1, now, float("inf"), 0.0, renewed=renewed)
 
 
 def _policy(options: HttpOptions, *, socket: bool) -> Policy:
