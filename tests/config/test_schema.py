@@ -9,9 +9,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from headwater.config import InvalidConfigError, json_schema, load_text
-from headwater.config.http import HttpOptions, RetryOptions
+from headwater.config.http import HttpOptions
 from headwater.config.model import ProducerOptions
 from headwater.config.reference import markdown
+from headwater.config.retry import RetryOptions
 from headwater.config.secrets import SecretSource
 
 ROOT = Path(__file__).parents[2]

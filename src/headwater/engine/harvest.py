@@ -73,7 +73,7 @@ class Harvester:
         self._name = config.name
         self._topic = config.topic.name
         self._letters = config.dead_letters
-        self.linger = config.producer.linger.total_seconds()
+        self.linger = config.linger.total_seconds()
         self._compression = compression
         self._chain = chain
         self._mask = mask

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from headwater.config import RecordsOptions
+from headwater.config.delimiter import delimiter_bytes
 from headwater.core.extract import Extractor, extract
 from headwater.core.http import Response
 from headwater.core.instant import Instant
@@ -131,7 +132,7 @@ class Items:
         if form == "xml":
             assert options.element is not None
             return MarkupSplitter(options.element, most, form=self._formed, as_json=options.as_json)
-        return DelimitedSplitter((options.delimiter or "\n").encode("utf-8", "surrogateescape"), most)
+        return DelimitedSplitter(delimiter_bytes(options.delimiter or "\n"), most)
 
     @property
     def buffer(self) -> int:

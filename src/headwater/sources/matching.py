@@ -1,6 +1,6 @@
 """Owns whether a text is what a MATCH wants: the `body` of a rule, or one of those of a WebSocket's messages. Pure.
 
-How a MATCH is read is `config.rules`'. A text is decoded once for all that are asked about it.
+How a MATCH is read is `config.match`'. A text is decoded once for all that are asked about it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headwater.config.rules import Match, Wanted
+from headwater.config.match import Match, Wanted
 from headwater.core.extract import DocumentError, Extractor
 from headwater.core.pattern import Pattern
 from headwater.core.pointer import Pointer

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from headwater.config.websocket import WebsocketOptions
 from headwater.core.http import Headers, Response
 from headwater.sources.stream.receiving import Due, Ended, Frames
-from headwater.sources.stream.saying import Sayings
 from headwater.sources.websocket.handshake import agree, offer
 from headwater.sources.websocket.life import Life
 from headwater.sources.websocket.session import Session

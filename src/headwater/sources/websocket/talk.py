@@ -1,6 +1,6 @@
 """Owns which messages are records, and which are talk: answered, or ignored. Pure.
 
-What a MATCH is, is `config.rules`'; whether one fits `sources.matching`'. Sending an answer is the engine's.
+What a MATCH is, is `config.match`'; whether one fits `sources.matching`'. Sending an answer is the engine's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headwater.config.rules import Match
+from headwater.config.match import Match
 from headwater.core.pattern import Pattern
 from headwater.sources.matching import Found, Placed, Values, meets, pattern
 from headwater.sources.split.item import Item
