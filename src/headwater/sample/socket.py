@@ -9,7 +9,7 @@ import json
 import select
 import socket
 import time
-from collections.abc import Mapping
+from email.message import Message
 
 from headwater.sample.feed import Feed
 from headwater.sources.websocket.handshake import accept_of
@@ -21,7 +21,7 @@ _IDLE = 3600.0
 _NORMAL, _PROTOCOL_ERROR, _TOO_BIG = 1000, 1002, 1009
 
 
-def accepted(headers: Mapping[str, str]) -> str | None:
+def accepted(headers: Message) -> str | None:
     """Return what a handshake is answered with, None when it is none."""
     key = headers.get("Sec-WebSocket-Key")
     wants = (headers.get("Upgrade") or "").lower() == "websocket"

@@ -46,7 +46,6 @@ class StreamSource:
         "_policy",
         "_request",
         "_sayings",
-        "_talk",
         "_websocket",
         "socket",
     )
@@ -74,7 +73,6 @@ class StreamSource:
         self._sayings = Sayings(self._websocket) if self.socket else None
         spaces = self._sayings.spaces if self._sayings is not None else frozenset()
         self._course = course_of(options, request, config.masker, spaces)
-        self._talk = Talk([(it.to, it) for it in self._websocket.answers], self._websocket.ignore)
         self._policy = _policy(options, socket=self.socket)
         self._items = None if options.records is None else Items(options.records, self._course.pointers)
 
@@ -157,7 +155,7 @@ class StreamSource:
                 head,
                 key,
                 options.max_record,
-                talk=self._talk,
+                talk=Talk(self._sayings.replies(scope), self._websocket.ignore),
                 greeting=self._sayings.greeting(scope),
                 keep_alive=self._sayings.beat(scope),
             )

@@ -5,7 +5,7 @@ What a MATCH is, is `config.match`'; whether one fits `sources.matching`'. Sendi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,10 @@ from headwater.sources.split.item import Item
 LOOKED_AT = 64 * 1024
 
 
+# Makes the text that answers a message.
+Answering = Callable[[bytes], bytes]
+
+
 class Talked(msgspec.Struct, frozen=True):
     """What became of some messages: records, in their order, texts to send, and how many are no records."""
 
@@ -28,17 +32,17 @@ class Talked(msgspec.Struct, frozen=True):
 
 
 class Talk:
-    """What is talk on a connection: `answers` are MATCHes with the texts that answer them, `ignore` such without.
+    """What is talk on a connection: `answers` are MATCHes with what makes the texts that answer, `ignore` such without.
 
     The first that matches counts, answers before others. With neither, no message is looked at. Holds no state.
     """
 
     __slots__ = ("_matches", "_values")
 
-    def __init__(self, answers: Sequence[tuple[Match, bytes]] = (), ignore: Sequence[Match] = ()) -> None:
-        matches: list[tuple[Match, bytes | None]] = [*answers, *((match, None) for match in ignore)]
+    def __init__(self, answers: Sequence[tuple[Match, Answering]] = (), ignore: Sequence[Match] = ()) -> None:
+        matches: list[tuple[Match, Answering | None]] = [*answers, *((match, None) for match in ignore)]
         self._values = Values([match for match, _ in matches])
-        self._matches: tuple[tuple[Pattern | None, Placed, bytes | None], ...] = tuple(
+        self._matches: tuple[tuple[Pattern | None, Placed, Answering | None], ...] = tuple(
             (pattern(match), wanted, text) for (match, text), wanted in zip(matches, self._values.wanted, strict=True)
         )
 
@@ -66,11 +70,11 @@ class Talk:
         for expression, wanted, answer in self._matches:
             if expression is not None:
                 if expression.found(message, min(LOOKED_AT, len(message))):
-                    return answer
+                    return None if answer is None else answer(message)
             elif len(message) <= LOOKED_AT:
                 if not looked:
                     looked = True
                     values = self._values.of(message)
                 if meets(values, wanted):
-                    return answer
+                    return None if answer is None else answer(message)
         return message
