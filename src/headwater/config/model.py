@@ -258,10 +258,8 @@ class ConnectorConfig(Options):
 
     @property
     def linger(self) -> timedelta:
-        """How long an append may wait for others: what a stream appends has waited already."""
-        if self.http.source != "poll":
-            return timedelta(0)
-        return LINGER if self.producer.linger is None else self.producer.linger
+        """How long an append may wait for others to share its commit: what a stream lets gather has waited already."""
+        return LINGER if self.producer.linger is None or self.http.source != "poll" else self.producer.linger
 
     @property
     def chain(self) -> tuple[ChainLink, ...]:

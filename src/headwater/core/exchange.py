@@ -8,13 +8,15 @@ import msgspec
 
 
 class Decision(StrEnum):
-    """What was decided about one scheduled poll."""
+    """What was decided about one scheduled poll, or became of a stream."""
 
     ACCEPTED = "accepted"  # its records are in the topic
     EMPTY = "empty"  # a good answer without content: no record
     UNCHANGED = "unchanged"  # 304: no record
     FAILED = "failed"  # every attempt failed, or none was worth repeating
     SKIPPED = "skipped"  # its time came while another was at work; the next entry tells of it
+    CONNECTED = "connected"  # a stream is there: its records are in the topic group by group
+    ENDED = "ended"  # a stream that was there was ended properly
 
 
 class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -17,7 +17,6 @@ from traceback import format_exception
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, Problem, TopicOptions, forgetful, transport_of
-from headwater.config.streaming import told_by
 from headwater.core.callback import settle
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
@@ -34,6 +33,7 @@ from headwater.engine.limits import Limits
 from headwater.engine.round import Surroundings
 from headwater.engine.schedule import Schedule, spread_offset
 from headwater.engine.target import Target
+from headwater.engine.worker import Worker
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
@@ -45,6 +45,9 @@ from headwater.transforms.chain import Chain
 SPREAD_FROM = 1000
 # From so many connectors on, polls may be this late (seconds) so that several share one turn of the event loop.
 _SLACK_FROM, _SLACK = 200, 0.004
+
+# So many streams that start together connect in each second; fewer of them at once.
+_CONNECTIONS = 1000
 
 # How long a SmartModule may take to be loaded, compiled and begun (seconds).
 _LOADING = 60.0
@@ -67,7 +70,7 @@ class Run:
 
     task: asyncio.Task[None]
 
-    def __init__(self, connector: Connector, counters: Counters, now: int) -> None:
+    def __init__(self, connector: Worker, counters: Counters, now: int) -> None:
         self.connector = connector
         self._counters = counters
         self._before = counters.polls()
@@ -165,7 +168,6 @@ class Engine:
         if self._system is not None and len(self._runs) + len(configs) >= _SLACK_FROM:
             self._system.slack = _SLACK
         for config in configs:
-            schedule = self._schedule(config, first_offset(config, len(configs)))
             spec = specs.get(config.topic.name, TopicSpec())
             codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
             shared = self._shared
@@ -177,17 +179,30 @@ class Engine:
                     continue
                 shared = replace(shared, fetcher=GuardedFetcher(shared.fetcher, permit))
                 leave = permit.holds
-            connector = Connector(
-                config,
-                shared,
-                schedule,
-                codec,
-                chain=self._chains.pop(config.name, None),
-                partitions=spec.partitions,
-                gates=self._gates(config, leave),
-            )
+            siblings, gates = len(configs), self._gates(config, leave)
+            connector = self._worker(config, shared, codec, partitions=spec.partitions, gates=gates, siblings=siblings)
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
+
+    def _worker(
+        self,
+        config: ConnectorConfig,
+        shared: Surroundings,
+        codec: Compression,
+        *,
+        partitions: int,
+        gates: tuple[Gate, ...],
+        siblings: int,
+    ) -> Worker:
+        """Return what does the work of a connector, one of so many that start together."""
+        chain = self._chains.pop(config.name, None)
+        if config.http.source != "poll":
+            from headwater.engine.streaming.stream import Stream  # noqa: PLC0415 - only streams pay for the import
+
+            offset = spread_offset(config.name, siblings / _CONNECTIONS)
+            return Stream(config, shared, codec, offset=offset, chain=chain, partitions=partitions, gates=gates)
+        schedule = self._schedule(config, first_offset(config, siblings))
+        return Connector(config, shared, schedule, codec, chain=chain, partitions=partitions, gates=gates)
 
     def _gates(self, config: ConnectorConfig, leave: Callable[[], bool] | None) -> tuple[Gate, ...]:
         """Return what stands between a connector and the network. With a `leave` nothing is sent without it."""
@@ -259,7 +274,7 @@ class Engine:
         topics = {topic.name: topic.spec for topic in await self._target.topics()}
         missing: dict[str, ConnectorConfig] = {}
         others: dict[str, TopicSpec] = {}
-        problems = [*await self.credentials.problems(configs), *self._forgetful(configs), *_not_yet(configs)]
+        problems = [*await self.credentials.problems(configs), *self._forgetful(configs)]
         for config in configs:
             name = config.topic.name
             if name not in topics:
@@ -393,13 +408,6 @@ def deduplication_of(topic: TopicOptions) -> Deduplication | None:
     transform = drops.filter.transform
     parameters = {name: text.reveal() for name, text in transform.with_.items()}
     return Deduplication(transform.uses, drops.bounds.count, drops.bounds.age, parameters)
-
-
-def _not_yet(configs: Sequence[ConnectorConfig]) -> Iterable[Problem]:
-    for config in configs:
-        if config.http.source != "poll":
-            message = "streaming is not available in this version"
-            yield config.problem(("http", told_by(config.http)), message, "remove it to poll")
 
 
 def first_offset(config: ConnectorConfig, siblings: int) -> float:

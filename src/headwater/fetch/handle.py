@@ -122,6 +122,17 @@ class Handle:
         self.curl.setopt(pycurl.WRITEFUNCTION, intake.chunk)
         return intake
 
+    def open_empty(self) -> None:
+        """Ask for the sink of a response that has no body. Raises what it is refused with."""
+        intake = self.intake
+        if intake is not None and not intake.opened and not intake.open() and intake.error is not None:
+            raise intake.error
+
+    def forget_head(self) -> None:
+        """Give back the memory of the lines that came so far. What they say must have been taken out."""
+        self.headers.clear()
+        self._lines = []
+
     def _may_send(self, *_: object) -> int:
         """Ask for leave: between the beginning of the exchange and this moment the process may have stood still."""
         assert self.request is not None
@@ -169,7 +180,7 @@ class Handle:
         guard = self.arranged.guard
         if guard is not None and guard.refusal is not None and not guard.opened:
             return refused(request, guard.refusal)
-        if code == pycurl.E_WRITE_ERROR and self.size > request.max_body:
+        if code == pycurl.E_WRITE_ERROR and self.size > request.max_body and (not self.intake or self.intake.bounded):
             return too_large(request)
         if code == TOO_LARGE and self.intake is not None and self.intake.opened:
             return swelling(request)
