@@ -32,7 +32,6 @@ def refusal(command: str, arguments: Sequence[str]) -> HeadwaterError:
     ("command", "more", "said"),
     [
         ("plan", (), "a plan is of polls at their times; plan the others"),
-        ("trial", (), "one exchange of it would have no end; test the others"),
         ("trial", ("--replay", "recording.yml"), "a recording is of polls, which have an end; replay the others"),
         ("record", ("-o", "recording.yml"), "a recording is of polls, which have an end; record the others"),
         ("backfill", ("--from", "2024-01-01"), "a backfill asks for a stretch of time as polls do; write a connector"),
@@ -57,12 +56,3 @@ def test_a_replay_takes_the_poll_of_several(tmp_path: Path) -> None:
     poll = HEAD.replace("name: a", "name: c")
     config.write_text(f"{HEAD}  endpoint: wss://x.test/\n---\n{poll}  endpoint: https://x/\n")
     assert "none.yml cannot be read" in str(refusal("trial", (str(config), "--replay", str(tmp_path / "none.yml"))))
-
-
-@pytest.mark.parametrize("options", list(KINDS))
-def test_streams_do_not_run_yet(tmp_path: Path, options: str) -> None:
-    """They are never polled instead."""
-    config = tmp_path / "connect.yml"
-    config.write_text(HEAD + options)
-    error = refusal("run", (str(config), "--data-dir", str(tmp_path / "data")))
-    assert f"{KINDS[options][0]} streaming is not available in this version; remove it to poll" in str(error)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from config.streams import HEAD, PAGE, POLL, SOCKET, SSE, STREAM
-from headwater.config import InvalidConfigError, from_options, load_text
+from headwater.config import HttpOptions, InvalidConfigError, RecordsOptions, from_options, load_text
+from headwater.config.streaming import OF_BODIES
 
 
 def problems(text: str) -> list[str]:
@@ -83,6 +86,30 @@ def test_options_that_do_not_fit_a_websocket(line: str, better: str) -> None:
     name = line.partition(":")[0]
     (said,) = problems(f"{SOCKET}  {line}\n")
     assert said == f"connect.yml:5:3: error: http.{name}: it does not fit a WebSocket; {better}"
+
+
+# What polls and streams have alike, and WebSockets where it is not said otherwise above.
+OF_BOTH = {
+    *("endpoint", "method", "body", "form", "stream", "format", "websocket_config", "headers", "params", "user_agent"),
+    *("output_type", "output_parts", "accept_status", "accept_content_type", "connect_timeout", "timeout", "max_body"),
+    *("max_redirects", "http_version", "proxy", "no_proxy", "unix_socket", "cookies", "tls", "egress", "auth", "rules"),
+    *("limits", "restart", "records", "cursor"),
+}
+# The same of `records:`; the others are of bodies.
+OF_FRAMES = {
+    *("split", "split_required", "format", "key", "key_required", "timestamp", "timestamp_format", "timestamp_zone"),
+    *("metadata", "metadata_headers"),
+}
+
+
+def names(lines: Iterable[str]) -> set[str]:
+    return {line.partition(":")[0] for line in lines}
+
+
+def test_nothing_is_ignored_in_silence() -> None:
+    """Every option is of polls, of streams, or of both, and `streaming` knows of which."""
+    assert set(HttpOptions.model_fields) == names(OF_POLLS) | names(OF_STREAMS) | OF_BOTH
+    assert set(RecordsOptions.model_fields) - OF_FRAMES == set(OF_BODIES)
 
 
 def test_all_that_does_not_fit_comes_at_once() -> None:
@@ -316,6 +343,10 @@ def test_what_is_so_anyway_may_be_said() -> None:
         (
             f"{SOCKET}{BACKFILL}      pagination: {{type: cursor, next: /n}}\n",
             "error: http.gap.backfill.pagination: nothing says where the token of the next page goes",
+        ),
+        (
+            f"{SOCKET}{BACKFILL}      headers: {{authorization: x}}\n  auth: {{type: bearer, token: t0ken}}\n",
+            "8:17: error: http.gap.backfill.headers.authorization: headers and auth both say what authorization is",
         ),
         (
             f"{SOCKET}{BACKFILL}      rules: [{{status: 401, do: reauthenticate}}]\n",
