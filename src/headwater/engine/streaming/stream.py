@@ -1,25 +1,22 @@
 """Owns one stream at work: a connection, what it brings into the log, and the next connection when it has ended.
 
-How a connection flows is `flow`'s, what its bytes mean the source's, how long to wait for the next `reconnecting`'s.
+How it gets a connection is `connecting`'s, how that flows `flow`'s, how long to wait for the next `reconnecting`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
 
 from headwater.config import ConnectorConfig
-from headwater.core.callback import settle
 from headwater.core.checkpoint import Checkpoint, StreamPosition, decode_checkpoint, encode_checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.exchange import Decision, Exchange
-from headwater.core.http import Request, Response, Sink
+from headwater.core.http import Response
 from headwater.core.moment import Moment
 from headwater.engine.appending import Appender
 from headwater.engine.counters import StreamFigures
@@ -30,11 +27,12 @@ from headwater.engine.lookback import begin
 from headwater.engine.round import LARGE, Surroundings
 from headwater.engine.standing import Standing
 from headwater.engine.streaming.account import Account
+from headwater.engine.streaming.connecting import Connecting, Refusal
 from headwater.engine.streaming.flow import STEP, Flow
 from headwater.engine.streaming.reconnecting import Connection, Reconnecting
 from headwater.fluvio.compression import Compression
 from headwater.log import Append
-from headwater.sources.judge import Action, Verdict
+from headwater.sources.output import phrase
 from headwater.sources.split.item import BrokenBodyError
 from headwater.sources.stream.receiving import Group
 from headwater.sources.stream.source import OVER, StreamSource
@@ -54,6 +52,7 @@ class Stream:
         "_barren",
         "_chain",
         "_clock",
+        "_connecting",
         "_counters",
         "_due",
         "_fetcher",
@@ -63,7 +62,6 @@ class Stream:
         "_harvester",
         "_over",
         "_reconnecting",
-        "_sent",
         "_shared",
         "_source",
         "_standing",
@@ -94,6 +92,7 @@ class Stream:
         self._chain = chain
         self._gates = gates
         self._source = StreamSource(config)
+        self._connecting = Connecting(config, self._source, shared, gates)
         self._counters = shared.figures.of(config.name)
         self._counters.stream = self._figures = StreamFigures()
         self._standing = Standing(config, shared.clock, self._counters)
@@ -106,8 +105,6 @@ class Stream:
         self.checkpoint = Checkpoint()
         self._stopping = self._waiting = self._over = False
         self._barren = 0
-        # The last request as the gates let it pass.
-        self._sent: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._flow: Flow | None = None
         # When the next connection is due (monotonic).
@@ -147,7 +144,8 @@ class Stream:
             self._figures.lost = self._position.until
         while not self._stopping:
             await self._nap(self._due)
-            connection = await self._connect()
+            found = await self._connect()
+            connection = await self._have(found) if isinstance(found, Flow) else found
             if self._over:
                 await self._nap(float("inf"))
             self._due = self._clock.monotonic() + self._reconnecting.after(connection, self._shared.chance())
@@ -156,108 +154,15 @@ class Stream:
     def _position(self) -> StreamPosition:
         return self.checkpoint.stream or StreamPosition()
 
-    # A connection that begins.
-
-    async def _connect(self) -> Connection:
-        """Have one connection, from its request to its end."""
+    async def _connect(self) -> Flow | Connection:
+        """Return a connection, or how it went that there is none."""
         begun = self._clock.time_ms()
         self._counters.attempts += 1
-        renewed = False
-        while True:
-            try:
-                outcome, verdict = await self._try(begun, renewed=renewed)
-                if verdict is None:
-                    assert isinstance(outcome, Connection)
-                    return outcome
-                if verdict.action is not Action.REAUTHENTICATE or renewed or not await self._renew():
-                    assert not isinstance(outcome, Connection)
-                    return self._failed(outcome, verdict, begun)
-            except HeldError as held:
-                return self._held(held, begun)
-            except FetchError as error:
-                return self._failed(error, self._judge(error, renewed=renewed), begun)
-            renewed = True
-
-    def _judge(self, outcome: Response | FetchError, *, renewed: bool) -> Verdict:
-        return self._source.judge(outcome, now=self._clock.time_ms() / 1000, renewed=renewed)
-
-    async def _try(
-        self, begun: int, *, renewed: bool
-    ) -> tuple[Connection, None] | tuple[Response | FetchError, Verdict]:
-        """Ask for a connection once. Return how it went once it has ended, or why there was none.
-
-        Raises HeldError or FetchError where nothing was sent.
-        """
-        moment = Moment(begun, begun)
-        key = base64.b64encode(secrets.token_bytes(16)).decode()
-        request = self._source.request(self.checkpoint, moment, key)
-        passed: list[Gate] = []
         try:
-            for gate in self._gates:
-                request = await gate.admit(request, request.total_timeout)
-                passed.append(gate)
-            self._sent = request
-            outcome = await self._exchange(request, passed, key, moment)
-        except BaseException:
-            for gate in passed:
-                gate.dropped(request)
-            raise
-        if isinstance(outcome, Connection):
-            return outcome, None
-        verdict = self._judge(outcome, renewed=renewed)
-        return outcome, verdict
-
-    async def _exchange(
-        self, request: Request, passed: list[Gate], key: str, moment: Moment
-    ) -> Response | FetchError | Connection:
-        opened: asyncio.Future[Response | FetchError | None] = asyncio.get_running_loop().create_future()
-        flow: Flow | None = None
-
-        def hear(outcome: Response | FetchError) -> None:
-            while passed:
-                passed.pop().heard(request, outcome)
-
-        def open_(head: Response) -> Sink | None:
-            nonlocal flow
-            if not self._source.takes(head, now=self._clock.time_ms() / 1000):
-                return None
-            hear(head)
-            receiving = self._source.receiving(request, head, self.checkpoint, moment, key)
-            flow = Flow(
-                head,
-                receiving,
-                self._clock,
-                self._shared.room,
-                linger=self._linger,
-                name=f"{request.method} {request.shown_url}",
-            )
-            settle(opened, None)
-            return flow
-
-        def deliver(outcome: Response | FetchError) -> None:
-            if flow is not None:
-                flow.end(outcome)
-            else:
-                hear(outcome)
-                settle(opened, outcome)
-
-        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=open_), deliver)
-        try:
-            outcome = await opened
-            if outcome is not None:
-                return outcome
-            assert flow is not None
-            flow.begin(fetching)
-            return await self._have(flow)
-        finally:
-            fetching.cancel()
-            if flow is not None:
-                flow.close()
-
-    @property
-    def _linger(self) -> float | None:
-        linger = self.config.producer.linger
-        return None if linger is None else linger.total_seconds()
+            found = await self._connecting.connect(self.checkpoint, begun)
+        except HeldError as held:
+            return self._held(held, begun)
+        return found if isinstance(found, Flow) else self._failed(found, begun)
 
     # A connection that is there.
 
@@ -266,14 +171,16 @@ class Stream:
         since, now = self._clock.monotonic(), self._clock.time_ms()
         account = Account(self.config.name, self.config.topic.name, now)
         self._flow = flow
-        words = self._judge(flow.head, renewed=True).reason
-        self._note(account.connected(flow.head.status, words, self._found(now), now))
+        status = flow.head.status
+        words = f"{status} {phrase(status)}".rstrip()
+        self._note(account.connected(status, words, self._found(now), now))
         healthy = self._clock.call_at(since + self.config.http.reconnect.healthy.total_seconds(), self._recovered)
         if self._stopping:
             flow.stop()
         try:
             trouble = await self._store_all(flow, account)
         finally:
+            flow.close()
             healthy.cancel()
             self._flow = None
             self._figures.connected = False
@@ -391,6 +298,8 @@ class Stream:
         failed = bool(trouble) or error is not None
         words = self._standing.told(words)
         now = self._clock.time_ms()
+        if not trouble:
+            self.checkpoint = flow.receiving.moved(self.checkpoint)
         entry = account.ended(words, failed=failed, received=flow.receiving.received, now=now)
         if flow.stopping:
             stream = msgspec.structs.replace(self._position, until=now)
@@ -409,8 +318,9 @@ class Stream:
             self._standing.bad(slug, words, hint)
         return connection
 
-    def _failed(self, outcome: Response | FetchError, verdict: Verdict, begun: int) -> Connection:
+    def _failed(self, refusal: Refusal, begun: int) -> Connection:
         """Enter a connection that never was there."""
+        outcome, verdict = refusal.outcome, refusal.verdict
         status = received = None
         if isinstance(outcome, Response):
             status, received = outcome.status, outcome.received
@@ -446,14 +356,6 @@ class Stream:
         if held.failing:
             self._standing.held(held.trouble, reason)
         return Connection(held=True, wait=held.wait)
-
-    async def _renew(self) -> bool:
-        """Have the credentials renewed; return whether that was any use."""
-        sent = self._sent
-        if sent is None:
-            return False
-        renewed = [await gate.renew(sent, sent.total_timeout) for gate in self._gates]
-        return any(renewed)
 
     def _recovered(self) -> None:
         self._standing.good()

@@ -6,7 +6,7 @@ from headwater.config import HttpOptions
 from headwater.config.framing import SseOptions
 from headwater.sources.split.item import Bad
 from headwater.sources.stream.events import Event, EventFramer
-from headwater.sources.stream.framer import make_framer
+from headwater.sources.stream.framer import Framer, make_framer
 from headwater.sources.stream.receiving import Frames, Listening
 
 
@@ -20,7 +20,7 @@ class FrameIntake(Listening):
 
     def __init__(self, options: HttpOptions) -> None:
         prefix = options.length_prefix
-        self._framer = make_framer(
+        self._framer: Framer = make_framer(
             options.framing,
             options.max_record,
             delimiter=(options.delimiter or "\n").encode("utf-8", "surrogateescape"),

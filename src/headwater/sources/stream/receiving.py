@@ -157,15 +157,13 @@ class Making(msgspec.Struct, frozen=True):
 class Receiving:
     """What one connection brings. `size` is what waits to be gathered (bytes), `received` all that has come."""
 
-    __slots__ = ("_count", "_intake", "_making", "_moved", "_pieces", "received", "size")
+    __slots__ = ("_count", "_intake", "_making", "_pieces", "received", "size")
 
     def __init__(self, intake: Intake, making: Making) -> None:
         self._intake = intake
         self._making = making
         self._pieces: deque[_Piece] = deque()
         self._count = 0
-        # Where the stream was when it was gathered last.
-        self._moved = (intake.event_id, intake.retry)
         self.size = 0
         self.received = 0
 
@@ -195,10 +193,20 @@ class Receiving:
 
     def _keep(self, frames: Frames, size: int) -> None:
         intake = self._intake
-        if frames.items or (intake.event_id, intake.retry) != self._moved:
-            self._moved = intake.event_id, intake.retry
-            self._pieces.append(_Piece(frames, size, *self._moved))
+        if frames.items:
+            self._pieces.append(_Piece(frames, size, intake.event_id, intake.retry))
             self.size += size
+        elif self._pieces:
+            # Where the stream is now belongs to what came before.
+            last = self._pieces[-1]
+            last.event_id, last.retry = intake.event_id, intake.retry
+
+    def moved(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return a checkpoint with where the stream is, once all that has come is stored.
+
+        What moves it without a frame is not worth a commit: it would only come again.
+        """
+        return _moved(checkpoint, self._intake.event_id, self._intake.retry)
 
     def gather(self, most: int) -> Group:
         """Return what waits, up to about `most` bytes, which does not wait any more."""
@@ -226,17 +234,11 @@ class Receiving:
         else:
             records, bad = _rendered(items, keys, making.render, group.first, self.what)
             progress = before.progress
-        last, stream = group.pieces[-1], before.stream or StreamPosition()
+        last = group.pieces[-1]
         checkpoint = msgspec.structs.replace(
-            before,
+            _moved(before, last.event_id, last.retry, moment.now),
             records=before.records + len(records),
             progress=progress,
-            stream=msgspec.structs.replace(
-                stream,
-                event_id=stream.event_id if last.event_id is None else last.event_id,
-                retry=stream.retry if last.retry is None else last.retry,
-                until=moment.now,
-            ),
         )
         return Reaped(records, checkpoint, bad=bad, partial=True, first=group.first)
 
@@ -274,6 +276,17 @@ class Receiving:
             records = [record for record, stays in zip(records, kept, strict=True) if stays]
         step = course.step(before.progress, moment, gleaned, None, headers=head.headers, url=head.url)
         return records, batch.bad, step.progress
+
+
+def _moved(checkpoint: Checkpoint, event_id: str | None, retry: int | None, until: int | None = None) -> Checkpoint:
+    stream = checkpoint.stream or StreamPosition()
+    position = msgspec.structs.replace(
+        stream,
+        event_id=stream.event_id if event_id is None else event_id,
+        retry=stream.retry if retry is None else retry,
+        until=stream.until if until is None else until,
+    )
+    return msgspec.structs.replace(checkpoint, stream=position)
 
 
 def _keys(pieces: Sequence[_Piece]) -> Sequence[bytes | None] | None:
