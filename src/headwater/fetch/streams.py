@@ -11,7 +11,7 @@ import socket
 import msgspec
 
 from headwater.core.http import USUAL, Deliver, Request, Transport
-from headwater.fetch.failure import without_descriptors
+from headwater.fetch.failure import without_files
 from headwater.fetch.handle import NewSocket
 from headwater.fetch.setting import Surroundings
 from headwater.fetch.stream import JarOf, Shared, Stream
@@ -41,7 +41,7 @@ class Streams:
         if request.upgrade:
             request = msgspec.structs.replace(request, transport=_upgrading(request.transport))
         full = len(self._shared.under_way) >= self._most
-        return Stream(self._shared, request, deliver, without_descriptors(request, self._most) if full else None)
+        return Stream(self._shared, request, deliver, without_files(request, self._most) if full else None)
 
     def forget(self, descriptor: int) -> None:
         """Tell every lane of a new socket."""
