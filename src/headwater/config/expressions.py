@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from headwater.config import collection, streaming
+from headwater.config.auth import header_of
 from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import CursorOptions
 from headwater.config.finding import Finding, Path
@@ -93,6 +94,11 @@ def _check_gap(http: HttpOptions, gap: GapOptions) -> Iterator[Finding]:
     if pagination is not None and pages:
         for finding in _check_pages(pagination, backfill.parts, {}, asked):
             yield msgspec.structs.replace(finding, path=(*above, *finding.path))
+    filled = header_of(http.auth)
+    for name, _ in backfill.headers:
+        if http.auth is not None and name.lower() == filled:
+            message = f"headers and auth both say what {filled} is"
+            yield Finding((*above, "headers", name), message, "leave it out: auth is for these requests as well")
     if http.auth is None and any(rule.do == "reauthenticate" for rule in backfill.rules):
         message = "a rule has do: reauthenticate, but there is no auth that could be renewed"
         yield Finding((*above, "rules"), message, "write retry or fail")

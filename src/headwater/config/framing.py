@@ -53,14 +53,14 @@ class LengthPrefixOptions(Options):
 
     size: Annotated[Literal[1, 2, 4, 8, "varint"], BeforeValidator(_size)] = Field(
         4,
-        description="How many bytes it has: 1, 2, 4 or 8; or varint: seven bits in each byte, the lowest first, as "
-        "Protocol Buffers have them.",
+        description="How many bytes a length has: 1, 2, 4 or 8; or varint: seven bits in each byte, the lowest first, "
+        "as Protocol Buffers have them.",
         examples=["varint"],
     )
     byte_order: Literal["big", "little"] = Field(
-        "big", description="Which of its bytes comes first: the highest, or the lowest.", examples=["little"]
+        "big", description="Which byte of a length comes first: the highest, or the lowest.", examples=["little"]
     )
-    includes_itself: bool = Field(False, description="Whether its own bytes are counted as well.", examples=[True])
+    includes_itself: bool = Field(False, description="Whether a length counts its own bytes as well.", examples=[True])
 
     @model_validator(mode="after")
     def _check(self) -> Self:

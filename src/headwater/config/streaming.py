@@ -60,7 +60,7 @@ _NOT_OF_WEBSOCKETS: Final[dict[str, str]] = {
     "accept_content_type": _SWITCHED,
 }
 # What `records:` has for bodies, and frames have not.
-_OF_BODIES: Final[dict[str, str]] = {
+OF_BODIES: Final[dict[str, str]] = {
     "delimiter": "write delimiter beside the endpoint",
     "element": "leave it out",
     "as_json": "leave it out",
@@ -172,7 +172,7 @@ def _check_records(http: HttpOptions) -> Iterator[Finding]:
         better = f"write format: {records.format} beside the endpoint" if named else "write json or text"
         message = f"it says what one part of {NAMES[http.source]} is: json or text, not {records.format}"
         yield Finding(("records", "format"), message, better)
-    for name, better in _OF_BODIES.items():
+    for name, better in OF_BODIES.items():
         if _given(records, name):
             yield Finding(("records", name), f"it is for the bodies of polls, and this is {NAMES[http.source]}", better)
     if http.sse.key is not None and records.key is not None:

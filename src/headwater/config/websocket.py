@@ -58,7 +58,9 @@ Matches = Annotated[
 class KeepAliveOptions(Options):
     """A message that is sent from time to time, for servers that want to hear one."""
 
-    message: Message = Field(description="The message.", examples=['{"op":"ping"}'])
+    message: Message = Field(
+        description="What is sent: a text, or a map or list that is sent as JSON.", examples=['{"op":"ping"}']
+    )
     interval: Duration = Field(
         timedelta(seconds=30), description="How long after the last one it is sent.", examples=["15s"]
     )
