@@ -96,6 +96,7 @@ PIECES = st.sampled_from(
 
 @example([b"\x1e1\n", b'"', b"\n", b"\x1e1\n"], [], 40)
 @example([b"\x1e1\n", b"\x1e", b'"', b"\n", b'"', b"\n", b"\x1e1\n"], [], 40)
+@example([b'{"a":', b"\n"], [], 1)
 @given(st.lists(PIECES, max_size=20), SIZES, st.integers(1, 40))
 def test_any_pieces_in_any_chunks(pieces: list[bytes], sizes: list[int], most: int) -> None:
     """What comes of a sequence, right or wrong, is what a slow reader makes of it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from headwater.sources.split.item import BLANK, Bad, Item, Large, json_item, shown
+from headwater.sources.split.item import BLANK, Bad, Item, Large, json_item, shown, too_large
 from headwater.sources.split.lines import are_json
 from headwater.sources.split.parts import Growing, Parts, Unmarked
 from headwater.sources.stream.delimited import OPTION
@@ -130,7 +130,9 @@ class SequenceFramer:
         place = f"behind {self._place}" if self._number else "before the first text"
         reason = "no record separator (RS, 1E) stands before it"
         items: list[Item] = [] if large is None else [large.end(place)]
-        items += (Bad(reason, shown(line), place=place) for part in lines if (line := part.strip(BLANK)))
+        for line in filter(None, (part.strip(BLANK) for part in lines)):
+            fits = len(line) <= self._most
+            items.append(Bad(reason, shown(line), place=place) if fits else too_large(line, self._most, place, OPTION))
         return items
 
     @property
