@@ -27,7 +27,8 @@ from headwater.testing.server import Talk, reset
 
 UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "echo"))
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n"
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 
 
 class Talking(Taking):
@@ -37,7 +38,7 @@ class Talking(Taking):
         super().__init__(most)
         self.early = early
 
-    def open(self, response: Response) -> Talking | None:  # type: ignore[override]
+    def open(self, response: Response) -> Talking | None:
         """Take what comes behind the head of this response, if it is a 101."""
         super().open(response)
         if self.early:
@@ -404,7 +405,7 @@ async def test_proxies(tmp_path: Path) -> None:
                 assert not sink.heads
             there = f"http://127.0.0.1:{forbidden}/"
             known = Transport(proxy=f"http://user:s3cret@127.0.0.1:{port}")
-            error = await begun(fetcher, upgrading(there, sink, transport=known), sink)
+            error = await begun(fetcher, upgrading(there, Talking(), transport=known), Talking())
             assert isinstance(error, errors.ProxyError), error
 
 

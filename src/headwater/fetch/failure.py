@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 
 import msgspec
@@ -185,18 +184,13 @@ def deaf(request: Request, unsent: int) -> ProtocolError:
     )
 
 
-def without_descriptors(request: Request, most: int = 0) -> ConnectError:
-    """Return the error for a stream that no file may be opened for; `most` when that many are under way."""
+def without_files(request: Request, most: int = 0) -> ConnectError:
+    """Return the error for a connection that no file may be opened for; `most` is how many streams there are."""
     why = f"{most} streams are under way, and no more files may be open" if most else "no more files may be open"
     return ConnectError(
         f"{request.method} {request.shown_url}: no connection: {why}",
-        hint="allow more open files (ulimit -n), or spread the streams over several processes",
+        hint="allow more open files (ulimit -n), or spread the connectors over several processes",
     )
-
-
-def exhausted(number: int | None) -> bool:
-    """Return whether an error of the system means that no more files may be open."""
-    return number in {errno.EMFILE, errno.ENFILE}
 
 
 def silent(request: Request) -> ReadTimeoutError:

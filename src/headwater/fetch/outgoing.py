@@ -27,7 +27,8 @@ class Outgoing:
     __slots__ = ("_begun", "_queue", "idle", "over", "switched", "unsent")
 
     def __init__(self) -> None:
-        self._queue: deque[bytes] = deque()
+        # None while it is empty, as it nearly always is: thousands of empty ones would take megabytes.
+        self._queue: deque[bytes] | None = None
         # How much of the first one libcurl has taken.
         self._begun = 0
         self.unsent = 0
@@ -46,6 +47,8 @@ class Outgoing:
     def append(self, data: bytes) -> None:
         """Have bytes sent behind all others."""
         if data:
+            if self._queue is None:
+                self._queue = deque()
             self._queue.append(data)
             self.unsent += len(data)
 
@@ -68,6 +71,7 @@ class Outgoing:
                 self._queue.popleft()
                 self._begun = 0
         self.unsent -= most - room
+        self._queue = self._queue or None
         return b"".join(parts)
 
     @staticmethod

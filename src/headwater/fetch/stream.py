@@ -15,15 +15,15 @@ import pycurl
 from headwater.core.cookies import Jar
 from headwater.core.errors import FetchError, ProtocolError
 from headwater.core.http import Deliver, Request, Response, Sink
+from headwater.core.limits import no_file
 from headwater.fetch.failure import (
     PROXY_LOGIN,
     Ending,
     deaf,
-    exhausted,
     failure,
     login_of_proxy,
     silent,
-    without_descriptors,
+    without_files,
 )
 from headwater.fetch.handle import Handle, NewSocket
 from headwater.fetch.intake import Intake
@@ -177,10 +177,7 @@ class Stream:
             # To libcurl a 101 without a byte behind it is no answer.
             self.finished()
             return
-        if exhausted(handle.curl.getinfo(pycurl.OS_ERRNO)) and self._head is None:
-            self._give_up(without_descriptors(self._request))
-        else:
-            self._give_up(handle.error(code, said))
+        self._give_up(handle.error(code, said))
 
     def _start(self) -> None:
         shared, request = self._shared, self._request
@@ -195,8 +192,8 @@ class Stream:
             lane = shared.lanes.of(handle.shared)
         except (FetchError, pycurl.error, UnicodeEncodeError, OSError, ValueError) as error:
             handle.close()
-            if isinstance(error, OSError) and exhausted(error.errno):
-                error = without_descriptors(request)
+            if isinstance(error, OSError) and no_file(error):
+                error = without_files(request)
             elif not isinstance(error, FetchError):
                 code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
                 error = failure(request, Ending(code, str(error), sent=False))

@@ -10,14 +10,15 @@ import socket
 
 import msgspec
 
-from headwater.core.http import Deliver, Request
-from headwater.fetch.failure import without_descriptors
+from headwater.core.http import USUAL, Deliver, Request, Transport
+from headwater.fetch.failure import without_files
 from headwater.fetch.handle import NewSocket
 from headwater.fetch.setting import Surroundings
 from headwater.fetch.stream import JarOf, Shared, Stream
 
 # Streams that a lane has under way before another is begun. None is looked through for a connection.
 _CAPACITY = 512
+_USUAL = Transport(http_version="1.1")
 # How long the kernel waits for the other side to say that it has received something (ms).
 _PATIENCE = 60_000
 
@@ -38,11 +39,9 @@ class Streams:
     def begin(self, request: Request, deliver: Deliver) -> Stream:
         """Begin a stream. What goes wrong is delivered, later."""
         if request.upgrade:
-            # No other version can change the protocol of a connection.
-            transport = msgspec.structs.replace(request.transport, http_version="1.1")
-            request = msgspec.structs.replace(request, transport=transport)
+            request = msgspec.structs.replace(request, transport=_upgrading(request.transport))
         full = len(self._shared.under_way) >= self._most
-        return Stream(self._shared, request, deliver, without_descriptors(request, self._most) if full else None)
+        return Stream(self._shared, request, deliver, without_files(request, self._most) if full else None)
 
     def forget(self, descriptor: int) -> None:
         """Tell every lane of a new socket."""
@@ -65,3 +64,8 @@ class Streams:
         finally:
             connection.detach()
         return self._on_socket(descriptor, purpose)
+
+
+def _upgrading(transport: Transport) -> Transport:
+    """Return a transport over HTTP/1.1: no other version can change the protocol of a connection."""
+    return _USUAL if transport is USUAL else msgspec.structs.replace(transport, http_version="1.1")

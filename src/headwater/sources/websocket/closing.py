@@ -8,7 +8,6 @@ from __future__ import annotations
 import msgspec
 
 NORMAL = 1000
-GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
 NO_STATUS = 1005
 INVALID_DATA = 1007
@@ -19,7 +18,6 @@ _WORDS = {
     1001: "going away",
     1002: "protocol error",
     1003: "unsupported data",
-    1005: "without a code",
     1007: "invalid data",
     1008: "against its policy",
     1009: "message too big",
@@ -57,6 +55,8 @@ class Ended(msgspec.Struct, frozen=True):
         """Return the end as a part of a sentence."""
         if self.failure:
             return f"the server broke the WebSocket protocol ({self.code}): {self.reason}"
+        if self.code == NO_STATUS:
+            return "the server closed the WebSocket without a code"
         words = _WORDS.get(self.code)
         return (
             f"the server closed the WebSocket with {self.code}"

@@ -54,7 +54,7 @@ class Frames:
         self.fault = ""
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Take the next bytes; return pieces of frames: the first byte with BEGINS and ENDS, and part of the payload."""
+        """Take the next bytes; return pieces of frames: a first byte with BEGINS and ENDS, and bytes of the payload."""
         pieces: list[Piece] = []
         at = self._left
         if at:

@@ -91,16 +91,14 @@ def _subprotocol(head: Response, offered: Sequence[str]) -> str:
 
 
 def _extension(head: Response, *, offered: bool) -> Deflate | None:
-    value = ",".join(value for name, value in head.headers if name == "sec-websocket-extensions")
-    if not value.strip():
-        return None
-    found = [*_extensions(value.lstrip(", \t"))]
+    values = [value for name, value in head.headers if name == "sec-websocket-extensions"]
+    found = [*_extensions(",".join(values).lstrip(", \t"))]
     for name, _ in found:
         if name != _DEFLATE or not offered:
             raise _refused(f"it uses the extension {name!r}, which was not offered", _PLAIN)
     if len(found) > 1:
         raise _refused(f"it uses {_DEFLATE} more than once")
-    return _deflate(found[0][1])
+    return _deflate(found[0][1]) if found else None
 
 
 def _deflate(parameters: Sequence[tuple[str, str | None]]) -> Deflate:

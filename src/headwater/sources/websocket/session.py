@@ -103,10 +103,13 @@ class Session:
 
     def close(self, code: int = closing.NORMAL, reason: str = "") -> bytes:
         """Return the frame that closes the connection, after which the peer may still send messages, and closes too."""
+        self._pongs.clear()
+        return self._close(code, reason)
+
+    def _close(self, code: int, reason: str) -> bytes:
         if self._closed:
             return b""
         self._closed = True
-        self._pongs.clear()
         return frame(CLOSE, closing.payload(code, reason), self._mask())
 
     def _data(self, opcode: int, data: bytes) -> bytes:
@@ -161,5 +164,5 @@ class Session:
 
     def _end(self, ended: Ended) -> None:
         """Note the end; owe the peer our close frame, unless it has it: its own code again, or why it failed."""
-        self._owed = self.close(ended.code, ended.reason if ended.failure else "")
+        self._owed = self._close(ended.code, ended.reason if ended.failure else "")
         self.ended = ended

@@ -18,7 +18,6 @@ from headwater.sources.split.item import Item
 # JSON that is larger matches no pointer.
 LOOKED_AT = 64 * 1024
 
-
 # Makes the text that answers a message.
 Answering = Callable[[bytes], bytes]
 
@@ -37,14 +36,15 @@ class Talk:
     The first that matches counts, answers before others. With neither, no message is looked at. Holds no state.
     """
 
-    __slots__ = ("_matches", "_values")
+    __slots__ = ("_answers", "_matches", "_values")
 
     def __init__(self, answers: Sequence[tuple[Match, Answering]] = (), ignore: Sequence[Match] = ()) -> None:
         matches: list[tuple[Match, Answering | None]] = [*answers, *((match, None) for match in ignore)]
         self._values = Values([match for match, _ in matches])
-        self._matches: tuple[tuple[Pattern | None, Placed, Answering | None], ...] = tuple(
-            (pattern(match), wanted, text) for (match, text), wanted in zip(matches, self._values.wanted, strict=True)
+        self._matches: tuple[tuple[Pattern | None, Placed], ...] = tuple(
+            (pattern(match), wanted) for (match, _), wanted in zip(matches, self._values.wanted, strict=True)
         )
+        self._answers = tuple(answer for _, answer in matches)
 
     def sort(self, items: Sequence[Item]) -> Talked:
         """Tell records from talk. What is bad is a record's; there is an answer at most for each message."""
@@ -56,25 +56,25 @@ class Talk:
             if not isinstance(item, bytes):
                 records.append(item)
                 continue
-            answer = self._answer(item)
-            if answer is item:
+            place = self._first(item)
+            if place is None:
                 records.append(item)
-            elif answer is not None:
-                answers.append(answer)
+            elif (answer := self._answers[place]) is not None:
+                answers.append(answer(item))
         return Talked(records, answers, len(items) - len(records))
 
-    def _answer(self, message: bytes) -> bytes | None:
-        """Return the text that answers a message, None where it is ignored, and itself where it is a record."""
+    def _first(self, message: bytes) -> int | None:
+        """Return the place of the first MATCH that a message is, None where it is a record."""
         values: Found = None
         looked = False
-        for expression, wanted, answer in self._matches:
+        for place, (expression, wanted) in enumerate(self._matches):
             if expression is not None:
                 if expression.found(message, min(LOOKED_AT, len(message))):
-                    return None if answer is None else answer(message)
+                    return place
             elif len(message) <= LOOKED_AT:
                 if not looked:
                     looked = True
                     values = self._values.of(message)
                 if meets(values, wanted):
-                    return None if answer is None else answer(message)
-        return message
+                    return place
+        return None
