@@ -14,7 +14,7 @@ import msgspec
 
 from headwater.config import ConnectorConfig
 from headwater.core.checkpoint import Checkpoint, StreamPosition, decode_checkpoint, encode_checkpoint
-from headwater.core.errors import FetchError
+from headwater.core.errors import FetchError, HeadwaterError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Response
 from headwater.core.moment import Moment
@@ -27,6 +27,7 @@ from headwater.engine.lookback import begin
 from headwater.engine.round import LARGE, Surroundings
 from headwater.engine.standing import Standing
 from headwater.engine.streaming.account import Account
+from headwater.engine.streaming.backfilling import Backfilling, Gap, added
 from headwater.engine.streaming.connecting import Connecting, Refusal
 from headwater.engine.streaming.flow import STEP, Flow
 from headwater.engine.streaming.reconnecting import Connection, Reconnecting
@@ -44,11 +45,19 @@ _BUSY = 64 * 1024
 _ENOUGH_BARREN = 2
 
 
+class Behind(msgspec.Struct, frozen=True):
+    """What asks for the gaps of a stream beside it: transforms and gates of its own."""
+
+    chain: Chain | None
+    gates: Sequence[Gate]
+
+
 class Stream:
     """One connector whose source is a stream. `run` has connections until it is cancelled, or `stop` was called."""
 
     __slots__ = (
         "_appender",
+        "_backfilling",
         "_barren",
         "_chain",
         "_clock",
@@ -82,6 +91,7 @@ class Stream:
         chain: Chain | None = None,
         partitions: int = 1,
         gates: Sequence[Gate] = (),
+        behind: Behind | None = None,
     ) -> None:
         self.config = config
         self._shared = shared
@@ -96,6 +106,7 @@ class Stream:
         self._standing = Standing(config, shared.clock, self._counters)
         self._harvester = Harvester(config, compression, chain, mask=self._standing.told, partitions=partitions)
         self._appender = Appender(shared.target, shared.clock, self._standing, shared.chance, self._nap)
+        self._backfilling = None if behind is None else self._asking(behind, compression, partitions)
         options = config.http.reconnect
         self._reconnecting = Reconnecting(
             options.initial.total_seconds(), options.max.total_seconds(), options.healthy.total_seconds()
@@ -108,9 +119,23 @@ class Stream:
         # When the next connection is due (monotonic).
         self._due = shared.clock.monotonic() + offset
 
+    def _asking(self, behind: Behind, compression: Compression, partitions: int) -> Backfilling:
+        return Backfilling(
+            self.config,
+            self._shared,
+            compression,
+            behind.chain,
+            partitions,
+            behind.gates,
+            self._appender,
+            self._filled,
+        )
+
     def stop(self) -> None:
         """Ask the stream to end: what has come is stored first."""
         self._stopping = True
+        if self._backfilling is not None:
+            self._backfilling.stop()
         for gate in self._gates:
             gate.stop()
         if self._flow is not None:
@@ -140,6 +165,25 @@ class Stream:
         if self._position.until:
             # Nobody was connected since, as far as is known.
             self._figures.lost = self._position.until
+        if self._backfilling is None:
+            await self._go_on()
+            return
+        self._backfilling.waiting += self._position.gaps
+        asking = asyncio.create_task(self._backfilling.run())
+        going_on = asyncio.create_task(self._go_on())
+        try:
+            done, _ = await asyncio.wait((asking, going_on), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                # Whatever it raises is the end of both.
+                task.result()
+        finally:
+            for task in (asking, going_on):
+                task.cancel()
+            await asyncio.gather(asking, going_on, return_exceptions=True)
+
+    async def _go_on(self) -> None:
+        """Have connections, one after the other."""
+        self._task = asyncio.current_task()
         while not self._stopping:
             await self._nap(self._due)
             found = await self._connect()
@@ -226,6 +270,8 @@ class Stream:
         return await asyncio.to_thread(self._make, flow, group, before, now)
 
     def _make(self, flow: Flow, group: Group, before: Checkpoint, now: int) -> Harvest:
+        if before.stream is not None and before.stream.gaps != (gaps := self._position.gaps):
+            before = msgspec.structs.replace(before, stream=msgspec.structs.replace(before.stream, gaps=gaps))
         reaped = flow.receiving.reap(group, before, Moment(now, now))
         exchange = Exchange(self.config.name, now, now, 0, Decision.ACCEPTED, "", records=len(reaped.records))
         return self._harvester.harvest(reaped, before, exchange, now=now)
@@ -247,7 +293,11 @@ class Stream:
 
     def _stored(self, harvest: Harvest) -> None:
         """Count what is in the log now."""
+        gaps = self._position.gaps
         self.checkpoint = harvest.checkpoint
+        if self._position.gaps != gaps:
+            # One was filled, or found, while it was stored.
+            self._set_gaps(gaps)
         counters, made = self._counters, harvest.exchange
         counters.records += made.records
         counters.rejected += made.rejected
@@ -278,7 +328,20 @@ class Stream:
             return None
         gap = max(0, now - lost)
         figures.gap += gap / 1000
+        options = self.config.http.gap
+        if self._backfilling is not None and options is not None and gap >= options.shortest.total_seconds() * 1000:
+            self._set_gaps(added(self._position.gaps, (lost, now)))
+            self._backfilling.add((lost, now))
         return gap
+
+    def _filled(self, gap: Gap) -> None:
+        """Take in that all of a gap is stored."""
+        self._set_gaps(tuple(it for it in self._position.gaps if it[1] > gap[1]))
+
+    def _set_gaps(self, gaps: tuple[Gap, ...]) -> None:
+        # It is stored with the next group; until then a new start finds the same gap again, or that it is filled.
+        stream = msgspec.structs.replace(self._position, gaps=gaps)
+        self.checkpoint = msgspec.structs.replace(self.checkpoint, stream=stream)
 
     async def _end(self, flow: Flow, account: Account, trouble: str, lasted: float) -> Connection:
         """Enter how a connection ended, and say so where it did not go as connections should."""
@@ -303,8 +366,10 @@ class Stream:
             stream = msgspec.structs.replace(self._position, until=now)
             kept = self.checkpoint = msgspec.structs.replace(self.checkpoint, stream=stream)
             append = Append(None, (), None, (self.config.name, encode_checkpoint(kept)), entry)
-            # A log that refuses has what counts: it will only seem that there was no connection for longer.
-            await self._appender.receipt(append)
+            refused = await self._appender.receipt(append)
+            if isinstance(refused, HeadwaterError):
+                # It has what counts: it will only seem that there was no connection for longer.
+                self._standing.bad("log", refused.message, refused.hint)
             return Connection(lasted)
         self._note(entry)
         connection = Connection(lasted, account.records, failed, retry=self._position.retry)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from headwater.config import ConnectorConfig, HttpOptions, transport_of
+from headwater.config.url import over_http
 from headwater.config.websocket import WebsocketOptions
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
 from headwater.core.errors import FetchError
@@ -102,9 +103,7 @@ class StreamSource:
         if self.socket:
             offer = offered(self._websocket, key)
             # The handshake is HTTP, and whoever performs it knows no other scheme.
-            return msgspec.structs.replace(
-                request, url=f"http{request.url.removeprefix('ws')}", headers=_beside(request.headers, offer)
-            )
+            return msgspec.structs.replace(request, url=over_http(request.url), headers=_beside(request.headers, offer))
         position = checkpoint.stream
         if self._options.framing == "sse" and position is not None and position.event_id:
             headers = _beside(request.headers, (("Last-Event-ID", position.event_id),))
