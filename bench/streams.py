@@ -1,4 +1,4 @@
-"""Streams into the log, end to end: floods of lines, events and messages; thousands that say little, how late that is."""
+"""Streams into the log, end to end: floods of lines, events and messages; thousands that say little, and how late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import uvloop
@@ -64,8 +64,8 @@ def _said(kind: str, numbers: range) -> bytes:
 class _Connection(asyncio.Protocol):
     """Serves one flood, or says something now and then."""
 
-    floods: dict[str, bytes] = {}
-    repeats: dict[str, int] = {}
+    floods: ClassVar[dict[str, bytes]] = {}
+    repeats: ClassVar[dict[str, int]] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
@@ -79,7 +79,7 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if self._task is not None:
             self._task.cancel()
 
@@ -93,12 +93,10 @@ class _Connection(asyncio.Protocol):
         _, path, _ = head.split(" ", 2)
         mode, kind = path.strip("/").split("/")
         if kind == "messages":
-            key = next(
-                line.partition(":")[2].strip()
-                for line in head.splitlines()
-                if line.lower().startswith("sec-websocket-key")
-            )
-            answer = f"101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {accept_of(key)}"
+            lines = [line.partition(":") for line in head.splitlines()]
+            accept = accept_of(next(value.strip() for name, _, value in lines if name.lower() == "sec-websocket-key"))
+            upgrade = "upgrade: websocket\r\nconnection: upgrade"
+            answer = f"101 Switching Protocols\r\n{upgrade}\r\nsec-websocket-accept: {accept}"
         else:
             answer = (
                 f"200 OK\r\ncontent-type: text/{'event-stream' if kind == 'events' else 'plain'}\r\nconnection: close"

@@ -162,27 +162,31 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
 async def _listen(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
     """Show one connection of a stream, and what it brings first."""
     from headwater.cli.trialstream import listen  # noqa: PLC0415 - only streams pay for the import
+    from headwater.sources.stream.source import StreamSource  # noqa: PLC0415 - the same
 
+    source = StreamSource(config)
     gates = credentials.gates(config, build_request(config.http, transport_of(config)))
-    shown = await listen(config, fetcher, gates)
-    await credentials.release([config.name], shown.request.total_timeout)
-    outcome, verdict = shown.outcome, shown.verdict
-    lines = [f"# connector {config.name} -> topic {config.topic.name}", *_request_lines(shown.request, config)]
+    now = round(time.time() * 1000)
+    heard = await listen(config, source, fetcher, gates)
+    request = heard.request or source.request(source.begun(Checkpoint()), Moment(now, now), "")
+    await credentials.release([config.name], request.total_timeout)
+    outcome, verdict = heard.outcome, heard.verdict
+    lines = [f"# connector {config.name} -> topic {config.topic.name}", *_request_lines(request, config)]
     if isinstance(outcome, Response):
         lines += _response_lines(outcome)
     good = verdict.action is Action.STORE
     lines.append(f"= {'a stream' if good else verdict.action.name.lower()}: {verdict.reason}")
     if isinstance(outcome, FetchError) and outcome.hint:
         lines.append(f"  hint: {outcome.hint}")
-    records = [record for reaped in shown.reaped for record in reaped.records]
+    records = [record for reaped in heard.reaped for record in reaped.records]
     lines += _record_lines(records)
-    bad = [it for reaped in shown.reaped for it in reaped.bad]
+    bad = [it for reaped in heard.reaped for it in reaped.bad]
     lines += _bad_lines(bad, config)
     rejected = await asyncio.to_thread(_through, chain, records, lines) if chain is not None and records else 0
     if rejected:
         lines.append(f"! {rejected} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
-    if shown.end:
-        lines.append(f"  {len(records)} record{'' if len(records) == 1 else 's'}; {shown.end}")
+    if heard.end:
+        lines.append(f"  {len(records)} record{'' if len(records) == 1 else 's'}; {heard.end}")
     click.echo(config.masker.mask("\n".join(lines)))
     return good and not rejected
 

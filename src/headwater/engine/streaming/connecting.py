@@ -15,12 +15,13 @@ import msgspec
 from headwater.config import ConnectorConfig
 from headwater.core.callback import settle
 from headwater.core.checkpoint import Checkpoint
+from headwater.core.clock import Clock
 from headwater.core.errors import FetchError
-from headwater.core.http import Request, Response, Sink
+from headwater.core.http import Fetcher, Request, Response, Sink
 from headwater.core.moment import Moment
 from headwater.engine.gate import Gate
-from headwater.engine.round import Surroundings
 from headwater.engine.streaming.flow import Flow
+from headwater.engine.streaming.room import Room
 from headwater.sources.judge import Action, Verdict
 from headwater.sources.stream.source import StreamSource
 
@@ -33,20 +34,30 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Connecting:
-    """Gets the connections of one stream. What it returns is to be closed by whoever gets it."""
+    """Gets the connections of one stream. What it returns is to be closed by whoever gets it.
 
-    __slots__ = ("_gates", "_linger", "_sent", "_shared", "_source")
+    `sent` is the last request as the gates let it pass.
+    """
 
-    def __init__(
-        self, config: ConnectorConfig, source: StreamSource, shared: Surroundings, gates: Sequence[Gate]
+    __slots__ = ("_clock", "_fetcher", "_gates", "_linger", "_room", "_source", "sent")
+
+    def __init__(  # noqa: PLR0917 - what works together
+        self,
+        config: ConnectorConfig,
+        source: StreamSource,
+        fetcher: Fetcher,
+        clock: Clock,
+        room: Room,
+        gates: Sequence[Gate],
     ) -> None:
         self._source = source
-        self._shared = shared
+        self._fetcher = fetcher
+        self._clock = clock
+        self._room = room
         self._gates = gates
         linger = config.producer.linger
         self._linger = None if linger is None else linger.total_seconds()
-        # The last request as the gates let it pass.
-        self._sent: Request | None = None
+        self.sent: Request | None = None
 
     async def connect(self, checkpoint: Checkpoint, begun: int) -> Flow | Refusal:
         """Ask for a connection at `begun` (ms since the Unix epoch), with new credentials where the old are refused.
@@ -67,11 +78,11 @@ class Connecting:
             renewed = True
 
     def _judge(self, outcome: Response | FetchError, *, renewed: bool) -> Verdict:
-        return self._source.judge(outcome, now=self._shared.clock.time_ms() / 1000, renewed=renewed)
+        return self._source.judge(outcome, now=self._clock.time_ms() / 1000, renewed=renewed)
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
-        sent = self._sent
+        sent = self.sent
         if sent is None:
             return False
         renewed = [await gate.renew(sent, sent.total_timeout) for gate in self._gates]
@@ -87,61 +98,51 @@ class Connecting:
             for gate in self._gates:
                 request = await gate.admit(request, request.total_timeout)
                 passed.append(gate)
-            self._sent = request
-            return await _Attempt(self._source, self._shared, request, passed, self._linger).run(
-                checkpoint, moment, key
-            )
+            self.sent = request
+            return await self._send(request, passed, checkpoint, moment, key)
         except BaseException:
             for gate in passed:
                 gate.dropped(request)
             raise
 
+    async def _send(
+        self, request: Request, passed: list[Gate], checkpoint: Checkpoint, moment: Moment, key: str
+    ) -> Flow | Response | FetchError:
+        """Return the connection once its head is there, or what came instead.
 
-class _Attempt:
-    """One request under way. `passed` are the gates that let it pass, until they have heard what came of it."""
+        `passed` are the gates that let the request pass: those that have heard what came of it are taken out.
+        """
+        opened: asyncio.Future[Flow | Response | FetchError] = asyncio.get_running_loop().create_future()
+        flow: Flow | None = None
 
-    def __init__(
-        self, source: StreamSource, shared: Surroundings, request: Request, passed: list[Gate], linger: float | None
-    ) -> None:
-        self._source = source
-        self._shared = shared
-        self._request = request
-        self._passed = passed
-        self._linger = linger
-        self._flow: Flow | None = None
-        self._opened: asyncio.Future[Flow | Response | FetchError] = asyncio.get_running_loop().create_future()
-
-    async def run(self, checkpoint: Checkpoint, moment: Moment, key: str) -> Flow | Response | FetchError:
-        """Send it; return the connection once its head is there, or what came instead."""
-        request, shared = self._request, self._shared
+        def hear(outcome: Response | FetchError) -> None:
+            while passed:
+                passed.pop().heard(request, outcome)
 
         def open_(head: Response) -> Sink | None:
-            if not self._source.takes(head, now=shared.clock.time_ms() / 1000):
+            nonlocal flow
+            if not self._source.takes(head, now=self._clock.time_ms() / 1000):
                 return None
-            self._hear(head)
+            hear(head)
             receiving = self._source.receiving(request, head, checkpoint, moment, key)
             name = f"{request.method} {request.shown_url}"
-            self._flow = flow = Flow(head, receiving, shared.clock, shared.room, linger=self._linger, name=name)
-            settle(self._opened, flow)
+            flow = Flow(head, receiving, self._clock, self._room, linger=self._linger, name=name)
+            settle(opened, flow)
             return flow
 
-        fetching = shared.fetcher.begin(msgspec.structs.replace(request, open=open_), self._deliver)
+        def deliver(outcome: Response | FetchError) -> None:
+            if flow is not None:
+                flow.end(outcome)
+            else:
+                hear(outcome)
+                settle(opened, outcome)
+
+        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=open_), deliver)
         try:
-            found = await self._opened
+            found = await opened
         except BaseException:
             fetching.cancel()
             raise
         if isinstance(found, Flow):
             found.begin(fetching)
         return found
-
-    def _hear(self, outcome: Response | FetchError) -> None:
-        while self._passed:
-            self._passed.pop().heard(self._request, outcome)
-
-    def _deliver(self, outcome: Response | FetchError) -> None:
-        if self._flow is not None:
-            self._flow.end(outcome)
-        else:
-            self._hear(outcome)
-            settle(self._opened, outcome)

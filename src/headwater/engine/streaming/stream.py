@@ -55,7 +55,6 @@ class Stream:
         "_connecting",
         "_counters",
         "_due",
-        "_fetcher",
         "_figures",
         "_flow",
         "_gates",
@@ -87,12 +86,11 @@ class Stream:
         self.config = config
         self._shared = shared
         self._target = shared.target
-        self._fetcher = shared.fetcher
         self._clock = shared.clock
         self._chain = chain
         self._gates = gates
         self._source = StreamSource(config)
-        self._connecting = Connecting(config, self._source, shared, gates)
+        self._connecting = Connecting(config, self._source, shared.fetcher, shared.clock, shared.room, gates)
         self._counters = shared.figures.of(config.name)
         self._counters.stream = self._figures = StreamFigures()
         self._standing = Standing(config, shared.clock, self._counters)

@@ -1,4 +1,4 @@
-"""Owns what streams bring: requests for a connection, frames cut out of what comes over it, records made of them. Pure.
+"""Owns what streams bring: what a connection asks for, frames cut out of what comes, and records made of them. Pure.
 
-Every format has a framer with the same two verbs (`framer.Framer`). Waiting, storing and connecting again is the engine's.
+Every form has a framer with the same two verbs (`framer.Framer`). Waiting, storing, connecting again is the engine's.
 """

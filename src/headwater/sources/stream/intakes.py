@@ -1,10 +1,10 @@
-"""Owns what cuts responses into frames, as a configuration asks for it, with what a connection remembers of them. Pure."""
+"""Owns what cuts responses into frames, as a configuration asks for it, and where that says the stream is. Pure."""
 
 from __future__ import annotations
 
 from headwater.config import HttpOptions
 from headwater.config.framing import SseOptions
-from headwater.sources.split.item import Bad
+from headwater.sources.split.item import Bad, Item
 from headwater.sources.stream.events import Event, EventFramer
 from headwater.sources.stream.framer import Framer, make_framer
 from headwater.sources.stream.receiving import Frames, Listening
@@ -20,7 +20,7 @@ class FrameIntake(Listening):
 
     def __init__(self, options: HttpOptions) -> None:
         prefix = options.length_prefix
-        self._framer: Framer = make_framer(
+        framer = make_framer(
             options.framing,
             options.max_record,
             delimiter=(options.delimiter or "\n").encode("utf-8", "surrogateescape"),
@@ -28,7 +28,9 @@ class FrameIntake(Listening):
             little=prefix.byte_order == "little",
             inclusive=prefix.includes_itself,
         )
-        self.what = self._framer.what
+        assert not isinstance(framer, EventFramer), "events have an intake of their own"
+        self._framer: Framer = framer
+        self.what = framer.what
 
     def feed(self, chunk: bytes) -> Frames:
         """See `receiving.Intake`."""
@@ -63,7 +65,7 @@ class EventIntake(Listening):
     def feed(self, chunk: bytes) -> Frames:
         """See `receiving.Intake`."""
         events = self._framer.feed(chunk)
-        items = [it.data if type(it) is Event else it for it in events]
+        items: list[Item] = [it.data if isinstance(it, Event) else it for it in events]
         if self._key is None or not items:
             return Frames(items)
         return Frames(items, [_key(it, self._key) for it in events])

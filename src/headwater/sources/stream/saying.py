@@ -1,4 +1,4 @@
-"""Owns what is said over a WebSocket as soon as it is there: subscriptions, or what goes on behind a checkpoint. Pure."""
+"""Owns what is said over a WebSocket: subscriptions, what goes on behind a checkpoint, answers to messages. Pure."""
 
 from __future__ import annotations
 

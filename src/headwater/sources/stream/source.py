@@ -1,4 +1,4 @@
-"""Owns what a stream asks for at each connection, what the head of the answer means, and who takes in what follows. Pure.
+"""Owns what a stream asks for at each connection, what its answer means, and who takes in what follows. Pure.
 
 It is to streams what `poll.Poll` is to polls. Connecting, and doing it again, is the engine's.
 """
