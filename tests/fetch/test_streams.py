@@ -305,7 +305,7 @@ async def test_where_there_are_too_few_files() -> None:
         f"GET {server.url}/stream: no connection: 96 streams are under way, and no more files may be open"
     ]
     assert found["poll"] == "polled"
-    assert len(found["nothing left"]) == 3
+    assert len(found["nothing left"]) == 4
     assert {it.rpartition(": ")[2] for it in found["nothing left"]} == {"no more files may be open"}
     assert found["afterwards"] == []
 

@@ -73,6 +73,8 @@ async def streams(url: str, most: int) -> dict[str, Any]:
         for other in (request, elsewhere, named):
             fetcher.begin(other, failed)
             await opened.acquire()
+        fetcher.begin(msgspec.structs.replace(poll, transport=elsewhere.transport), failed)
+        await opened.acquire()
         found["nothing left"] = [f"{type(error).__name__}: {error}" for error in errors]
         for descriptor in taken:
             os.close(descriptor)

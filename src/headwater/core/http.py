@@ -177,8 +177,8 @@ class Fetching(Cancellable, Protocol):
         """Send bytes over a connection that changes its protocol: once its 101 has come, in the order of the calls.
 
         It may be called from within `Sink.write` and `Request.open` too, and never waits. What the other side does not
-        take in is kept, up to a bound, beyond which the exchange fails. Of an exchange without `Request.upgrade`, and
-        when it is over, nothing is sent.
+        take in is kept, up to 16 MiB; beyond that the exchange fails. Cancelling drops what is `unsent`. Of an exchange
+        without `Request.upgrade`, and when it is over, nothing is sent.
         """
         ...
 

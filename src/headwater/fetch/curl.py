@@ -21,7 +21,7 @@ from headwater.core.egress import Policy
 from headwater.core.errors import ConnectTimeoutError, FetchError, ProtocolError
 from headwater.core.http import Deliver, Fetching, Request, Response, Sink
 from headwater.core.limits import raise_file_limit
-from headwater.fetch.failure import PROXY_LOGIN, Ending, failure, login_of_proxy, silent
+from headwater.fetch.failure import PROXY_LOGIN, login_of_proxy, silent, unbegun
 from headwater.fetch.handle import Handle
 from headwater.fetch.lane import Lane
 from headwater.fetch.lanes import Lanes
@@ -204,18 +204,16 @@ class CurlFetcher:
                 handle.attend(partial(self._open, transfer))
             if transfer.again:
                 handle.curl.setopt(pycurl.FRESH_CONNECT, 1)
-        except (FetchError, pycurl.error, UnicodeEncodeError, ValueError) as error:
+            lane = self._lanes.of(handle.shared)
+        except (FetchError, pycurl.error, UnicodeEncodeError, OSError, ValueError) as error:
             handle.close()
-            if not isinstance(error, FetchError):
-                code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
-                error = failure(request, Ending(code, str(error), sent=False))
             # Not from here: whoever began the exchange does not even know of it yet.
-            self._loop.call_soon(self._deliver, transfer, error)
+            self._loop.call_soon(self._deliver, transfer, unbegun(request, error))
             return
         transfer.handle = handle
         if request.idle_timeout is not None:
             transfer.keep_time(self._loop.call_later(seconds, self._check_time, transfer))
-        transfer.lane = lane = self._lanes.of(handle.shared)
+        transfer.lane = lane
         self._flying[handle.curl] = transfer
         lane.add(handle.curl)
 

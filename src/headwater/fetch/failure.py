@@ -10,6 +10,7 @@ import pycurl
 from headwater.core import errors
 from headwater.core.errors import BodyTooLargeError, ConnectError, FetchError, ProtocolError, ReadTimeoutError
 from headwater.core.http import Request
+from headwater.core.limits import no_file
 from headwater.core.proxy import shown_proxy
 from headwater.core.units import format_size
 
@@ -94,6 +95,16 @@ def failure(request: Request, ending: Ending) -> FetchError:
     way = f" through the proxy {shown_proxy(ending.proxy)}" if ending.proxy and "proxy" not in what else ""
     detail = f" ({ending.said})" if ending.said and request.url not in ending.said else ""
     return kind(f"{request.method} {request.shown_url}: {what}{way}{detail}", hint=hint)
+
+
+def unbegun(request: Request, error: Exception) -> FetchError:
+    """Return the error for a request that did not even get to libcurl's network."""
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, OSError) and no_file(error):
+        return without_files(request)
+    code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
+    return failure(request, Ending(code, str(error), sent=False))
 
 
 def login_of_proxy(request: Request, proxy: str) -> FetchError:

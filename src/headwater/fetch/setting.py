@@ -46,8 +46,8 @@ _AUTH = {
 }
 # How long one address has over HTTP/3 before the next one is tried beside it; a quarter of it, and HTTP/2 is (ms).
 _ALONE = 2000
-# How much of a stream is read at once (bytes): half the processor time of libcurl's own 16 KiB. All connections of a
-# lane share one buffer, but each that is held back may keep so much.
+# How much of a stream is read at once (bytes): two thirds of the processor time that libcurl's own 16 KiB take. All
+# connections of a lane share one buffer, but each that is held back may keep so much.
 _STREAM_BUFFER = 64 * 1024
 # When the kernel asks whether the other side of a silent stream is still there, how often, and how many times (s).
 _KEEP_IDLE, _KEEP_INTERVAL, _KEEP_COUNT = 20, 10, 3

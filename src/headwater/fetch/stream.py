@@ -15,16 +15,7 @@ import pycurl
 from headwater.core.cookies import Jar
 from headwater.core.errors import FetchError, ProtocolError
 from headwater.core.http import Deliver, Request, Response, Sink
-from headwater.core.limits import no_file
-from headwater.fetch.failure import (
-    PROXY_LOGIN,
-    Ending,
-    deaf,
-    failure,
-    login_of_proxy,
-    silent,
-    without_files,
-)
+from headwater.fetch.failure import PROXY_LOGIN, deaf, login_of_proxy, silent, unbegun
 from headwater.fetch.handle import Handle, NewSocket
 from headwater.fetch.intake import Intake
 from headwater.fetch.lane import Lane
@@ -192,12 +183,7 @@ class Stream:
             lane = shared.lanes.of(handle.shared)
         except (FetchError, pycurl.error, UnicodeEncodeError, OSError, ValueError) as error:
             handle.close()
-            if isinstance(error, OSError) and no_file(error):
-                error = without_files(request)
-            elif not isinstance(error, FetchError):
-                code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
-                error = failure(request, Ending(code, str(error), sent=False))
-            self._end(error)
+            self._end(unbegun(request, error))
             return
         self._handle, self._lane = handle, lane
         left = request.total_timeout - (monotonic() - self._started)
