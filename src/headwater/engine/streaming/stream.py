@@ -68,6 +68,7 @@ class Stream:
         "_flow",
         "_gates",
         "_harvester",
+        "_idle",
         "_over",
         "_reconnecting",
         "_shared",
@@ -112,7 +113,9 @@ class Stream:
             options.initial.total_seconds(), options.max.total_seconds(), options.healthy.total_seconds()
         )
         self.checkpoint = Checkpoint()
-        self._stopping = self._waiting = self._over = False
+        # Whether it waits for a time, and whether nothing would be lost if it were cancelled now.
+        self._waiting = self._idle = False
+        self._stopping = self._over = False
         self._barren = 0
         self._task: asyncio.Task[None] | None = None
         self._flow: Flow | None = None
@@ -140,7 +143,7 @@ class Stream:
             gate.stop()
         if self._flow is not None:
             self._flow.stop()
-        if self._waiting and self._task is not None:
+        if self._idle and self._task is not None:
             self._task.cancel()
 
     def next_poll(self) -> int | None:
@@ -168,14 +171,14 @@ class Stream:
         if self._backfilling is None:
             await self._go_on()
             return
-        self._backfilling.waiting += self._position.gaps
-        asking = asyncio.create_task(self._backfilling.run())
+        asking = asyncio.create_task(self._backfilling.run(self._position.gaps))
         going_on = asyncio.create_task(self._go_on())
         try:
-            done, _ = await asyncio.wait((asking, going_on), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                # Whatever it raises is the end of both.
-                task.result()
+            await asyncio.wait((asking, going_on), return_when=asyncio.FIRST_EXCEPTION)
+            for task in (asking, going_on):
+                if task.done() and not task.cancelled():
+                    # What one raises is the end of both.
+                    task.result()
         finally:
             for task in (asking, going_on):
                 task.cancel()
@@ -200,10 +203,13 @@ class Stream:
         """Return a connection, or how it went that there is none."""
         begun = self._clock.time_ms()
         self._counters.attempts += 1
+        self._idle = True
         try:
             found = await self._connecting.connect(self.checkpoint, begun)
         except HeldError as held:
             return self._held(held, begun)
+        finally:
+            self._idle = False
         return found if isinstance(found, Flow) else self._failed(found, begun)
 
     # A connection that is there.
@@ -431,10 +437,10 @@ class Stream:
         """Wait until a monotonic time. Meanwhile `stop` may cancel the stream."""
         if self._stopping:
             raise asyncio.CancelledError
-        self._waiting = True
+        self._idle = self._waiting = True
         try:
             if math.isinf(deadline):
                 await asyncio.get_running_loop().create_future()
             await self._clock.sleep_until(deadline)
         finally:
-            self._waiting = False
+            self._idle = self._waiting = False
