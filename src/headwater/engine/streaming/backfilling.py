@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -112,7 +111,7 @@ class Backfilling:
             settle(self._waiter, None)
 
     async def run(self, waiting: Sequence[Gap]) -> None:
-        """Ask for gaps, these first, until `stop` was called. Raises LogError: unless retryable, it is beyond repair."""
+        """Ask for gaps, these first, until `stop` was called. Raises LogError when the log is beyond repair."""
         self.waiting = [*waiting]
         while not self._stopping:
             if not self.waiting:
@@ -159,9 +158,10 @@ class Backfilling:
         try:
             await asyncio.wait((task, done), return_when=asyncio.FIRST_COMPLETED)
             connector.stop()
-            # What it stops by is a cancellation; what it raises is for whoever supervises us.
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(task)
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                # By a cancellation it stops; what it raises is for whoever supervises us.
+                task.result()
         finally:
             self._connector = None
             task.cancel()
