@@ -64,7 +64,7 @@ async def connect(fuzzer: Fuzzer, path: str) -> tuple[asyncio.StreamReader, asyn
     writer.write("\r\n".join(lines).encode())
     raw = await reader.readuntil(b"\r\n\r\n")
     agreed = agree(head_of(raw), key=key, compression=True, subprotocols=())
-    return reader, writer, Session(agreed, max_message=64 * 1024 * 1024, mask=lambda: os.urandom(4))
+    return reader, writer, Session(agreed, max_message=16 * 1024 * 1024, mask=lambda: os.urandom(4))
 
 
 async def talk(fuzzer: Fuzzer, path: str, *, echo: bool) -> list[bytes]:
