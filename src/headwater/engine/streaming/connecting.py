@@ -70,15 +70,16 @@ class Connecting:
                 found = await self._try(checkpoint, begun)
                 if isinstance(found, Flow):
                     return found
-                refusal = Refusal(found, self._judge(found, renewed=renewed))
+                refusal = Refusal(found, self._judge(found, checkpoint, renewed=renewed))
                 if refusal.verdict.action is not Action.REAUTHENTICATE or renewed or not await self._renew():
                     return refusal
             except FetchError as error:
-                return Refusal(error, self._judge(error, renewed=renewed))
+                return Refusal(error, self._judge(error, checkpoint, renewed=renewed))
             renewed = True
 
-    def _judge(self, outcome: Response | FetchError, *, renewed: bool) -> Verdict:
-        return self._source.judge(outcome, now=self._clock.time_ms() / 1000, renewed=renewed)
+    def _judge(self, outcome: Response | FetchError, checkpoint: Checkpoint, *, renewed: bool) -> Verdict:
+        now = self._clock.time_ms() / 1000
+        return self._source.judge(outcome, now=now, renewed=renewed, usual_type=checkpoint.media_type)
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
@@ -121,12 +122,14 @@ class Connecting:
 
         def open_(head: Response) -> Sink | None:
             nonlocal flow
-            if not self._source.takes(head, now=self._clock.time_ms() / 1000):
+            if not self._source.takes(head, now=self._clock.time_ms() / 1000, usual_type=checkpoint.media_type):
                 return None
             hear(head)
             receiving = self._source.receiving(request, head, checkpoint, moment, key)
             name = f"{request.method} {request.shown_url}"
             flow = Flow(head, receiving, self._clock, self._room, linger=self._linger, name=name)
+            # At once: what comes with the head may want an answer.
+            flow.begin(fetching)
             settle(opened, flow)
             return flow
 
@@ -139,10 +142,9 @@ class Connecting:
 
         fetching = self._fetcher.begin(msgspec.structs.replace(request, open=open_), deliver)
         try:
-            found = await opened
+            return await opened
         except BaseException:
             fetching.cancel()
+            if flow is not None:
+                flow.close()
             raise
-        if isinstance(found, Flow):
-            found.begin(fetching)
-        return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -127,7 +127,7 @@ class Frames(msgspec.Struct, gc=False):
 
 
 class _Piece(msgspec.Struct, gc=False):
-    """Frames of one chunk, how many bytes it had, and where the stream was behind it."""
+    """Frames of one chunk, how much memory they take, and where the stream was behind it."""
 
     frames: Frames
     size: int
@@ -157,13 +157,14 @@ class Making(msgspec.Struct, frozen=True):
 class Receiving:
     """What one connection brings. `size` is what waits to be gathered (bytes), `received` all that has come."""
 
-    __slots__ = ("_count", "_intake", "_making", "_pieces", "received", "size")
+    __slots__ = ("_count", "_intake", "_items", "_making", "_pieces", "received", "size")
 
     def __init__(self, intake: Intake, making: Making) -> None:
         self._intake = intake
         self._making = making
         self._pieces: deque[_Piece] = deque()
-        self._count = 0
+        # How many frames are gathered, and how many items were found in those of them that are made.
+        self._count = self._items = 0
         self.size = 0
         self.received = 0
 
@@ -194,6 +195,7 @@ class Receiving:
     def _keep(self, frames: Frames, size: int) -> None:
         intake = self._intake
         if frames.items:
+            size = max(size, _weight(frames.items)) + _OVERHEAD
             self._pieces.append(_Piece(frames, size, intake.event_id, intake.retry))
             self.size += size
         elif self._pieces:
@@ -230,7 +232,7 @@ class Receiving:
         keys = _keys(group.pieces)
         bad: Sequence[BadItem]
         if making.items is not None:
-            records, bad, progress = self._itemised(making.items, items, keys, group.first, before, moment)
+            records, bad, progress = self._itemised(making.items, items, keys, before, moment)
         else:
             records, bad = _rendered(items, keys, making.render, group.first, self.what)
             progress = before.progress
@@ -242,12 +244,11 @@ class Receiving:
         )
         return Reaped(records, checkpoint, bad=bad, partial=True, first=group.first)
 
-    def _itemised(  # noqa: PLR0917 - what one group is made of
+    def _itemised(
         self,
         options: Items,
         frames: Sequence[Item],
         keys: Sequence[bytes | None] | None,
-        first: int,
         before: Checkpoint,
         moment: Moment,
     ) -> tuple[Sequence[Record], Sequence[BadItem], Progress | None]:
@@ -258,7 +259,9 @@ class Receiving:
         else:
             found, keys = _spread(options, frames, keys)
         about = About(making.shown_url, head.status, moment.now, 1, dict(head.headers))
-        batch = options.making(about, first).take(found, self.what)
+        # Items are counted through, however their frames are grouped.
+        first, self._items = self._items, self._items + len(found)
+        batch = options.making(about, first, endless=True).take(found, self.what)
         records: Sequence[Record] = batch.records()
         if keys is not None:
             # Where an item has a key of its own, that is it.
@@ -317,6 +320,17 @@ def _rendered(
         frames, keys = good, None if keys is None else kept
     values = frames if render is None else map(render, frames)  # type: ignore[arg-type]  # all are bytes
     return [*map(Record, values, keys)] if keys is not None else [*map(Record, values)], bad  # type: ignore[arg-type]
+
+
+# What a chunk takes in memory besides its bytes, about (bytes): servers may send very small ones.
+_OVERHEAD = 256
+
+
+def _weight(items: Sequence[Item]) -> int:
+    """Return how many bytes frames have: more than the chunk that ended the first of them, or that was inflated."""
+    if _all_bytes(items):
+        return sum(map(len, cast("Sequence[bytes]", items)))
+    return sum(len(it.data if isinstance(it, Bad) else cast("bytes", it)) for it in items)
 
 
 _BYTES = frozenset({bytes})
