@@ -141,6 +141,7 @@ class Course:
         "_spaces",
         "_stop_at",
         "_windows",
+        "gathers",
         "plain",
         "pointers",
     )
@@ -168,6 +169,8 @@ class Course:
         self._beyond = ignores_beyond
         self._stop_at = list(cursors.by_name).index(stop_at) if stop_at is not None else None
         self.pointers: tuple[Pointer, ...] = cursors.pointers
+        # Whether there are cursors.
+        self.gathers = bool(cursors)
         # Whether every request is the same, and nothing is remembered for the next.
         self.plain = requester.plain and pager.single and not cursors and windows is None
 

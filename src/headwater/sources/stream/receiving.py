@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, compress
 from typing import Protocol, cast
 
 import msgspec
+from msgspec import Raw
 
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
-from headwater.core.extract import DocumentError
+from headwater.core.extract import DocumentError, Extractor
 from headwater.core.http import Response
 from headwater.core.moment import Moment
 from headwater.core.record import Record
@@ -144,11 +145,15 @@ class Group(msgspec.Struct):
 
 
 class Making(msgspec.Struct, frozen=True):
-    """What frames become: `items` and what their records are made of, or `render` for one record of each."""
+    """What frames become: `items` and what their records are made of, or `render` for one record of each.
+
+    `values` takes out what the course's cursors are about, where no items do.
+    """
 
     head: Response
     shown_url: str
     course: Course
+    values: Extractor
     items: Items | None = None
     documents: bool = False
     render: Callable[[bytes], bytes] | None = None
@@ -236,6 +241,10 @@ class Receiving:
         else:
             records, bad = _rendered(items, keys, making.render, group.first, self.what)
             progress = before.progress
+            if making.course.gathers:
+                good = [cast("bytes", it) for it in items if not isinstance(it, Bad)]
+                values = [_found(making.values, it) for it in good]
+                records, progress = self._gleaned(records, good, values, before, moment)
         last = group.pieces[-1]
         checkpoint = msgspec.structs.replace(
             _moved(before, last.event_id, last.retry, moment.now),
@@ -270,15 +279,26 @@ class Receiving:
                 record if record.key is not None else Record(record.value, keys[number - first], record.timestamp)
                 for record, number in by_number
             ]
-        course = making.course
-        if not course.pointers:
+        if not making.course.gathers:
             return records, batch.bad, before.progress
+        records, progress = self._gleaned(records, batch.documents, batch.values, before, moment)
+        return records, batch.bad, progress
+
+    def _gleaned(
+        self,
+        records: Sequence[Record],
+        documents: Sequence[bytes | Raw],
+        values: Sequence[Sequence[Raw | None]],
+        before: Checkpoint,
+        moment: Moment,
+    ) -> tuple[Sequence[Record], Progress | None]:
+        """Return the records that cursors keep, and what these have taken out of all of them."""
+        course, head = self._making.course, self._making.head
         gleaned = course.gleaning(before.progress)
-        kept = gleaned.take(batch.documents, batch.values)
+        kept = gleaned.take(documents, values)
         if kept is not None:
-            records = [record for record, stays in zip(records, kept, strict=True) if stays]
-        step = course.step(before.progress, moment, gleaned, None, headers=head.headers, url=head.url)
-        return records, batch.bad, step.progress
+            records = [*compress(records, kept)]
+        return records, course.step(before.progress, moment, gleaned, None, headers=head.headers, url=head.url).progress
 
 
 def _moved(checkpoint: Checkpoint, event_id: str | None, retry: int | None, until: int | None = None) -> Checkpoint:
@@ -338,6 +358,14 @@ _BYTES = frozenset({bytes})
 
 def _all_bytes(frames: Sequence[Item]) -> bool:
     return _BYTES.issuperset(map(type, frames))
+
+
+def _found(values: Extractor, frame: bytes) -> Sequence[Raw | None]:
+    """Return what cursors are about; nothing where a frame is no JSON."""
+    try:
+        return values(frame)
+    except DocumentError:
+        return (None,) * len(values)
 
 
 def _told(frame: Bad, place: str) -> BadItem:

@@ -14,6 +14,7 @@ from headwater.config.url import over_http
 from headwater.config.websocket import WebsocketOptions
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
 from headwater.core.errors import FetchError
+from headwater.core.extract import Extractor
 from headwater.core.http import Headers, Request, Response
 from headwater.core.moment import Moment
 from headwater.sources.items import Items
@@ -47,6 +48,7 @@ class StreamSource:
         "_policy",
         "_request",
         "_sayings",
+        "_values",
         "_websocket",
         "socket",
     )
@@ -76,6 +78,7 @@ class StreamSource:
         self._course = course_of(options, request, config.masker, spaces)
         self._policy = _policy(options, socket=self.socket)
         self._items = None if options.records is None else Items(options.records, self._course.pointers)
+        self._values = Extractor(self._course.pointers)
 
     def begun(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint that connections go on from: what belongs to another stream is forgotten."""
@@ -170,6 +173,7 @@ class StreamSource:
             head,
             request.shown_url,
             self._course,
+            self._values,
             self._items,
             # These say themselves that each is JSON.
             records is not None and records.format == "json" and options.framing not in {"ndjson", "json-seq"},
