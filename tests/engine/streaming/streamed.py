@@ -1,4 +1,4 @@
-"""What the tests of streams share: an engine on a clock turned by hand, and servers that say when, and what, they say."""
+"""What the tests of streams share: an engine on a clock turned by hand, and servers that say what they are told to."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from engine.limited import Busy, _Fetcher, _Log
+from engine.limited import Busy, _Log
 from headwater.config import ConnectorConfig, load_text
 from headwater.core.checkpoint import Checkpoint, StreamPosition, decode_checkpoint
 from headwater.core.errors import TopicNotFoundError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.record import StoredRecord
 from headwater.engine import Engine
+from headwater.engine.streaming.flow import Flow
 from headwater.engine.streaming.stream import Stream
 from headwater.fetch import CurlFetcher
 from headwater.log import Log, LogReader
@@ -37,6 +38,8 @@ class Line:
         self._over = asyncio.Event()
         self._there = asyncio.Event()
         self.gone = asyncio.Event()
+        # How many bytes the kernel has, or a buffer of moderate size.
+        self.sent = 0
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Keep the connection until it is over, or the other side has gone."""
@@ -57,6 +60,7 @@ class Line:
         await self._there.wait()
         self.writer.write(chunks(data, most) if self._chunked else data)
         await self.writer.drain()
+        self.sent += len(data)
 
     async def end(self, *, clean: bool = True) -> None:
         """End the response; without its last chunk it was none."""
@@ -85,6 +89,7 @@ class Outlet:
         self._came = asyncio.Event()
 
     def __call__(self, request: Received) -> Answer:
+        """Answer a request."""
         line = Line(request, chunked=self._chunked)
         self.lines.append(line)
         self._came.set()
@@ -149,11 +154,15 @@ class Streamed:
         stop = asyncio.Event()
         task = asyncio.create_task(self.engine.run(configs, stop))
         connecting = asyncio.create_task(self._begin(configs))
+        await self.until(lambda: task.done() or len(self.engine.runs()) == len(configs))
         try:
             yield stop
         finally:
             connecting.cancel()
             stop.set()
+            # Who has to be waited for has a second: that of a peer that does not answer that we close.
+            await asyncio.wait((task,), timeout=0.2)
+            self.clock.advance(0.0 if task.done() else 1.0)
             await task
 
     async def _begin(self, configs: Sequence[ConnectorConfig]) -> None:
@@ -183,6 +192,13 @@ class Streamed:
         assert isinstance(worker, Stream)
         return worker
 
+    async def flow(self, name: str = "cats") -> Flow:
+        """Return the connection of a stream, once there is one."""
+        await self.until(lambda: self.stream(name)._flow is not None)
+        flow = self.stream(name)._flow
+        assert flow is not None
+        return flow
+
     async def until(self, true: Callable[[], bool]) -> None:
         """Let everybody go on until something is true."""
         async with asyncio.timeout(PATIENCE):
@@ -203,7 +219,7 @@ class Streamed:
                 found = [record.value for record in await self.records(topic)]
                 if count is None or len(found) >= count:
                     return found
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.002)
 
     async def checkpoint(self, name: str = "cats") -> Checkpoint:
         """Return what is stored of a connector."""
@@ -221,14 +237,10 @@ class Streamed:
 
     async def entries(self, count: int, name: str = "cats") -> list[Exchange]:
         """Return the entries of a connector, once there are so many."""
-        found: list[Exchange] = []
-
-        def enough() -> bool:
-            nonlocal found
-            found = self.ledger(name)
-            return len(found) >= count
-
-        await self.until(enough)
+        async with asyncio.timeout(PATIENCE):
+            # What was only noted goes with the next commit, or within a second.
+            while len(found := self.ledger(name)) < count:  # noqa: ASYNC110 - the log says nothing to readers
+                await asyncio.sleep(0.02)
         return found
 
     async def reconnect(self, most: float = 60.0) -> float:

@@ -390,7 +390,7 @@ class Stream:
         connection = Connection(lasted, account.records, failed, retry=self._position.retry)
         if self._reconnecting.well(connection):
             self._barren = 0
-            self._standing.good()
+            self._recovered()
             return connection
         self._barren += 1
         if failed or self._barren >= _ENOUGH_BARREN:
@@ -431,7 +431,7 @@ class Stream:
             )
         )
         if verdict.action is Action.EMPTY:
-            self._standing.good()
+            self._recovered()
             return Connection(failed=True, wait=verdict.wait, retry=self._position.retry)
         hint = outcome.hint if isinstance(outcome, FetchError) else ""
         if isinstance(outcome, Response) and outcome.status < 300 and self._source.socket:
@@ -454,7 +454,10 @@ class Stream:
         return Connection(held=True, wait=held.wait)
 
     def _recovered(self) -> None:
-        self._standing.good()
+        """Take in that the endpoint does well. Of what is not its trouble that says nothing."""
+        trouble = self._counters.trouble
+        if trouble is None or not trouble.ours:
+            self._standing.good()
 
     def _note(self, exchange: Exchange) -> None:
         self._target.note(exchange)
