@@ -133,6 +133,7 @@ def test_compression_that_is_agreed(value: str, wanted: Deflate) -> None:
         ),
         ("permessage-deflate, permessage-deflate", "it uses permessage-deflate more than once"),
         ("permessage-deflate; ", "cannot be read"),
+        ("permessage-deflate;", "cannot be read"),
         ("permessage-deflate=1", "cannot be read"),
         ("permessage-deflate foo", "cannot be read"),
         ('permessage-deflate; server_max_window_bits="9', "cannot be read"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -64,6 +63,7 @@ class Backfilling:
         "_gates",
         "_partitions",
         "_shared",
+        "_stopping",
         "_waiter",
         "waiting",
     )
@@ -89,41 +89,49 @@ class Backfilling:
         self._filled = filled
         self._connector: Connector | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._stopping = False
         self.waiting: list[Gap] = []
 
     def stop(self) -> None:
-        """Let the poll that is at work end after its exchange."""
+        """Let `run` end, after the exchange that is under way."""
+        self._stopping = True
         for gate in self._gates:
             gate.stop()
         if self._connector is not None:
             self._connector.stop()
+        self._wake()
 
     def add(self, gap: Gap) -> None:
         """Have a gap asked for."""
         self.waiting.append(gap)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None:
             settle(self._waiter, None)
 
-    async def run(self) -> None:
-        """Ask for gaps until it is cancelled. Raises LogError: unless retryable, the log is beyond repair."""
-        while True:
-            while not self.waiting:
+    async def run(self, waiting: Sequence[Gap]) -> None:
+        """Ask for gaps, these first, until `stop` was called. Raises LogError when the log is beyond repair."""
+        self.waiting = [*waiting]
+        while not self._stopping:
+            if not self.waiting:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
+                continue
             gap = self.waiting[0]
-            await self._fill(gap)
-            self.waiting.pop(0)
-            self._filled(gap)
+            if await self._fill(gap):
+                self.waiting.pop(0)
+                self._filled(gap)
 
-    async def _fill(self, gap: Gap) -> None:
-        """Ask for one gap until all of it is stored."""
+    async def _fill(self, gap: Gap) -> bool:
+        """Ask for one gap; return whether all of it is stored, which it is unless `stop` was called."""
         poll, shared = poll_of(self._config, gap), self._shared
         start, end = gap
         stored = await shared.target.checkpoint(poll.name)
         known = Checkpoint() if stored is None else decode_checkpoint(stored)
         at = 0 if known.progress is None else known.progress.window
         if at >= end:
-            return
+            return True
         if at < start:
             # What is left of the gap before is no part of this one.
             begun = Checkpoint(
@@ -149,13 +157,15 @@ class Backfilling:
         task = asyncio.create_task(connector.run())
         try:
             await asyncio.wait((task, done), return_when=asyncio.FIRST_COMPLETED)
+            connector.stop()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                # By a cancellation it stops; what it raises is for whoever supervises us.
+                task.result()
         finally:
             self._connector = None
-            connector.stop()
-            if not done.done():
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            task.cancel()
+        return done.done()
 
 
 class _Watched:

@@ -41,6 +41,8 @@ from headwater.transforms.chain import Chain
 
 # From this size on a group does not wait for others to share its commit (bytes).
 _BUSY = 64 * 1024
+# A connection that brings nothing is told to be well after so long (seconds): not at once, for many end at once.
+_SETTLED = 3.0
 # So many connections in a row that bring nothing and end at once are trouble: one may be a server that restarts.
 _ENOUGH_BARREN = 2
 
@@ -68,6 +70,7 @@ class Stream:
         "_flow",
         "_gates",
         "_harvester",
+        "_idle",
         "_over",
         "_reconnecting",
         "_shared",
@@ -112,7 +115,9 @@ class Stream:
             options.initial.total_seconds(), options.max.total_seconds(), options.healthy.total_seconds()
         )
         self.checkpoint = Checkpoint()
-        self._stopping = self._waiting = self._over = False
+        # Whether it waits for a time, and whether nothing would be lost if it were cancelled now.
+        self._waiting = self._idle = False
+        self._stopping = self._over = False
         self._barren = 0
         self._task: asyncio.Task[None] | None = None
         self._flow: Flow | None = None
@@ -140,7 +145,7 @@ class Stream:
             gate.stop()
         if self._flow is not None:
             self._flow.stop()
-        if self._waiting and self._task is not None:
+        if self._idle and self._task is not None:
             self._task.cancel()
 
     def next_poll(self) -> int | None:
@@ -168,14 +173,14 @@ class Stream:
         if self._backfilling is None:
             await self._go_on()
             return
-        self._backfilling.waiting += self._position.gaps
-        asking = asyncio.create_task(self._backfilling.run())
+        asking = asyncio.create_task(self._backfilling.run(self._position.gaps))
         going_on = asyncio.create_task(self._go_on())
         try:
-            done, _ = await asyncio.wait((asking, going_on), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                # Whatever it raises is the end of both.
-                task.result()
+            await asyncio.wait((asking, going_on), return_when=asyncio.FIRST_EXCEPTION)
+            for task in (asking, going_on):
+                if task.done() and not task.cancelled():
+                    # What one raises is the end of both.
+                    task.result()
         finally:
             for task in (asking, going_on):
                 task.cancel()
@@ -200,10 +205,13 @@ class Stream:
         """Return a connection, or how it went that there is none."""
         begun = self._clock.time_ms()
         self._counters.attempts += 1
+        self._idle = True
         try:
             found = await self._connecting.connect(self.checkpoint, begun)
         except HeldError as held:
             return self._held(held, begun)
+        finally:
+            self._idle = False
         return found if isinstance(found, Flow) else self._failed(found, begun)
 
     # A connection that is there.
@@ -216,14 +224,15 @@ class Stream:
         status = flow.head.status
         words = f"{status} {phrase(status)}".rstrip()
         self._note(account.connected(status, words, self._found(now), now))
-        healthy = self._clock.call_at(since + self.config.http.reconnect.healthy.total_seconds(), self._recovered)
+        healthy = self.config.http.reconnect.healthy.total_seconds()
+        settled = self._clock.call_at(since + min(healthy, _SETTLED), self._recovered)
         if self._stopping:
             flow.stop()
         try:
             trouble = await self._store_all(flow, account)
         finally:
             flow.close()
-            healthy.cancel()
+            settled.cancel()
             self._flow = None
             self._figures.connected = False
             self._figures.lost = self._clock.time_ms()
@@ -403,6 +412,8 @@ class Stream:
             )
         )
         hint = outcome.hint if isinstance(outcome, FetchError) else ""
+        if isinstance(outcome, Response) and outcome.status < 300 and self._source.socket:
+            hint = "what is no WebSocket has an endpoint with http:// or https://"
         if verdict.slug == OVER:
             self._over = True
             hint = "start the connector again to ask anew"
@@ -431,10 +442,10 @@ class Stream:
         """Wait until a monotonic time. Meanwhile `stop` may cancel the stream."""
         if self._stopping:
             raise asyncio.CancelledError
-        self._waiting = True
+        self._idle = self._waiting = True
         try:
             if math.isinf(deadline):
                 await asyncio.get_running_loop().create_future()
             await self._clock.sleep_until(deadline)
         finally:
-            self._waiting = False
+            self._idle = self._waiting = False

@@ -40,7 +40,8 @@ class Inflater:
     def __init__(self, agreed: Deflate) -> None:
         self._alone = agreed.server_no_context_takeover
         self._bits = -max(agreed.server_max_window_bits, _LEAST_BITS)
-        self._zlib = zlib.decompressobj(self._bits)
+        # Made when it is needed: a connection that is silent has none.
+        self._zlib: zlib._Decompress | None = None
         # What was fed, and up to where zlib has taken it.
         self._input = b""
         self._at = 0
@@ -52,14 +53,14 @@ class Inflater:
         `most` is at least 1. Raises Violation for what is not deflated.
         """
         if len(data) <= _INPUT:
-            stream = self._zlib
+            stream = self._zlib or self._begin()
             try:
                 found = stream.decompress(data, most)
             except zlib.error as error:
                 raise _broken(error) from None
             if len(found) < most and not stream.eof:
                 return found
-            self._leave(len(data))
+            self._leave(stream, len(data))
         else:
             found = b""
             self._at = 0
@@ -72,13 +73,14 @@ class Inflater:
         parts = []
         while most:
             piece = self._input[self._at : self._at + _INPUT]
+            stream = self._zlib or self._begin()
             try:
-                found = self._zlib.decompress(piece, most)
+                found = stream.decompress(piece, most)
             except zlib.error as error:
                 raise _broken(error) from None
             most -= len(found)
             parts.append(found)
-            self._leave(self._at + len(piece))
+            self._leave(stream, self._at + len(piece))
             if self._at == len(self._input) and most:
                 self._input = b""
                 self.more = False
@@ -88,14 +90,17 @@ class Inflater:
     def end(self) -> None:
         """Take the end of a message of which nothing is left."""
         if self._alone:
-            self._zlib = zlib.decompressobj(self._bits)
+            self._zlib = None
 
-    def _leave(self, upto: int) -> None:
+    def _begin(self) -> zlib._Decompress:
+        stream = self._zlib = zlib.decompressobj(self._bits)
+        return stream
+
+    def _leave(self, stream: zlib._Decompress, upto: int) -> None:
         """Note what zlib has not taken of the input up to a place, and begin anew behind a last block."""
-        stream = self._zlib
         if stream.eof:
             self._at = upto - len(stream.unused_data)
-            self._zlib = zlib.decompressobj(self._bits)
+            self._zlib = None
         else:
             self._at = upto - len(stream.unconsumed_tail)
 
