@@ -5,7 +5,7 @@ When commits happen is the writer's; what is in the tables, and why they are fol
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from collections.abc import Container, Sequence
 from functools import cache
 
@@ -98,13 +98,14 @@ class State:
         self.next: dict[tuple[int, int], int] = {}
         self.turns: dict[int, int] = {}
         self.windows: dict[tuple[int, int], Window] = {}
-        self.kept: dict[str, deque[int]] = {}
+        # Numbers alone, for there are up to a hundred of each connector.
+        self.kept: dict[str, array[int]] = {}
         # Where connectors remember items; None for those that do not.
         self.memories: dict[str, int | None] = {}
         self.evicted: list[int] = []
         self.sequence = 0
         for seq, connector in fetch(connection, "SELECT seq, connector FROM ledger ORDER BY seq"):
-            self.kept.setdefault(connector, deque()).append(seq)
+            self.kept.setdefault(connector, array("q")).append(seq)
             self.sequence = seq
 
     def next_offset(self, topic: int, partition: int) -> int:
@@ -128,10 +129,10 @@ class State:
         self.sequence += 1
         kept = self.kept.get(connector)
         if kept is None:
-            kept = self.kept[connector] = deque()
+            kept = self.kept[connector] = array("q")
         kept.append(self.sequence)
         if len(kept) > KEPT_ENTRIES:
-            self.evicted.append(kept.popleft())
+            self.evicted.append(kept.pop(0))
         return self.sequence
 
     def checkpoint(self, connector: str) -> bytes | None:
