@@ -9,6 +9,9 @@ import msgspec
 from headwater.core.errors import LogCorruptError
 from headwater.core.memory import Remembered
 
+# What asks for the gaps of a stream has the stream's name with this behind it, in the ledger, in metrics, and here.
+GAP_SUFFIX = "@gap"
+
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a source has got that asks for something else each time.
