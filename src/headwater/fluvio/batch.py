@@ -23,6 +23,7 @@ MOST_BATCH_BYTES = 1_000_000
 # batch that is written with the usual bounds holds a third of this.
 MOST_RECORDS = 500_000
 # Names two fields each: base offset and length; epoch, magic and checksum; what the checksum covers, with the count.
+_BASE = Struct(">q")
 _PREFIX = Struct(">qi")
 _MIDDLE = Struct(">ibI")
 _COVERED = Struct(">hiqqqhi")
@@ -208,7 +209,7 @@ def encode_batches(
 
 def with_base_offset(data: bytes, base_offset: int) -> bytes:
     """Return an encoded batch with its base offset filled in, which its checksum does not cover."""
-    return base_offset.to_bytes(8, signed=True) + data[8:]
+    return _BASE.pack(base_offset) + data[8:]
 
 
 def decode_header(data: bytes) -> BatchHeader:
