@@ -74,7 +74,7 @@ class Lane:
         self._epoll = select.epoll()
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
         self._multi = pycurl.CurlMulti()
-        # There is no M_TIMERFUNCTION: it would be called twice for each transfer, where asking once for all of them does.
+        # No M_TIMERFUNCTION: it would be called twice for each transfer, where asking once for all of them does.
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_MAXCONNECTS, CAPACITY)
 
