@@ -13,7 +13,7 @@ from typing import Any
 
 import pycurl
 
-# Exchanges that a lane has under way before another is begun.
+# Exchanges that a lane has under way before another is begun, unless said otherwise.
 CAPACITY = 64
 # Sockets taken from the kernel at once; the rest comes with the next turn of the loop.
 _MOST_EVENTS = 512
@@ -45,6 +45,7 @@ class Lane:
     """A multi handle in the running event loop. `load` counts the transfers under way."""
 
     __slots__ = (
+        "_collecting",
         "_deadline",
         "_done",
         "_epoll",
@@ -62,6 +63,7 @@ class Lane:
         self.load = 0
         self._done = done
         self._failed = failed
+        self._collecting = False
         self._loop = asyncio.get_running_loop()
         # What each socket is watched for, in libcurl's words.
         self._watched: dict[int, int] = {}
@@ -76,6 +78,7 @@ class Lane:
         self._multi = pycurl.CurlMulti()
         # No M_TIMERFUNCTION: it would be called twice for each transfer, where asking once for all of them does.
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        # Connections that are kept for later.
         self._multi.setopt(pycurl.M_MAXCONNECTS, CAPACITY)
 
     def add(self, curl: pycurl.Curl) -> None:
@@ -86,12 +89,14 @@ class Lane:
             self.go_on()
 
     def remove(self, curl: pycurl.Curl) -> None:
-        """Take out a transfer that has ended, or cut one that has not; `go_on` is to follow the latter."""
+        """Take out a transfer that has ended, or cut one that has not."""
         self.load -= 1
         self._multi.remove_handle(curl)
+        if not self._collecting:
+            self.go_on()
 
     def go_on(self) -> None:
-        """Have libcurl called soon, after something was asked of it that it does by itself only then."""
+        """Have libcurl called soon. To be called after a transfer was paused or let go on, for it is not heard when."""
         if self._kick is None:
             self._kick = self._loop.call_soon(self._on_kick)
 
@@ -163,13 +168,17 @@ class Lane:
 
     def _collect(self) -> None:
         """Report every transfer that has ended, and see when libcurl wants to be called."""
-        queued = 1
-        while queued:
-            queued, good, bad = self._multi.info_read()
-            for curl in good:
-                self._done(curl)
-            for curl, code, said in bad:
-                self._failed(curl, code, said)
+        self._collecting = True
+        try:
+            queued = 1
+            while queued:
+                queued, good, bad = self._multi.info_read()
+                for curl in good:
+                    self._done(curl)
+                for curl, code, said in bad:
+                    self._failed(curl, code, said)
+        finally:
+            self._collecting = False
         self._keep_time()
 
     def _keep_time(self) -> None:
