@@ -267,6 +267,7 @@ class Stream:
             way.flush(held=intake.paused)
         except pycurl.error as error:
             self._stopped(handle, error)
+        self._call_soon()
 
     def _unpause(self) -> None:
         handle, intake = self._handle, self._intake
@@ -275,6 +276,12 @@ class Stream:
                 handle.curl.pause(pycurl.PAUSE_CONT)
             except pycurl.error as error:
                 self._stopped(handle, error)
+            self._call_soon()
+
+    def _call_soon(self) -> None:
+        """Have libcurl called, for a pause that ended may have left it something to do."""
+        if self._lane is not None:
+            self._lane.go_on()
 
     def _stopped(self, handle: Handle, error: pycurl.error) -> None:
         """Take that a transfer failed when a pause of it ended."""
