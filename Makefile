@@ -7,12 +7,14 @@ STAMP  := $(VENV)/.installed
 STOCK  := .stock/.installed
 # A control plane of Kubernetes, which the tests of managed connectors run against.
 KUBERNETES := .kubernetes/controlplane
+# Cases for clients of WebSockets.
+AUTOBAHN := .autobahn/.interpreter
 
 # Without them the tests of proxies, HTTP/3, Digest and Kerberos are skipped.
 SERVERS := nginx-light caddy squid microsocks dante-server apache2 libapache2-mod-auth-gssapi krb5-kdc krb5-admin-server krb5-user
 
 .DEFAULT_GOAL := help
-.PHONY: help stock kubernetes servers demo test test-long check lint types contracts coverage minimal docs bench constraints clean
+.PHONY: help stock kubernetes autobahn servers demo test test-long check lint types contracts coverage minimal docs bench constraints clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +39,12 @@ $(KUBERNETES): tests/kubernetes/build.py $(wildcard tests/kubernetes/controlplan
 	@$(PYTHON) tests/kubernetes/build.py .kubernetes
 
 kubernetes: $(KUBERNETES) ## build the Kubernetes that tests run against (needs Go; minutes, once)
+
+# The same without Python 2.7, which it is written in.
+$(AUTOBAHN): tests/autobahn/install.py tests/autobahn/requirements.txt
+	@$(PYTHON) tests/autobahn/install.py .autobahn
+
+autobahn: $(AUTOBAHN) ## install the Autobahn test-suite for WebSockets (needs Python 2.7)
 
 # RUNLEVEL: Debian starts none of them by itself; each test starts its own.
 servers: ## install the servers and proxies that tests talk to (Debian's packages, as root)
@@ -97,4 +105,4 @@ constraints: ## pin the newest versions into constraints.txt
 	@rm -rf .constraints-venv
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .stock .kubernetes .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .stock .kubernetes .autobahn .minimal-venv .constraints-venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

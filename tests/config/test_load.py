@@ -204,7 +204,7 @@ def test_producer_options() -> None:
         ("cron: '0 0 30 2 *'", "connect.yml:6:3: error: parameters.cron: '0 0 30 2 *' is no cron expression"),
         ("{cron: '* * * * *', interval: 5}", "name either interval or cron"),
         ("timezone: Mars/Base", "connect.yml:6:3: error: parameters.timezone: 'Mars/Base' is no time zone"),
-        ("stream: true", "connect.yml:6:3: error: parameters.stream: streaming is not available"),
+        ("stream: perhaps", "connect.yml:6:3: error: parameters.stream: expected true or false"),
         (
             "accept_content_type: json",
             "connect.yml:6:3: error: parameters.accept_content_type: 'json' is no media type",
@@ -228,14 +228,14 @@ def test_wrong_options(options: str, problem: str) -> None:
     [
         (
             "catfact.ninja/fact",
-            "'catfact.ninja/fact' does not begin with http:// or https://; write https://catfact.ninja/fact",
+            "'catfact.ninja/fact' does not begin with http://, https://, ws:// or wss://; write https://catfact.ninja/fact",
         ),
-        ("ftp://x/y", "does not begin with http:// or https://"),
+        ("ftp://x/y", "does not begin with http://, https://, ws:// or wss://"),
         ("http://", "has no host"),
         ("http:///fact", "has no host"),
         ("http://x:99999/", "is no URL"),
         ("'http://a b/'", "has no host"),
-        ("ws://x/", "WebSocket endpoints are not available yet"),
+        ("wss://x/#a", "has a fragment, which the URL of a WebSocket has not"),
         ("[a]", "expected a text"),
     ],
 )

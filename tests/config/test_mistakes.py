@@ -71,15 +71,15 @@ BOMB = "a: &a [1, 1]\n" + "".join(f"c{number}: [{', '.join(['*a'] * 300)}]\n" fo
         (PAGE + "  body: {a: 1}\n  form: {b: 2}\n", "name either body or form"),
         (PAGE + "  retry: 5\n", "error: parameters.retry: expected a map, got a number"),
         (PAGE + "  retry: {attempts: many}\n", "error: parameters.retry.attempts: expected a whole number"),
-        (PAGE + "  stream: true\n", "error: parameters.stream: streaming is not available in this version"),
+        (PAGE + "  stream: perhaps\n", "error: parameters.stream: expected true or false; got 'perhaps'"),
         (PAGE + "producer: {batch-size: huge}\n", "error: producer.batch-size: 'huge' is not a size"),
         # URLs.
-        (PAGE.replace("http://x/", "x.example"), "does not begin with http:// or https://; write https://x.example"),
+        (PAGE.replace("http://x/", "x.example"), "does not begin with http://, https://, ws:// or wss://; write https://x.example"),
         (PAGE.replace("http://x/", "http://x:0/"), "names port 0"),
         (PAGE.replace("http://x/", "http://x:99999/"), "is no URL"),
         (PAGE.replace("http://x/", "'http:///path'"), "has no host"),
         (PAGE.replace("http://x/", f"http://{'ü' * 70}.example/"), "names a host that has no ASCII form"),
-        (PAGE.replace("http://x/", "wss://x/"), "WebSocket endpoints are not available yet"),
+        (PAGE.replace("http://x/", "wsss://x/"), "does not begin with http://, https://, ws:// or wss://"),
         (PAGE.replace("http://x/", '"http://x/\\ta"'), "holds a line break, a tab or NUL"),
         (PAGE.replace("http://x/", ""), "5:3: error: parameters.endpoint: expected a text"),
         # Transforms.

@@ -9,14 +9,16 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from headwater.config import InvalidConfigError, json_schema, load_text
-from headwater.config.http import HttpOptions, RetryOptions
+from headwater.config.http import HttpOptions
 from headwater.config.model import ProducerOptions
 from headwater.config.reference import markdown
+from headwater.config.retry import RetryOptions
 from headwater.config.secrets import SecretSource
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
 PAGE = "name: a\ntopic: b\nparameters:\n  endpoint: http://x/\n"
+SOCKET = "name: a\ntopic: b\nparameters:\n  endpoint: wss://x/\n"
 
 
 def allows(text: str) -> bool:
@@ -53,6 +55,22 @@ def test_examples_are_valid(path: Path) -> None:
         (PAGE + "  retry: {attempts: 2, retry-after-max: 1m}\n", True),
         (PAGE + "producer: {linger: 1ms, batch-size: 44.0 MB}\n", True),
         (PAGE + "producer: {lingr: 1ms}\n", False),
+        (PAGE + "  stream: true\n  delimiter: ';'\n  idle-timeout: none\n  reconnect: {initial: 1s}\n", True),
+        (PAGE + "  format: sse\n  sse: {events: [a], key: id}\n", True),
+        (PAGE + "  format: see\n", False),
+        (PAGE + "  format: length-prefixed\n  length_prefix: {size: varint}\n", True),
+        (PAGE + "  format: length-prefixed\n  length_prefix: {size: 3}\n", False),
+        (SOCKET + "  websocket-config: {subscription_messages: [a, {b: 1}], ping-interval-ms: 5000}\n", True),
+        (
+            SOCKET
+            + "  websocket_config: {resume_message: {a: '${{ scheduled }}${{ cursor.b }}'}}\n  cursor: {b: /b}\n",
+            True,
+        ),
+        (SOCKET + "  websocket_config: {answers: [{to: {/a: 1}, with: b}], ignore: [c, {/d: e}]}\n", True),
+        (SOCKET + "  websocket_config: {answers: [{to: a, wit: b}]}\n", False),
+        (SOCKET + "  websocket_config: {ping_interval_ms: -1}\n", False),
+        (SOCKET + "  gap: {shortest: 5s, backfill: {endpoint: /x, records: {split: /}, pagination: link}}\n", True),
+        (SOCKET + "  gap: {backfill: {}}\n", False),
         (PAGE + "transforms: [{uses: a, with: {x: y}, lookback: {last: 1}}]\n", True),
         (PAGE + "secrets: {A: {env: PATH}, B: x}\n", True),
         (PAGE + "secrets: [{name: A, command: [echo, x]}]\n", True),

@@ -143,3 +143,9 @@ def test_what_is_no_address(text: str) -> None:
     """Only http and https can be asked."""
     with pytest.raises(ValueError, match="is no address"):
         from_url(text)
+
+
+def test_a_websocket_cannot_be_looked_at() -> None:
+    """It says nothing by itself; the page about streams is where its configuration is shown."""
+    with pytest.raises(ValueError, match="is a WebSocket, which tells nothing by itself"):
+        from_url("wss://x.test/")

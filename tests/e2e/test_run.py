@@ -141,7 +141,7 @@ def test_the_local_connector_of_the_page(headwater: CommandLine, server: Scripte
     assert (request.header("x-a"), request.header("x-c")) == ("b", "d")
     wrong = headwater.run("http", "--endpoint=ftp://x/", "--fluvio-topic=T", "--retry-attempts=0")
     assert wrong.returncode == 3
-    assert "command line: error: --endpoint: 'ftp://x/' does not begin with http:// or https://" in wrong.stderr
+    assert "command line: error: --endpoint: 'ftp://x/' does not begin with http://, https://, ws:// or" in wrong.stderr
     assert "command line: error: --retry-attempts: it must be at least 1; got '0'" in wrong.stderr
     assert headwater.run("http", "--endpoint=http://x/").returncode == 2
 

@@ -24,6 +24,7 @@ KERBEROS = {
     "/usr/bin/kinit": "krb5-user",
     "/usr/lib/apache2/modules/mod_auth_gssapi.so": "libapache2-mod-auth-gssapi",
 }
+_TUNNEL = ("proxy", "proxy_http", "proxy_wstunnel")
 _MODULES = ("mpm_event", "authn_core", "authz_core", "authz_user", "auth_digest", "authn_file", "dir")
 _PATIENCE = 20.0
 
@@ -140,8 +141,11 @@ def realm() -> Iterator[Realm]:
 
 
 @contextmanager
-def apache(keytab: Path | None = None) -> Iterator[str]:
-    """Run Apache; give its URL. `/digest/` wants digest (MD5), `/gss/` Negotiate where there is a keytab."""
+def apache(keytab: Path | None = None, behind: str = "") -> Iterator[str]:
+    """Run Apache; give its URL. `/digest/` wants digest (MD5), `/gss/` Negotiate where there is a keytab.
+
+    With `behind`, a ws URL, `ws` below either leads to that server.
+    """
     need(APACHE)
     with open_directory() as directory:
         port = free_port()
@@ -150,7 +154,7 @@ def apache(keytab: Path | None = None) -> Iterator[str]:
             (directory / name / "index.html").write_text(f"hello {name}")
         secret = hashlib.md5(f"{USER}:the realm:{PASSWORD}".encode(), usedforsecurity=False).hexdigest()
         (directory / "passwords").write_text(f"{USER}:the realm:{secret}\n")
-        modules = (*_MODULES, "auth_gssapi") if keytab is not None else _MODULES
+        modules = (*_MODULES, *(["auth_gssapi"] if keytab is not None else []), *(_TUNNEL if behind else []))
         lines = [
             f"ServerRoot {directory}",
             f"PidFile {directory}/pid",
@@ -166,6 +170,8 @@ def apache(keytab: Path | None = None) -> Iterator[str]:
             '<Location /digest>\nAuthType Digest\nAuthName "the realm"\nAuthDigestProvider file',
             f"AuthUserFile {directory}/passwords\nRequire valid-user\n</Location>",
         ]
+        if behind:
+            lines += [f"ProxyPass /{name}/ws {behind}" for name in ("digest", "gss")]
         if keytab is not None:
             lines += [
                 f"<Location /gss>\nAuthType GSSAPI\nAuthName gss\nGssapiCredStore keytab:{keytab}",

@@ -122,11 +122,25 @@ def test_each_option_is_explained(option: str) -> None:
     assert found.attempts == 2
 
 
+# What makes a source of which an option is.
+STREAM: dict[str, object] = {"stream": True}
+BESIDE: dict[str, dict[str, object]] = {
+    **dict.fromkeys(("delimiter", "gap", "idle_timeout", "max_record", "reconnect"), STREAM),
+    "length_prefix": {"format": "length-prefixed"},
+    "sse": {"format": "sse"},
+    "websocket_config": {"endpoint": "wss://a.test/x"},
+}
+
+
 @pytest.mark.parametrize("option", sorted(HttpOptions.model_fields))
 def test_every_option_can_be_explained(option: str) -> None:
     """The example of each option, in whatever form it is kept, is told of in text that JSON can hold."""
     example = HttpOptions.model_fields[option].examples[0]  # type: ignore[index]
-    given = {"endpoint": "https://a.test/x", **({} if option == "endpoint" else {option: example})}
+    given = {
+        "endpoint": "https://a.test/x",
+        **BESIDE.get(option, {}),
+        **({} if option == "endpoint" else {option: example}),
+    }
     try:
         config = from_options(name="a", topic="a", options=given)
     except InvalidConfigError as error:

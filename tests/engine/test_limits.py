@@ -16,6 +16,7 @@ from headwater.core.errors import LogFullError
 from headwater.core.exchange import Decision
 from headwater.core.http import Request, Response
 from headwater.core.managed import Phase
+from headwater.engine.connector import Connector
 from headwater.engine.metrics import EngineCollector
 from headwater.sources.poll import Poll
 from headwater.testing import Answer, Received, ScriptedServer
@@ -774,4 +775,5 @@ async def test_rules_alone_leave_polls_to_callbacks(tmp_path: Path, more: str) -
         async with it.running(it.config(more)):
             await it.pass_time(5)
             (run,) = it.engine.runs().values()
+            assert isinstance(run.connector, Connector)
             assert run.connector._plain

@@ -36,7 +36,7 @@ class Taking:
         self.under_way: Fetching | None = None
         self.came = asyncio.Event()
 
-    def open(self, response: Response) -> Taking:
+    def open(self, response: Response) -> Taking | None:
         """Take the body of this response."""
         self.heads.append(response)
         self.came.set()

@@ -21,6 +21,7 @@ from headwater.cli.options import config_options, read_grace
 from headwater.cli.place import Place, find_place, place_options, writable
 from headwater.cli.run import say_warnings, target_of
 from headwater.cli.stopping import Stopping, stopping
+from headwater.cli.streams import refuse_streams
 from headwater.config import ConnectorConfig, load_definition, load_files, secret_source
 from headwater.config.backfill import SEPARATOR, backfilled, stamp
 from headwater.core.callback import resolve
@@ -111,6 +112,11 @@ def command(
     """
     configure_logs(log_format, log_level)
     config = _config(connector, name, secrets, overrides, data_dir)
+    refuse_streams(
+        [config],
+        "a backfill asks for a stretch of time as polls do",
+        "write a connector that polls; what a stream misses while it runs is asked for by gap.backfill",
+    )
     place = find_place(profile, data_dir)
     now = time.time_ns() // 1_000_000_000 * 1000
     if end is not None and end > now:

@@ -26,6 +26,7 @@ from headwater.config import (
     from_options,
     groups_of,
     holds_many,
+    is_switch,
     secret_source,
     word_of,
 )
@@ -80,14 +81,21 @@ def _flag(name: str, field: FieldInfo, said: str | None = None) -> click.Option:
     repeated = name in _REPEATED
     if repeated:
         names.append(_REPEATED[name])
+    said = said or field.description
+    if is_switch(field):
+        # Without a value, as of --stream, it is true.
+        return click.Option(names, is_flag=False, flag_value="true", metavar="[BOOL]", help=said)
     metavar = "NAME=VALUE" if repeated else "VALUE"
-    return click.Option(names, multiple=repeated, metavar=metavar, help=said or field.description)
+    return click.Option(names, multiple=repeated, metavar=metavar, help=said)
 
 
-def _grouped(given: dict[str, object]) -> dict[str, object]:
-    """Put the options of groups back into their groups."""
+def options_of(given: dict[str, Any]) -> dict[str, object]:
+    """Return the options that flags give, those of groups in their groups. Other parameters of the command are none."""
     options: dict[str, object] = {}
+    known = {flag.name for flag in flags()}
     for name, value in given.items():
+        if name not in known or value is None or value == ():
+            continue
         group, inner = _of_group(name)
         if inner:
             below = options.setdefault(group, {})
@@ -150,11 +158,10 @@ def command(
     headwater http --endpoint=https://catfact.ninja/fact --fluvio-topic=cat-facts
     """
     configure_logs(log_format, log_level)
-    given = {key: value for key, value in options.items() if value is not None and value != ()}
     config = from_options(
         name=name or topic,
         topic=topic,
-        options=_grouped(given),
+        options=options_of(options),
         create_topic=create_topic,
         secrets=secret_source(secrets),
         transforms=transforms,

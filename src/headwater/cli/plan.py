@@ -15,6 +15,7 @@ import msgspec
 
 from headwater.cli.options import config_options, data_dir
 from headwater.cli.run import say_warnings
+from headwater.cli.streams import refuse_streams
 from headwater.config import ConnectorConfig, load_files, secret_source
 from headwater.core.checkpoint import Checkpoint, decode_checkpoint
 from headwater.core.errors import LogError
@@ -49,6 +50,9 @@ def command(
     """
     loaded = load_files(configs, secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
+    refuse_streams(
+        loaded.connectors, "a plan is of polls at their times", "plan the others; headwater lint checks this one"
+    )
     now = round(time.time() * 1000)
     told = [forecast(it, None if fresh else _checkpoint(data_dir, it.name), now, times) for it in loaded.connectors]
     if output == "json":

@@ -13,6 +13,7 @@ import uvloop
 from headwater.cli.options import config_options, data_dir
 from headwater.cli.place import writable
 from headwater.cli.run import say_warnings
+from headwater.cli.streams import refuse_streams
 from headwater.config import ConnectorConfig, load_files, secret_source
 from headwater.core.clock import SystemClock
 from headwater.core.errors import HeadwaterError
@@ -64,6 +65,7 @@ def command(
         raise click.BadParameter(str(error), param_hint="--max-size") from error
     loaded = load_files([config], secrets=secret_source(secrets), overrides=overrides)
     say_warnings(loaded.warnings)
+    refuse_streams(loaded.connectors, "a recording is of polls, which have an end", "record the others")
     several = len(loaded.connectors) > 1 or output.is_dir()
     paths = {it.name: output / f"{it.name}.yml" if several else output for it in loaded.connectors}
     for path in paths.values():

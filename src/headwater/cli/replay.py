@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from headwater.cli.streams import refuse_streams
 from headwater.config import ConnectorConfig, load_files
 from headwater.config.origin import Origin
 from headwater.config.secrets import SecretSource
@@ -60,8 +61,11 @@ def replay_all(
 ) -> int:
     """Replay a recording and return the exit status: 0 when all was as recorded, and as expected."""
     loaded = load_files(configs, secrets=StandIns(secrets), overrides=overrides, here=False)
+    if len(loaded.connectors) == 1:
+        _refuse_streams(loaded.connectors)
     tape = read_tape(_read(recording), str(recording))
     config = _config_of(loaded.connectors, tape, recording)
+    _refuse_streams([config])
     outcome, player = uvloop.run(_replay(config, tape, data, interrupted=interrupted))
     lines = _lines(config, outcome)
     wrong = _troubles(config, outcome, player)
@@ -83,6 +87,10 @@ def replay_all(
         return 1
     click.echo(f"{config.name}: as expected: {_count(lines)}", err=True)
     return 0
+
+
+def _refuse_streams(connectors: Sequence[ConnectorConfig]) -> None:
+    refuse_streams(connectors, "a recording is of polls, which have an end", "replay the others")
 
 
 def _read(path: Path) -> str:

@@ -30,7 +30,7 @@ from headwater.fetch import CurlFetcher
 from headwater.sources.judge import Action, Attempt
 from headwater.sources.output import phrase
 from headwater.sources.poll import Poll
-from headwater.sources.reaped import Reaped
+from headwater.sources.reaped import BadItem, Reaped
 from headwater.sources.request import build_request
 from headwater.transforms.chain import Chain, Rejection
 
@@ -62,6 +62,7 @@ def command(
 ) -> int:
     """Do one exchange for each connector and show it: request, response, records. Nothing is appended.
 
+    Of a stream it has one connection, for five seconds or twenty records.
     With transforms the records are shown before them and after each.
     Secrets are masked. Exit status 1 when an exchange would not have been stored.
 
@@ -127,6 +128,8 @@ async def _exchange(
 
 
 async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
+    if config.http.source != "poll":
+        return await _listen(config, fetcher, chain, credentials)
     poll, nothing = Poll(config), Checkpoint()
     refused = False
     now = round(time.time() * 1000)
@@ -156,11 +159,48 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
     return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused
 
 
+async def _listen(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
+    """Show one connection of a stream, and what it brings first."""
+    from headwater.cli.trialstream import listen  # noqa: PLC0415 - only streams pay for the import
+    from headwater.sources.stream.source import StreamSource  # noqa: PLC0415 - the same
+
+    source = StreamSource(config)
+    gates = credentials.gates(config, build_request(config.http, transport_of(config)))
+    now = round(time.time() * 1000)
+    heard = await listen(config, source, fetcher, gates)
+    request = heard.request or source.request(source.begun(Checkpoint()), Moment(now, now), "")
+    await credentials.release([config.name], request.total_timeout)
+    outcome, verdict = heard.outcome, heard.verdict
+    lines = [f"# connector {config.name} -> topic {config.topic.name}", *_request_lines(request, config)]
+    if isinstance(outcome, Response):
+        lines += _response_lines(outcome)
+    good = verdict.action is Action.STORE
+    lines.append(f"= {'a stream' if good else verdict.action.name.lower()}: {verdict.reason}")
+    if isinstance(outcome, FetchError) and outcome.hint:
+        lines.append(f"  hint: {outcome.hint}")
+    records = [record for reaped in heard.reaped for record in reaped.records]
+    lines += _record_lines(records)
+    bad = [it for reaped in heard.reaped for it in reaped.bad]
+    lines += _bad_lines(bad, config)
+    rejected = await asyncio.to_thread(_through, chain, records, lines) if chain is not None and records else 0
+    if rejected:
+        lines.append(f"! {rejected} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
+    if heard.end:
+        lines.append(f"  {len(records)} record{'' if len(records) == 1 else 's'}; {heard.end}")
+    click.echo(config.masker.mask("\n".join(lines)))
+    return good and not rejected
+
+
+def _bad_lines(bad: Sequence[BadItem], config: ConnectorConfig) -> list[str]:
+    lines = [f"! {it.position}: {it.reason}" for it in bad[:_MOST_SHOWN]]
+    if bad:
+        lines.append(f"! {len(bad)} bad: {_FATES[config.on_error]}{config.dead_letters or ''}")
+    return lines
+
+
 def _further_lines(reaped: Reaped, config: ConnectorConfig) -> list[str]:
     """Return what is to be said of an answer beside its records: what is none, what follows, what is wrong."""
-    lines = [f"! {it.position}: {it.reason}" for it in reaped.bad[:_MOST_SHOWN]]
-    if reaped.bad:
-        lines.append(f"! {len(reaped.bad)} bad: {_FATES[config.on_error]}{config.dead_letters or ''}")
+    lines = _bad_lines(reaped.bad, config)
     if reaped.failure:
         lines.append(f"! the poll would fail: {reaped.failure}")
     if reaped.parents:

@@ -2,7 +2,7 @@
 
 from headwater.config.collection import forgetful, partial
 from headwater.config.definition import Defined, define_files, define_text, load_definition
-from headwater.config.fields import Options, groups_of, holds_many, word_of
+from headwater.config.fields import Options, groups_of, holds_many, is_switch, word_of
 from headwater.config.http import HttpOptions
 from headwater.config.load import ENDINGS, Loaded, from_options, load_files, load_text, load_transforms
 from headwater.config.model import CHAIN_OPTIONS, ChainLink, ConnectorConfig, TopicOptions, TransformOptions
@@ -34,6 +34,7 @@ __all__ = [
     "from_options",
     "groups_of",
     "holds_many",
+    "is_switch",
     "json_schema",
     "load_definition",
     "load_files",

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from headwater.config.cursor import CursorOptions
 from headwater.config.http import HttpOptions
 from headwater.config.model import ConnectorConfig
+from headwater.config.url import over_http
 from headwater.config.window import Beginning, WindowOptions
 from headwater.core.errors import ConfigError
 from headwater.core.instant import Instant, read_instant, read_unix
+from headwater.core.secret import Text
 from headwater.core.template import Template
 
 SEPARATOR = "@backfill-"
 # How long after a failure it goes on, and how much it does without looking up.
 _INTERVAL = timedelta(seconds=10)
 _MOST_WINDOWS = 10_000
+# What a backfill of a gap says itself, and what is not there when it does not.
+_ASKED = (
+    "method",
+    "params",
+    "body",
+    "form",
+    "records",
+    "pagination",
+    "accept_status",
+    "accept_content_type",
+    "rules",
+    "retry",
+    "timeout",
+    "max_body",
+)
+_OF_THE_STREAM = (
+    "stream",
+    "format",
+    "delimiter",
+    "length_prefix",
+    "sse",
+    "websocket_config",
+    "max_record",
+    "idle_timeout",
+    "reconnect",
+    "gap",
+    "cursor",
+    "output_type",
+    "output_parts",
+)
+_AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")
 
 
 def stamp(ms: int) -> str:
@@ -48,6 +82,42 @@ def backfilled(
     options = http.model_copy(update={**changes, "interval": _INTERVAL, "cron": None, "conditional": False})
     made = config.model_copy(update={"name": name_of(config.name, start, end), "http": options})
     return made.located(config.place, config.masker, config.secret_origins)
+
+
+def gap_backfilled(config: ConnectorConfig, start: int, end: int) -> ConnectorConfig:
+    """Return the poll that asks for what lies in a gap of a stream, between two times (ms since the Unix epoch).
+
+    Its name is that of the stream, and so are who asks, how requests travel and how often: `auth`, `tls`, `proxy`,
+    `egress`, `limits` and the like. The stream has a `gap`.
+    """
+    http = config.http
+    assert http.gap is not None
+    asked = http.gap.backfill
+    own = {name.lower() for name, _ in asked.headers} | {"accept"}
+    changes: dict[str, object] = {
+        "endpoint": _at_host_of(http.endpoint, asked.endpoint),
+        "headers": (*(it for it in http.headers if it[0].lower() not in own and not it[1].spans), *asked.headers),
+        "window": _window(WindowOptions(size=asked.size, initial=Beginning("", ms=start)), start, end, None),
+        "interval": _INTERVAL,
+        "conditional": False,
+        **{name: getattr(asked, name) for name in _ASKED},
+        **{name: HttpOptions.model_fields[name].get_default() for name in _OF_THE_STREAM},
+    }
+    made = config.model_copy(update={"http": http.model_copy(update=changes)})
+    return made.located(config.place, config.masker, config.secret_origins)
+
+
+def _at_host_of(url: Text, endpoint: Text) -> Text:
+    """Return an endpoint that may be a path as a whole URL."""
+    if not endpoint.plain().startswith("/"):
+        return endpoint
+    real, shown = (_AUTHORITY.match(over_http(text)) for text in (url.reveal().strip(), str(url).strip()))
+    assert real is not None
+    assert shown is not None
+    begun = len(real[0])
+    spans = tuple((start + begun, end + begun) for start, end in endpoint.spans)
+    parts = tuple(dict.fromkeys((*url.parts, *endpoint.parts)))
+    return Text(f"{real[0]}{endpoint.reveal()}", f"{shown[0]}{endpoint}", parts, spans)
 
 
 def _spaces(http: HttpOptions) -> set[str]:

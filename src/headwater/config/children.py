@@ -5,24 +5,20 @@ Making and judging the requests is `sources.children`', sending them `engine.chi
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from headwater.config.fields import Body, Options, PointerOption, TemplatePairs, TemplateText, plain_text
+from headwater.config.fields import Body, Options, PointerOption, TemplatePairs, TemplateText
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
 from headwater.config.records import RecordsOptions
 from headwater.config.rules import RuleList
+from headwater.config.url import Method, check_path_or_url
 from headwater.core.secret import Text
 
 # Formats whose items are JSON, which can stand beside that of their parent.
 _JSON = frozenset({"json", "ndjson", "json-seq", "csv"})
-
-
-def _upper(value: object) -> object:
-    value = plain_text(value)
-    return value.upper() if isinstance(value, str) else value
 
 
 class ChildrenOptions(Options):
@@ -32,9 +28,7 @@ class ChildrenOptions(Options):
         description="The URL: whole, a path at the same host, or an expression that is one, of the same origin.",
         examples=["/orders/${{ item./id }}/lines"],
     )
-    method: Annotated[Literal["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"], BeforeValidator(_upper)] = Field(
-        "GET", description="The HTTP method.", examples=["POST"]
-    )
+    method: Method = Field("GET", description="The HTTP method.", examples=["POST"])
     headers: TemplatePairs = Field((), description="Headers besides those of the connector.", examples=[{"X-A": "b"}])
     params: TemplatePairs = Field((), description="Query parameters added to the URL, encoded.", examples=[{"all": 1}])
     body: Body | None = Field(None, description="The body: a text, or a map or list that is sent as JSON.")
@@ -75,19 +69,14 @@ class ChildrenOptions(Options):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, value: Text) -> Text:
-        from headwater.config.http import check_url  # noqa: PLC0415 - it has this group below it
-
         value = value.behind(0, str(value).strip())
-        text = value.plain()
         if value.spans and value.spans[0][0] == 0:
             if value.spans[0][1] != len(value.reveal()):
                 raise ValueError(
                     "an expression at the beginning is the whole URL; else write a path: /x/${{ item./id }}"
                 )
             return value
-        if text.startswith("/") and not text.startswith("//"):
-            return value
-        return check_url(value)
+        return check_path_or_url(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

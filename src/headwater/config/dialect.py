@@ -33,7 +33,6 @@ _PAGE_KEYS = (
 _TODAY_KEYS = ("apiVersion", "meta", "http", "transforms")
 _META_KEYS = ("name", "type", "topic", "create_topic", "version", "producer", "consumer", "secrets", "direction")
 _VERSIONS = ("0.0.0", "0.1.0", "0.2.0")
-_STREAMING = ("stream", "delimiter", "websocket_config")
 # Where the settings of a 0.2.0 topic object stand in the model.
 TOPIC_SETTINGS = {
     ("partition", "count"): "partitions",
@@ -219,10 +218,6 @@ class _Shaping:
         for key in CHAIN_OPTIONS:
             if key in options:
                 tree[key] = options.pop(key)
-        streaming = {key: options.pop(key) for key in _STREAMING if key in options}
-        for key, option in streaming.items():
-            if (key == "stream" and option.value is not False) or key == "websocket_config":
-                self._wrong(option, "streaming is not available in this version", "remove it to poll")
         if "retry" in options:
             retry = options["retry"]
             options["retry"] = Node(self._mapping(retry), retry.line, retry.column, retry.path)

@@ -322,6 +322,11 @@ def is_structured(group: type[Options], name: str) -> bool:
     )
 
 
+def is_switch(field: FieldInfo) -> bool:
+    """Return whether an option is true or false, and nothing else."""
+    return not field.metadata and not set(_types(field.annotation)) - {bool, bool | None, type(None)}
+
+
 def holds_many(field: FieldInfo) -> bool:
     """Return whether a field holds a list or a map of groups instead of one."""
     return bool(groups_of(field)) and any(

@@ -6,7 +6,6 @@ A field's type, default, description and example drive parsing, the JSON Schema,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -21,6 +20,7 @@ from headwater.config.changes import ChangesOptions
 from headwater.config.children import ChildrenOptions
 from headwater.config.cursor import Cursors
 from headwater.config.deduplicate import DeduplicateOptions
+from headwater.config.delimiter import Delimiter
 from headwater.config.egress import EgressOptions
 from headwater.config.fields import (
     Body,
@@ -34,21 +34,24 @@ from headwater.config.fields import (
     TemplateText,
     plain_text,
 )
+from headwater.config.framing import Format, IdleTimeout, LengthPrefixOptions, SseOptions
+from headwater.config.gap import GapOptions
 from headwater.config.limits import LimitsOptions
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
+from headwater.config.reconnect import ReconnectOptions
 from headwater.config.records import RecordsOptions
+from headwater.config.retry import RestartOptions, RetryOptions
 from headwater.config.rules import RuleList
 from headwater.config.sharing import CREDENTIAL_HEADERS, credential_of
 from headwater.config.status import MediaTypes, Statuses
 from headwater.config.tls import TlsOptions
 from headwater.config.transport import Proxy, Version, check
+from headwater.config.url import Method, check_headers, check_url, is_websocket
+from headwater.config.websocket import WebsocketOptions
 from headwater.config.window import WindowOptions
 from headwater.config.zone import Zone
-from headwater.core.secret import MASK, Text
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FORBIDDEN_IN_HEADERS = re.compile(r"[\r\n\0]")
+from headwater.core.secret import Text
 
 
 def _spread(value: object) -> bool | None:
@@ -61,50 +64,19 @@ def _spread(value: object) -> bool | None:
     return words[value]
 
 
-def _upper(value: object) -> object:
-    value = plain_text(value)
-    return value.upper() if isinstance(value, str) else value
-
-
-class RetryOptions(Options):
-    """How a failed request is sent again inside its interval."""
-
-    attempts: int = Field(
-        5, ge=1, le=100, description="How often a poll is tried in all; 1 never retries.", examples=[3]
-    )
-    initial: Duration = Field(
-        timedelta(seconds=0.5), description="The first pause; it doubles each time.", examples=["1s"]
-    )
-    max: Duration = Field(timedelta(seconds=30), description="The longest pause.", examples=["10s"])
-    retry_after_max: Duration = Field(
-        timedelta(hours=1), description="The longest Retry-After of a 429 or 503 that is obeyed.", examples=["5m"]
-    )
-
-
-class RestartOptions(Options):
-    """What becomes of a connector that crashed: a defect, or a log that refuses for good. Failed requests are none."""
-
-    attempts: int | None = Field(
-        None, ge=0, description="How often it is started again in a row. Default: always.", examples=[5]
-    )
-    initial: Duration = Field(
-        timedelta(seconds=1), description="The first pause; it doubles each time.", examples=["5s"]
-    )
-    max: Duration = Field(timedelta(minutes=1), description="The longest pause.", examples=["10m"])
-    reset: Duration = Field(
-        timedelta(minutes=10), description="After so long without a crash the pauses begin anew.", examples=["1h"]
-    )
+Source = Literal["poll", "stream", "websocket"]
+# A stream on which nothing has come for so long is taken for dead, unless it says otherwise.
+_IDLE = timedelta(minutes=5)
 
 
 class HttpOptions(Options):
-    """What to request, when, what counts as an answer, and what of it becomes the record."""
+    """What to request, when, what counts as an answer, and what of it becomes a record."""
 
     endpoint: TemplateText = Field(
-        description="The URL to request, http or https.", examples=["https://catfact.ninja/fact"]
+        description="The URL to request, http or https; ws or wss for a WebSocket.",
+        examples=["https://catfact.ninja/fact"],
     )
-    method: Annotated[Literal["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"], BeforeValidator(_upper)] = Field(
-        "GET", description="The HTTP method.", examples=["POST"]
-    )
+    method: Method = Field("GET", description="The HTTP method.", examples=["POST"])
     body: Body | None = Field(
         None,
         description="The body of the request: a text, or a map or list that is sent as JSON.",
@@ -112,6 +84,63 @@ class HttpOptions(Options):
     )
     form: TemplatePairs | None = Field(
         None, description="A body of fields, sent as a form instead of `body`.", examples=[{"grant": "all"}]
+    )
+    stream: bool | None = Field(
+        None,
+        description="Take the response for one that goes on: each part of it becomes a record as soon as it is there. "
+        "Default: false, or true where `format` is named.",
+        examples=[True],
+    )
+    format: Format | None = Field(
+        None,
+        description="Of a stream: how it is cut. delimited (default): any bytes, at `delimiter`. ndjson: a JSON text "
+        "in each line. json-seq: one behind each RS (RFC 7464). length-prefixed: any bytes, behind their length. sse: "
+        "Server-Sent Events. Naming one says `stream: true`.",
+        examples=["sse"],
+    )
+    delimiter: Delimiter | None = Field(
+        None,
+        description="Of a delimited stream: what stands between its parts. Default `\\n`; `\\t`, `\\0`, `\\x1e` may be "
+        "written so.",
+        examples=["\\n\\n"],
+    )
+    length_prefix: LengthPrefixOptions = Field(
+        LengthPrefixOptions(),
+        description="Of a length-prefixed stream: how lengths are written: the options of the table below.",
+        examples=[{"size": 2}],
+    )
+    sse: SseOptions = Field(
+        SseOptions(),
+        description="Of Server-Sent Events: which become records, and their keys: the options of the table below.",
+        examples=[{"events": ["update"], "key": "id"}],
+    )
+    websocket_config: WebsocketOptions | None = Field(
+        None,
+        description="What is said over a WebSocket, and how it is known to be alive: the options of the table below.",
+        examples=[{"subscription_messages": ['{"op":"subscribe"}']}],
+    )
+    max_record: Size = Field(
+        16 * 1024 * 1024,
+        ge=1,
+        description="Of a stream: the largest part, event or message; a larger one is a bad item.",
+        examples=["1 MiB"],
+    )
+    idle_timeout: IdleTimeout | None = Field(
+        None,
+        description="Of a stream: a connection on which nothing has come for so long is ended and begun anew; `none` "
+        "waits for ever. Default 5m; of a WebSocket `none`, for its pings tell.",
+        examples=["1m"],
+    )
+    reconnect: ReconnectOptions = Field(
+        ReconnectOptions(),
+        description="Of a stream: how soon a connection follows the one before: the options of the table below.",
+        examples=[{"max": "5m"}],
+    )
+    gap: GapOptions | None = Field(
+        None,
+        description="Of a stream: what is asked for about the time without a connection: the options of the table "
+        "below. Default: nothing, but the ledger tells of it.",
+        examples=[{"backfill": {"endpoint": "/trades", "params": {"since": "${{ window.start }}"}}}],
     )
     interval: Duration | None = Field(
         None,
@@ -168,12 +197,14 @@ class HttpOptions(Options):
         timedelta(seconds=10), description="The longest time to connect.", examples=["3s"]
     )
     timeout: Duration = Field(
-        timedelta(seconds=30), description="The longest time of a whole request.", examples=["1m"]
+        timedelta(seconds=30),
+        description="The longest time of a whole request; of a stream, until the head of the response is there.",
+        examples=["1m"],
     )
     max_body: Size = Field(
         64 * 1024 * 1024,
         ge=1,
-        description="The largest body, after decompression; a larger one is cut.",
+        description="The largest body, after decompression; a larger one is cut. Of a stream: that of a refusal.",
         examples=["1 MiB"],
     )
     max_redirects: int = Field(
@@ -293,7 +324,7 @@ class HttpOptions(Options):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, value: Text) -> Text:
-        return check_url(value)
+        return check_url(value, websocket=True)
 
     @field_validator("auth", "egress", mode="before")
     @classmethod
@@ -306,12 +337,7 @@ class HttpOptions(Options):
     @field_validator("headers")
     @classmethod
     def _check_headers(cls, value: tuple[tuple[str, Text], ...]) -> tuple[tuple[str, Text], ...]:
-        for name, text in value:
-            if not _TOKEN.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a header (RFC 9110)")
-            if _FORBIDDEN_IN_HEADERS.search(text.reveal()):
-                raise ValueError(f"the value of {name} holds a line break or NUL")
-        return value
+        return check_headers(value)
 
     @field_validator("interval", "connect_timeout", "timeout")
     @classmethod
@@ -369,6 +395,26 @@ class HttpOptions(Options):
         return self
 
     @property
+    def source(self) -> Source:
+        """Where records come from: polls, one long response, or a WebSocket."""
+        if is_websocket(self.endpoint.reveal()):
+            return "websocket"
+        streams = self.format is not None if self.stream is None else self.stream
+        return "stream" if streams else "poll"
+
+    @property
+    def framing(self) -> Format:
+        """How a stream is cut into frames."""
+        return self.format or "delimited"
+
+    @property
+    def silence(self) -> timedelta | None:
+        """How long a stream may be silent, None for ever."""
+        if self.idle_timeout is None:
+            return _IDLE if self.source == "stream" else None
+        return None if self.idle_timeout == "none" else self.idle_timeout
+
+    @property
     def remembers(self) -> bool:
         """Whether items are remembered from one poll to the next."""
         return self.changes is not None or self.deduplicate is not None
@@ -397,39 +443,3 @@ def check_cron(expression: str) -> None:
             raise ValueError(f"{expression!r} never comes true")
     except CronSimError as error:
         raise ValueError(f"{expression!r} is no cron expression ({error}); write '*/5 * * * *'") from None
-
-
-def check_url(value: Text) -> Text:
-    """Return the URL, with its password masked. Raises ValueError for what cannot be requested."""
-    value = value.behind(0, _without_password(str(value).strip()))
-    url, shown = value.plain(), str(value)
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{shown!r} is no URL: {error}") from None
-    if parts.scheme in {"ws", "wss"}:
-        raise ValueError("WebSocket endpoints are not available yet")
-    if parts.scheme not in {"http", "https"}:
-        near = f"; write https://{shown}" if "://" not in url else ""
-        raise ValueError(f"{shown!r} does not begin with http:// or https://{near}")
-    if not parts.hostname or re.search(r"[\s\\]", parts.netloc):
-        raise ValueError(f"{shown!r} has no host that could be asked")
-    try:
-        parts.hostname.encode("ascii" if parts.hostname.isascii() else "idna")
-    except UnicodeError as error:
-        raise ValueError(f"{shown!r} names a host that has no ASCII form: {error}") from None
-    if port == 0:
-        raise ValueError(f"{shown!r} names port 0")
-    if re.search(r"[\r\n\t\0]", url):
-        raise ValueError("it holds a line break, a tab or NUL")
-    if value.spans and value.spans[0][0] < len(parts.scheme) + len("://") + len(parts.netloc):
-        # What comes from answers must not choose who gets the credentials.
-        raise ValueError("an expression can stand in the path or the query, not in the host")
-    secret = (*value.parts, parts.password) if parts.password else value.parts
-    return Text(value.reveal(), shown, secret, value.spans)
-
-
-def _without_password(url: str) -> str:
-    """Mask what stands before the host, which a mistyped URL shows as well as a right one."""
-    return re.sub(r"//[^/?#@]*@", f"//{MASK}@", url, count=1)

@@ -31,7 +31,7 @@ ENDINGS = (".yml", ".yaml")
 # Key paths whose places are kept with a loaded connector, for what is found out only when it starts.
 _PLACED = ("topic", "producer", "filter", "map", "arraymap", "dead_letter_topic", "transforms")
 # The same of those below `http`.
-_PLACED_BELOW = ("auth", "deduplicate", "changes")
+_PLACED_BELOW = ("auth", "deduplicate", "changes", "endpoint", "stream", "format")
 _LONGEST_SHOWN = 60
 
 
@@ -305,7 +305,7 @@ class _Loading:
         self._names[config.name] = here
         self._connectors.append(config)
         http = root.child("http")
-        if config.http.limits is not None and http is not None:
+        if config.http.limits is not None and http is not None and config.http.source == "poll":
             self._limited.append((config, http.child("limits") or http, file))
 
     def _put_secrets_in(self, shaped: Shaped, file: str) -> list[str]:

@@ -21,6 +21,8 @@ CHAIN_OPTIONS = ("filter", "map", "arraymap", "on_error", "dead_letter_topic", "
 DEAD_LETTER_SUFFIX = "-dead-letter"
 # Longer parameters decode as empty on the other side: the interface reads their length as 16 bits, signed.
 LONGEST_PARAMETER = 32_767
+# How long the records of a poll wait for others where nothing is said.
+LINGER = timedelta(milliseconds=5)
 
 
 def _name(value: object) -> object:
@@ -40,9 +42,10 @@ Name = Annotated[str, BeforeValidator(_name)]
 class ProducerOptions(Options):
     """How records are put together for the topic."""
 
-    linger: Duration = Field(
-        timedelta(milliseconds=5),
-        description="How long records may wait for others to share their commit.",
+    linger: Duration | None = Field(
+        None,
+        description="How long records may wait for others to share their commit. Default: 5 ms of polls; those of a "
+        "stream wait for the commit before them, for 100 ms at most.",
         examples=["1ms"],
     )
     batch_size: Size = Field(16_384, ge=1, description="The size of a batch.", examples=["44.0 MB"])
@@ -221,7 +224,7 @@ class ConnectorConfig(Options):
     on_error: Literal["dead-letter", "skip", "fail"] = Field(
         "dead-letter",
         description="What becomes of a bad item, and of a record that a transform refuses or crashes on: it goes to "
-        "the dead-letter topic, is left out, or the whole poll fails.",
+        "the dead-letter topic, is left out, or the whole poll fails, or the connection of a stream.",
         examples=["skip"],
     )
     dead_letter_topic: Name | None = Field(
@@ -254,6 +257,11 @@ class ConnectorConfig(Options):
         return self.default_interval if self.http.interval is None else self.http.interval
 
     @property
+    def linger(self) -> timedelta:
+        """How long an append may wait for others to share its commit: what a stream lets gather has waited already."""
+        return LINGER if self.producer.linger is None or self.http.source != "poll" else self.producer.linger
+
+    @property
     def chain(self) -> tuple[ChainLink, ...]:
         """The transforms in the order in which they run: the page's three, then the list."""
         page = [
@@ -267,7 +275,9 @@ class ConnectorConfig(Options):
     @property
     def dead_letters(self) -> str | None:
         """The topic for items that are bad and records that a transform refuses, None when there is no use for one."""
-        if self.on_error != "dead-letter" or (not self.chain and self.http.records is None):
+        if self.on_error != "dead-letter":
+            return None
+        if self.http.source == "poll" and self.http.records is None and not self.chain:
             return None
         return self.dead_letter_topic or f"{self.topic.name}{DEAD_LETTER_SUFFIX}"
 

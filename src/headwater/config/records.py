@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
+from headwater.config.delimiter import Delimiter
 from headwater.config.fields import Listed, Options, PointerOption, Size, plain_text
 from headwater.core.charset import text_codec
 from headwater.core.selector import Selector, parse_selector
 
-_ESCAPES = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|.)", re.DOTALL)
 TIMES = ("auto", "iso", "http", "s", "ms", "us", "ns")
 # Which formats an option is for, where it is not for all.
 _FOR: dict[str, tuple[str, ...]] = {
@@ -35,24 +33,6 @@ _NEEDS = {
     "timestamp_zone": "timestamp",
     "metadata_headers": "metadata",
 }
-
-
-def _delimiter(value: object) -> object:
-    value = plain_text(value)
-    if not isinstance(value, str):
-        return value
-    text = {"tab": "\t", "newline": "\n"}.get(value.lower(), value)
-
-    def opened(match: re.Match[str]) -> str:
-        if match[1]:
-            code = int(match[1], 16)
-            # A byte that is no ASCII is none of UTF-8 either: it stays that byte.
-            return chr(code if code < 0x80 else 0xDC00 + code)
-        if match[0] not in _ESCAPES:
-            raise ValueError(f"{value!r} has the unknown escape {match[0]}; there are \\n \\r \\t \\0 \\\\ and \\x1e")
-        return _ESCAPES[match[0]]
-
-    return _ESCAPE.sub(opened, text)
 
 
 def _quote(value: object) -> object:
@@ -90,7 +70,7 @@ class RecordsOptions(Options):
         "at `delimiter`. text: any bytes, one item.",
         examples=["ndjson"],
     )
-    delimiter: Annotated[str | None, BeforeValidator(_delimiter)] = Field(
+    delimiter: Delimiter | None = Field(
         None,
         description="What stands between the fields of a csv row (default `,`), or between delimited items (default "
         "`\\n`); `\\t`, `\\0` and `\\x1e` may be written so.",
@@ -219,8 +199,6 @@ class RecordsOptions(Options):
                 raise ValueError(f"{name} says more about {needed}, which is missing")
         if self.format == "xml" and self.element is None:
             raise ValueError("format: xml needs an element, such as element: item")
-        if self.delimiter == "":
-            raise ValueError("the delimiter is empty")
         if self.format == "csv":
             self._check_table()
         return self

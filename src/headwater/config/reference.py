@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import get_args
 
 from pydantic.fields import FieldInfo
 
 from headwater.config.dialect import TOPIC_SETTINGS
-from headwater.config.fields import Options, groups_of
+from headwater.config.fields import Options, Size, groups_of
 from headwater.config.http import HttpOptions
 from headwater.config.limits import Reserve
 from headwater.config.model import (
@@ -21,7 +22,7 @@ from headwater.config.model import (
     TopicOptions,
     TransformOptions,
 )
-from headwater.core.units import format_duration, format_size
+from headwater.core.units import format_duration, format_size, parse_size
 
 _HEAD = """\
 # Options of connect.yml
@@ -45,6 +46,10 @@ hexadecimal; one of fewer than four characters is not, for it would mask half of
 `topic` is a name, or a map with the keys of the table of topics below, such as
 `topic: {meta: {name: cats}, partition: {count: 3}}`; `create_topic` stands beside it.
 """
+
+
+# What tells a number of bytes from any other.
+_IS_SIZE = get_args(Size)[1]
 
 
 def _groups(options: type[Options], above: str = "") -> Iterator[tuple[str, type[Options], tuple[str, ...]]]:
@@ -113,7 +118,8 @@ def _shown(name: str, field: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int):
-        return f"`{format_size(value)}`" if name.endswith(("body", "size", "within")) else f"`{value}`"
+        size = format_size(value)
+        return f"`{size}`" if _IS_SIZE in field.metadata and parse_size(size) == value else f"`{value}`"
     if name == "accept_status":
         return "`2xx`"
     if name == "spread":

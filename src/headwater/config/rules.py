@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-import msgspec
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from headwater.config.fields import Duration, Options, Size, plain_text
+from headwater.config.match import Match, opened
 from headwater.config.status import MediaTypes, Statuses, media_types
 from headwater.core.pattern import Pattern
 from headwater.core.pointer import Pointer, parse_pointer
@@ -21,7 +21,6 @@ _LONGEST_REASON = 500
 # More than anybody writes by hand, and few enough to be looked through at every answer.
 MOST_RULES = 100
 
-Scalar = str | int | float | bool | None
 # The kinds of failures before there was an answer, by the slugs of `core.errors`.
 Failure = Literal[
     "dns",
@@ -36,57 +35,6 @@ Failure = Literal[
     "redirect",
     "request",
 ]
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What a value at a pointer must be: one of some scalars; a text in which a pattern is found; there, or not."""
-
-    equals: tuple[Scalar, ...] = ()
-    matches: Pattern | None = None
-    present: bool | None = None
-
-
-def _opened(value: object) -> object:
-    """Open the Texts of a value, which a secret may be in."""
-    if isinstance(value, list | tuple):
-        return [_opened(item) for item in value]
-    return plain_text(value)
-
-
-def _wanted(pointer: str, given: object) -> Wanted:
-    if isinstance(given, Wanted):
-        return given
-    if isinstance(given, dict):
-        if len(given) == 1:
-            ((word, value),) = given.items()
-            value = plain_text(value)
-            if word == "matches" and isinstance(value, str):
-                return Wanted(matches=Pattern(value))
-            if word == "present" and isinstance(value, bool):
-                return Wanted(present=value)
-        raise ValueError(f"{pointer}: expected a value, a list of values, {{matches: REGEX}} or {{present: true}}")
-    values = _opened(given)
-    equals: list[Scalar] = []
-    for item in values if isinstance(values, list) else [values]:
-        if item is not None and not isinstance(item, str | int | float):
-            raise ValueError(f"{pointer}: expected a value, or a list of texts, numbers, true, false and null")
-        equals.append(item)
-    if not equals:
-        raise ValueError(f"{pointer}: the list is empty")
-    return Wanted(equals=tuple(equals))
-
-
-def _body(value: object) -> tuple[tuple[Pointer, Wanted], ...] | Pattern | None:
-    value = plain_text(value)
-    if value is None or isinstance(value, Pattern | tuple):
-        return value
-    if isinstance(value, str):
-        return Pattern(value)
-    if isinstance(value, dict):
-        if not value:
-            raise ValueError("it names no pointer")
-        return tuple((parse_pointer(str(pointer)), _wanted(str(pointer), given)) for pointer, given in value.items())
-    raise ValueError("expected a regular expression, or a map of pointers to values")
 
 
 def _headers(value: object) -> tuple[tuple[str, Pattern | bool], ...]:
@@ -109,7 +57,7 @@ def _headers(value: object) -> tuple[tuple[str, Pattern | bool], ...]:
 
 
 def _types(value: object) -> tuple[str, ...]:
-    types = media_types(_opened(value))
+    types = media_types(opened(value))
     for item in types:
         if item.count("*") > 1:
             raise ValueError(f"{item!r} has more than one *; write text/* or application/*+json")
@@ -117,7 +65,7 @@ def _types(value: object) -> tuple[str, ...]:
 
 
 def _words(value: object) -> object:
-    value = _opened(value)
+    value = opened(value)
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
@@ -182,11 +130,7 @@ class RuleOptions(Options):
     content_type: Annotated[
         MediaTypes, BeforeValidator(_types), WithJsonSchema({"type": ["array", "string"], "items": {"type": "string"}})
     ] = Field((), description="Media types, of which `*` may stand for a part.", examples=["text/*"])
-    body: Annotated[
-        tuple[tuple[Pointer, Wanted], ...] | Pattern | None,
-        BeforeValidator(_body),
-        WithJsonSchema({"type": ["object", "string"]}),
-    ] = Field(
+    body: Match | None = Field(
         None,
         description="Pointers into the JSON, each to a value, a list of values, `{matches: REGEX}` or "
         "`{present: true}` (there, and neither null nor empty); or a regular expression that is found in the text.",

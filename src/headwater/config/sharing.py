@@ -19,7 +19,7 @@ from headwater.core.secret import Text
 
 # These headers carry a credential whatever their value looks like.
 CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Sharing(msgspec.Struct, frozen=True):

@@ -48,8 +48,22 @@ class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str = ""
 
 
+class StreamPosition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a stream has got.
+
+    `event_id` is the id of the last event, as it is sent back; `retry` how long to wait for the next connection, as the
+    server said (ms; 0 when it said nothing). `until` is up to when a connection is known to have been there, and `gaps`
+    are the spans without one that are still to be asked about, oldest first; both in ms since the Unix epoch.
+    """
+
+    event_id: str = ""
+    retry: int = 0
+    until: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
+
+
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """All that a polling source remembers. It commits together with the records it stands for.
+    """All that a source remembers. It commits together with the records it stands for.
 
     `exchanges` and `records` count what was committed since the connector began; `scheduled` is the time of the last,
     ms since the Unix epoch. `request` is the fingerprint of the request that `etag`, `last_modified` and `media_type`
@@ -59,6 +73,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     `progress` is how far a source has got that asks for something else each time; None for one that does not. `body` is
     how far an answer has got that is stored in several steps; None when none is under way. `remembered` is how much is
     remembered of items; None where nothing is. `pace` is what an interval that follows the changes goes on from.
+    `stream` is how far a stream has got; None for what is polled.
     """
 
     exchanges: int = 0
@@ -73,6 +88,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     body: BodyPosition | None = None
     remembered: Remembered | None = None
     pace: Pace | None = None
+    stream: StreamPosition | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

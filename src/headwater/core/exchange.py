@@ -8,13 +8,15 @@ import msgspec
 
 
 class Decision(StrEnum):
-    """What was decided about one scheduled poll."""
+    """What was decided about one scheduled poll, or became of a stream."""
 
     ACCEPTED = "accepted"  # its records are in the topic
     EMPTY = "empty"  # a good answer without content: no record
     UNCHANGED = "unchanged"  # 304: no record
     FAILED = "failed"  # every attempt failed, or none was worth repeating
     SKIPPED = "skipped"  # its time came while another was at work; the next entry tells of it
+    CONNECTED = "connected"  # a stream is there: its records are in the topic group by group
+    ENDED = "ended"  # a stream that was there was ended properly
 
 
 class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -24,7 +26,7 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     the HTTP status of the last attempt, None when there was no response. `bytes` counts the last body as received.
     `reason` is a sentence, free of secrets. `partition` and `offset` say where the first of `records` went; the log
     fills `offset` in. `skipped` counts the polls between the last one and this that were left out, `rejected` the
-    records that a transform refused.
+    records that a transform refused. `gap` is how long a stream was without a connection before this one, ms.
     """
 
     connector: str
@@ -42,6 +44,7 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     offset: int | None = None
     skipped: int = 0
     rejected: int = 0
+    gap: int = 0
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -87,6 +87,12 @@ class Request(msgspec.Struct, frozen=True):
     `open` takes the body of the final response while it arrives: see `Opener`. With `idle_timeout` the head must have
     come within `total_timeout`, and then no more than `idle_timeout` may pass without a byte of the body; time in which
     a sink holds the transfer back does not count.
+
+    A `stream` has a body without an end: `total_timeout` bounds the head, and a body that no sink takes in, as
+    `max_body` does only that. Without an `idle_timeout` only the kernel finds out that the other side is gone, within
+    about a minute. With `upgrade`, for streams alone, the headers ask for another protocol (RFC 9110, section 7.8), and
+    a 101 is the final response: its body is what comes over the connection from then on, and `Fetching.send` is the
+    other way. Any other status is a response as usual.
     """
 
     method: str
@@ -104,6 +110,8 @@ class Request(msgspec.Struct, frozen=True):
     secret_params: frozenset[str] = frozenset()
     open: Opener | None = None
     idle_timeout: float | None = None
+    stream: bool = False
+    upgrade: bool = False
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -156,13 +164,27 @@ Opener = Callable[["Response"], "Sink | None"]
 
 
 class Fetching(Cancellable, Protocol):
-    """An exchange under way: it can be cut, and a sink's pause ended."""
+    """An exchange under way: it can be cut, a sink's pause ended, and something sent where the protocol was changed."""
 
     def resume(self) -> None:
         """Let the body go on after `Sink.write` returned False. Otherwise, and when it is over, nothing happens.
 
         No bytes come from within the call.
         """
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send bytes over a connection that changes its protocol: once its 101 has come, in the order of the calls.
+
+        It may be called from within `Sink.write` and `Request.open` too, and never waits. What the other side does not
+        take in is kept, up to 16 MiB; beyond that the exchange fails. Cancelling drops what is `unsent`. Of an exchange
+        without `Request.upgrade`, and when it is over, nothing is sent.
+        """
+        ...
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent, beside those that the kernel has."""
         ...
 
 

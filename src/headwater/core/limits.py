@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import resource
+import socket
 
 # More than this brings nothing and makes some libraries slow to close what they might have inherited.
 _ENOUGH = 65_536
@@ -19,3 +21,17 @@ def raise_file_limit() -> int:
             return soft
         return wanted
     return soft
+
+
+def file_left() -> bool:
+    """Return whether one more file may be opened at this moment."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return not no_file(error)
+    return True
+
+
+def no_file(error: OSError) -> bool:
+    """Return whether an error is that no more files may be open, in this process or all together."""
+    return error.errno in {errno.EMFILE, errno.ENFILE}

@@ -167,6 +167,10 @@ def from_url(text: str, source: str = "the address") -> Ask:
         parts.port  # noqa: B018 - asked for its ValueError
     except ValueError as error:
         raise ValueError(f"{text!r} is no address: {error}") from None
+    if parts.scheme in {"ws", "wss"}:
+        raise ValueError(
+            f"{text!r} is a WebSocket, which tells nothing by itself; docs/streaming.md shows what to write"
+        )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{text!r} is no address of http or https")
     netloc = parts.netloc.rpartition("@")[2]

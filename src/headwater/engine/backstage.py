@@ -160,7 +160,9 @@ class RecordingFetcher:
                 self.full.set()
             deliver(outcome)
 
-        return self._inner.begin(msgspec.structs.replace(request, open=None, idle_timeout=None), keep)
+        return self._inner.begin(
+            msgspec.structs.replace(request, open=None, idle_timeout=None, stream=False, upgrade=False), keep
+        )
 
     def takes(self) -> list[Take]:
         """Return what was kept, masked by all that is known to be secret now: a token is known once it was used."""
@@ -178,6 +180,14 @@ class _Played:
 
     def resume(self) -> None:
         """Nothing is held back."""
+
+    def send(self, data: bytes) -> None:
+        """Nobody is there."""
+
+    @property
+    def unsent(self) -> int:
+        """Return that nothing waits."""
+        return 0
 
 
 class PlayingFetcher:

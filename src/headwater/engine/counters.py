@@ -55,10 +55,29 @@ class Trouble(msgspec.Struct, frozen=True):
         return self.slug in OUR_SIDE
 
 
+class StreamFigures:
+    """How the stream of one connector stands.
+
+    `gap` is for how many seconds there was no connection, up to the last one; `lost` since when there is none, in ms
+    since the Unix epoch, None while there is one and before the first.
+    """
+
+    __slots__ = ("connected", "gap", "lost")
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.gap = 0.0
+        self.lost: int | None = None
+
+    def without(self, now: int) -> float:
+        """Return for how many seconds there was no connection, up to `now` (ms)."""
+        return self.gap if self.lost is None else self.gap + max(0, now - self.lost) / 1000
+
+
 class Counters:
     """What one connector has done since it started."""
 
-    __slots__ = ("attempts", "bytes", "decisions", "held", "last_record", "records", "rejected", "trouble")
+    __slots__ = ("attempts", "bytes", "decisions", "held", "last_record", "records", "rejected", "stream", "trouble")
 
     def __init__(self) -> None:
         self.decisions: dict[Decision, int] = dict.fromkeys(Decision, 0)
@@ -69,6 +88,7 @@ class Counters:
         self.held: dict[str, int] = {}  # rounds that a gate held, by the kind of reason
         self.last_record: int | None = None  # ms since the Unix epoch
         self.trouble: Trouble | None = None  # None while healthy
+        self.stream: StreamFigures | None = None  # None for what is polled
 
     def polls(self) -> int:
         """Return how many scheduled polls were decided."""

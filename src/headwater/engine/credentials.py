@@ -25,6 +25,7 @@ from headwater.config.auth import (
     located,
 )
 from headwater.config.problem import Problem
+from headwater.config.url import over_http
 from headwater.core.clock import Clock
 from headwater.core.http import Fetcher, Request, Transport
 from headwater.core.secret import Text
@@ -112,7 +113,7 @@ class Credentials:
             use_kerberos(auth)
         if auth is None or not renewable(auth):
             return ()
-        endpoint = config.http.endpoint.reveal()
+        endpoint = over_http(config.http.endpoint.reveal())
         if isinstance(auth, JwtAuth) and auth.of_requests:
             return (SigningGate(auth, place_of(auth), endpoint, config.masker, self._clock),)
         transport = _transport(base.transport, auth, endpoint)

@@ -33,6 +33,7 @@ from headwater.engine.limits import Limits
 from headwater.engine.round import Surroundings
 from headwater.engine.schedule import Schedule, spread_offset
 from headwater.engine.target import Target
+from headwater.engine.worker import Worker
 from headwater.fetch import CurlFetcher
 from headwater.fluvio.compression import Compression, agreed
 from headwater.log import Log, TopicSpec
@@ -44,6 +45,9 @@ from headwater.transforms.chain import Chain
 SPREAD_FROM = 1000
 # From so many connectors on, polls may be this late (seconds) so that several share one turn of the event loop.
 _SLACK_FROM, _SLACK = 200, 0.004
+
+# So many streams that start together connect in each second; fewer of them at once.
+_CONNECTIONS = 1000
 
 # How long a SmartModule may take to be loaded, compiled and begun (seconds).
 _LOADING = 60.0
@@ -66,7 +70,7 @@ class Run:
 
     task: asyncio.Task[None]
 
-    def __init__(self, connector: Connector, counters: Counters, now: int) -> None:
+    def __init__(self, connector: Worker, counters: Counters, now: int) -> None:
         self.connector = connector
         self._counters = counters
         self._before = counters.polls()
@@ -164,7 +168,6 @@ class Engine:
         if self._system is not None and len(self._runs) + len(configs) >= _SLACK_FROM:
             self._system.slack = _SLACK
         for config in configs:
-            schedule = self._schedule(config, first_offset(config, len(configs)))
             spec = specs.get(config.topic.name, TopicSpec())
             codec = agreed(config.producer.compression, spec.compression) or Compression.NONE
             shared = self._shared
@@ -172,21 +175,40 @@ class Engine:
             if self._guard is not None:
                 permit = self._guard(config.name)
                 if permit is None:
-                    self._chains.pop(config.name, None)
+                    for name in _names(config):
+                        self._chains.pop(name, None)
                     continue
                 shared = replace(shared, fetcher=GuardedFetcher(shared.fetcher, permit))
                 leave = permit.holds
-            connector = Connector(
-                config,
-                shared,
-                schedule,
-                codec,
-                chain=self._chains.pop(config.name, None),
-                partitions=spec.partitions,
-                gates=self._gates(config, leave),
-            )
+            siblings = len(configs)
+            connector = self._worker(config, shared, codec, partitions=spec.partitions, leave=leave, siblings=siblings)
             run = self._runs[config.name] = Run(connector, self.figures.of(config.name), self._shared.clock.time_ms())
             run.task = asyncio.create_task(self._supervise(run))
+
+    def _worker(
+        self,
+        config: ConnectorConfig,
+        shared: Surroundings,
+        codec: Compression,
+        *,
+        partitions: int,
+        leave: Callable[[], bool] | None,
+        siblings: int,
+    ) -> Worker:
+        """Return what does the work of a connector, one of so many that start together."""
+        chain, gates = self._chains.pop(config.name, None), self._gates(config, leave)
+        if config.http.source != "poll":
+            from headwater.engine.streaming.stream import Behind, Stream  # noqa: PLC0415 - only streams pay for it
+
+            behind = None
+            if (asking := _asking(config)) is not None:
+                behind = Behind(self._chains.pop(asking.name, None), self._gates(asking, leave))
+            offset = spread_offset(config.name, siblings / _CONNECTIONS)
+            return Stream(
+                config, shared, codec, offset=offset, chain=chain, partitions=partitions, gates=gates, behind=behind
+            )
+        schedule = self._schedule(config, first_offset(config, siblings))
+        return Connector(config, shared, schedule, codec, chain=chain, partitions=partitions, gates=gates)
 
     def _gates(self, config: ConnectorConfig, leave: Callable[[], bool] | None) -> tuple[Gate, ...]:
         """Return what stands between a connector and the network. With a `leave` nothing is sent without it."""
@@ -210,13 +232,13 @@ class Engine:
             for run in runs:
                 run.task.cancel()
             await asyncio.gather(*(run.task for run in runs), return_exceptions=True)
-            ended = [run.connector.config.name for run in runs]
+            ended = [name for run in runs for name in _names(run.connector.config)]
             await self.credentials.release(ended, self._grace if grace is None else grace)
             for run in runs:
                 self._runs.pop(run.connector.config.name, None)
                 # One that somebody paused is not failing.
                 self.figures.of(run.connector.config.name).trouble = None
-            await self._limits.leave(run.connector.config.name for run in runs)
+            await self._limits.leave(ended)
 
     async def drain(self, grace: float | None = None) -> None:
         """End every connector, in `grace` seconds instead of the usual ones when they are given."""
@@ -231,7 +253,8 @@ class Engine:
         await asyncio.gather(*(self._create_topic(name, spec) for name, spec in missing.items()))
         for config in configs:
             # What was prepared before and not started has gone by.
-            self._chains.pop(config.name, None)
+            for name in _names(config):
+                self._chains.pop(name, None)
         self._chains |= chains
 
     async def check(self, configs: Sequence[ConnectorConfig]) -> tuple[dict[str, Chain], dict[str, TopicSpec]]:
@@ -248,7 +271,8 @@ class Engine:
             library = Library(self._target.directory, await self._target.modules(used))
             try:
                 async with asyncio.timeout(_LOADING * len(used)):
-                    chains = await asyncio.to_thread(chains_of, library, configs)
+                    behind = [asking for config in configs if (asking := _asking(config)) is not None]
+                    chains = await asyncio.to_thread(chains_of, library, [*configs, *behind])
             except TimeoutError:
                 # Nobody can end the thread; what it imports may wait for ever.
                 raise SmartModuleError(
@@ -392,6 +416,21 @@ def deduplication_of(topic: TopicOptions) -> Deduplication | None:
     transform = drops.filter.transform
     parameters = {name: text.reveal() for name, text in transform.with_.items()}
     return Deduplication(transform.uses, drops.bounds.count, drops.bounds.age, parameters)
+
+
+def _asking(config: ConnectorConfig) -> ConnectorConfig | None:
+    """Return the poll that asks for the gaps of a stream, None where nothing does."""
+    if config.http.gap is None or config.http.source == "poll":
+        return None
+    from headwater.engine.streaming.backfilling import poll_of  # noqa: PLC0415 - only streams pay for the import
+
+    return poll_of(config)
+
+
+def _names(config: ConnectorConfig) -> list[str]:
+    """Return the names under which a connector works: its own, and that of what asks for its gaps."""
+    asking = _asking(config)
+    return [config.name] if asking is None else [config.name, asking.name]
 
 
 def first_offset(config: ConnectorConfig, siblings: int) -> float:

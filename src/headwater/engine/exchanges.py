@@ -6,7 +6,7 @@ What is decided of them stands in `round`. A plain poll that goes well never com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ import msgspec
 from headwater.config import ConnectorConfig
 from headwater.core.callback import settle
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
-from headwater.core.errors import ClusterError, FetchError, HeadwaterError, LogError
+from headwater.core.errors import FetchError, HeadwaterError
 from headwater.core.exchange import Decision
 from headwater.core.http import Request, Response
 from headwater.core.units import format_size
+from headwater.engine.appending import Appender, Nap
 from headwater.engine.deadletter import told
 from headwater.engine.gate import Gate, HeldError
 from headwater.engine.harvest import Harvest
@@ -27,14 +28,13 @@ from headwater.engine.round import LARGE, Round, Surroundings, kept
 from headwater.engine.schedule import Schedule
 from headwater.engine.steps import Steps, Tally, sliced
 from headwater.fluvio.compression import Compression
-from headwater.log import Append, Receipt
+from headwater.log import Append
 from headwater.sources.course import NothingDueError
 from headwater.sources.judge import Action, Verdict
 from headwater.sources.limits.pace import Brought, Pacing, fresh_for
 from headwater.sources.output import phrase
 from headwater.sources.reaped import Reaped
 from headwater.sources.reaping import Reaping, anew
-from headwater.sources.retry import back_off
 from headwater.sources.split.resume import AnotherBodyError
 from headwater.transforms.chain import Chain
 
@@ -42,17 +42,13 @@ if TYPE_CHECKING:
     from headwater.engine.children import Brood
     from headwater.sources.children import Children
 
-_APPEND_PAUSE, _LONGEST_APPEND_PAUSE = 0.5, 10.0
 _STORE, _RETRY, _FAIL, _RENEW = Action.STORE, Action.RETRY, Action.FAIL, Action.REAUTHENTICATE
-
-# Waits until a monotonic time, unless the connector is asked to stop: then it raises CancelledError.
-Nap = Callable[[float], Awaitable[None]]
 
 
 class Exchanges(Round):
     """A round with all its exchanges. `run` does one from its beginning, the others the rest of one."""
 
-    __slots__ = ("_brood", "_final", "_inflow", "_nap", "_opened")
+    __slots__ = ("_appender", "_brood", "_final", "_inflow", "_nap", "_opened")
 
     def __init__(
         self,
@@ -68,6 +64,7 @@ class Exchanges(Round):
     ) -> None:
         super().__init__(config, shared, schedule, compression, chain=chain, partitions=partitions, gates=gates)
         self._nap = nap
+        self._appender = Appender(shared.target, shared.clock, self._standing, shared.chance, nap)
         # Where bodies come in that are cut into items, the last request and itself with a way for them, and the last
         # step of a body that was stored while it arrived.
         held = self._poll.holds
@@ -180,7 +177,7 @@ class Exchanges(Round):
         if pace != before:
             self.checkpoint = msgspec.structs.replace(self.checkpoint, pace=pace)
             # A log that refuses is met again with the next records; until then it is enough to know the pace.
-            await self._receipt(Append(None, (), None, (self._name, encode_checkpoint(self.checkpoint))))
+            await self._appender.receipt(Append(None, (), None, (self._name, encode_checkpoint(self.checkpoint))))
 
     def _leaves(self, verdict: Verdict) -> bool:
         """Return whether an answer leaves something: records, or in a course of several exchanges how far it is."""
@@ -395,27 +392,8 @@ class Exchanges(Round):
         `refusal` is what the first try ended with. Cancelling is safe at any moment: records and checkpoint commit
         together or not at all.
         """
-        failures = 0
         append = harvest.append if harvest.partial else self._tally.summed(harvest)
-        while True:
-            outcome = refusal or await self._receipt(append)
-            if isinstance(outcome, Receipt):
-                break
-            if not isinstance(outcome, LogError | ClusterError) or not outcome.retryable:
-                raise outcome
-            refusal = None
-            failures += 1
-            slug = "log" if isinstance(outcome, LogError) else "cluster"
-            self._standing.bad(slug, outcome.message, outcome.hint)
-            pause = back_off(
-                failures, initial=_APPEND_PAUSE, longest=_LONGEST_APPEND_PAUSE, chance=self._shared.chance()
-            )
-            await self._nap(self._clock.monotonic() + pause)
+        receipt = await self._appender.store(append, refusal)
         if harvest.partial:
-            self._tally.add(harvest, outcome)
+            self._tally.add(harvest, receipt)
         self.stored(harvest)
-
-    async def _receipt(self, append: Append) -> Receipt | HeadwaterError:
-        decided: asyncio.Future[Receipt | HeadwaterError] = asyncio.get_running_loop().create_future()
-        self._target.store(append, partial(settle, decided))
-        return await decided

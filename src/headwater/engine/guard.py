@@ -84,3 +84,11 @@ class _Nothing:
 
     def resume(self) -> None:
         """Do nothing."""
+
+    def send(self, data: bytes) -> None:
+        """Do nothing."""
+
+    @property
+    def unsent(self) -> int:
+        """Return that nothing waits."""
+        return 0

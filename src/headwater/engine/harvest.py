@@ -44,18 +44,21 @@ class Harvest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Harvester:
-    """Turns the accepted responses of one connector into appends. `mask` makes a reason fit to be stored and shown."""
+    """Turns the accepted responses of one connector into appends. `mask` makes a reason fit to be stored and shown.
+
+    `linger` is for how many seconds an append may wait for others to share its commit.
+    """
 
     __slots__ = (
         "_chain",
         "_compression",
         "_identify",
         "_letters",
-        "_linger",
         "_mask",
         "_name",
         "_partitions",
         "_topic",
+        "linger",
     )
 
     def __init__(
@@ -70,7 +73,7 @@ class Harvester:
         self._name = config.name
         self._topic = config.topic.name
         self._letters = config.dead_letters
-        self._linger = config.producer.linger.total_seconds()
+        self.linger = config.linger.total_seconds()
         self._compression = compression
         self._chain = chain
         self._mask = mask
@@ -103,7 +106,7 @@ class Harvester:
             None,
             (self._name, encode_checkpoint(checkpoint)),
             exchange,
-            self._linger,
+            self.linger,
         )
         return Harvest(append, checkpoint, exchange, now)
 
@@ -141,7 +144,7 @@ class Harvester:
             (self._name, encode_checkpoint(checkpoint)),
             # An exchange has one entry, when all of it is there.
             None if reaped.partial else exchange,
-            0.0 if reaped.partial else self._linger,
+            0.0 if reaped.partial else self.linger,
             beside,
             reaped.memory,
         )

@@ -10,6 +10,7 @@ from functools import lru_cache
 from headwater.config import ConnectorConfig
 from headwater.config.limits import LimitsOptions
 from headwater.config.sharing import credential_of, host_of, slow_key
+from headwater.config.url import over_http
 from headwater.core.clock import Clock
 from headwater.core.errors import FetchError
 from headwater.core.http import Request, Response
@@ -102,7 +103,7 @@ class LimitGate(Gate):
         self._scopes: frozenset[str] | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self.shares: dict[tuple[str, object], Share] = {}
-        url = config.http.endpoint.reveal()
+        url = over_http(config.http.endpoint.reveal())
         # At once, so that what this one says holds for others from now on.
         if self._kind != "host" or "{" not in url.partition("://")[2].partition("/")[0]:
             self._share(self._place(url))

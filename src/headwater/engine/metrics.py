@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from headwater.core.address import parse_address
 from headwater.core.errors import HeadwaterError
-from headwater.engine.counters import Figures, Histogram, ShareFigures
+from headwater.engine.counters import Counters, Figures, Histogram, ShareFigures
 from headwater.sources.limits.breaker import State
 
 
@@ -59,11 +59,29 @@ class EngineCollector(Collector):
             for reason, count in list(counters.held.items()):
                 held.add_metric([name, reason], count)
         yield from (polls, attempts, received, records, rejected, failing, last, held)
+        yield from _streams(list(self._figures.connectors.items()), time.time_ns() // 1_000_000)
         yield from _limits(list(self._figures.shares.items()))
         yield _histogram("headwater_request_seconds", "Time of whole responses", self._figures.requests)
         yield _histogram("headwater_schedule_lag_seconds", "How late polls begin", self._figures.lag)
         yield GaugeMetricFamily("headwater_log_bytes", "Size of the log on disk", value=self._log_size())
         yield GaugeMetricFamily("headwater_scrape_timestamp_seconds", "Time of this scrape", value=time.time())
+
+
+def _streams(connectors: Sequence[tuple[str, Counters]], now: int) -> Iterator[Metric]:
+    """Yield how streams stand at `now` (ms); nothing where there are none."""
+    streams = [(name, counters.stream) for name, counters in connectors if counters.stream is not None]
+    if not streams:
+        return
+    connected = GaugeMetricFamily(
+        "headwater_stream_connected", "1 while a stream has a connection, else 0", labels=["connector"]
+    )
+    gap = CounterMetricFamily(
+        "headwater_stream_gap_seconds", "Time that a stream was without a connection", labels=["connector"]
+    )
+    for name, stream in streams:
+        connected.add_metric([name], 1 if stream.connected else 0)
+        gap.add_metric([name], stream.without(now))
+    yield from (connected, gap)
 
 
 def _limits(shares: Sequence[tuple[str, ShareFigures]]) -> Iterator[Metric]:

@@ -20,7 +20,7 @@ import msgspec
 
 from headwater.cluster import Cluster, Producer
 from headwater.config import ConnectorConfig
-from headwater.config.model import ProducerOptions
+from headwater.config.model import LINGER, ProducerOptions
 from headwater.core.errors import ClusterUnreachableError, ConnectorError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
 from headwater.core.memory import Recall
@@ -50,6 +50,11 @@ def _check(permit: Permit | None) -> None:
         raise PermitEndedError
 
 
+def _producing(config: ConnectorConfig) -> ProducerOptions:
+    """Return how the records of a connector are put together, with how long they wait for others."""
+    return config.producer.model_copy(update={"linger": config.linger})
+
+
 class OnCluster:
     """A cluster as the target of connectors: `async with OnCluster(cluster, keeper, configs)`.
 
@@ -76,7 +81,7 @@ class OnCluster:
         self._guard = guard
         # What has arrived of each connector's append whose end it has not heard of: it is not sent again with it.
         self._arrived: dict[str, tuple[Append, list[list[Receipt]]]] = {}
-        self._options = {config.name: config.producer for config in configs}
+        self._options = {config.name: _producing(config) for config in configs}
         self._producers: dict[_Way, Producer] = {}
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,7 +93,7 @@ class OnCluster:
 
     def expect(self, config: ConnectorConfig) -> None:
         """Take in a connector that was not among the first ones, or that is another one now."""
-        self._options[config.name] = config.producer
+        self._options[config.name] = _producing(config)
 
     async def abandon(self, connectors: Collection[str]) -> None:
         """End what is under way for connectors that have ended, and forget them: others may work on them now."""
@@ -226,7 +231,7 @@ class OnCluster:
                 made = Producer(
                     self._cluster,
                     topic,
-                    linger=chosen.linger,
+                    linger=LINGER if chosen.linger is None else chosen.linger,
                     batch_size=chosen.batch_size,
                     compression=chosen.compression if options else None,
                     timeout=self._patience,

@@ -7,7 +7,7 @@ source's, what an answer leaves the harvester's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -25,6 +25,7 @@ from headwater.engine.harvest import Harvest, Harvester
 from headwater.engine.schedule import Every, Schedule, Tick
 from headwater.engine.standing import Standing
 from headwater.engine.steps import Tally
+from headwater.engine.streaming.room import Room
 from headwater.engine.target import Target
 from headwater.fluvio.compression import Compression
 from headwater.sources.judge import IGNORED, Action, Attempt, Verdict
@@ -58,6 +59,7 @@ class Surroundings:
     clock: Clock
     chance: Callable[[], float]
     figures: Figures
+    room: Room = field(default_factory=Room)
 
 
 class Round:

@@ -1,7 +1,7 @@
 """Owns the exchange of HTTP requests over libcurl: how many at once, which in turn, redirects, time, cutting.
 
-One request on one handle is `handle`'s, the event loop is `lane`'s; what a redirect becomes and what an error means is
-decided in `redirect` and `failure`.
+Streams are `streams`'s, one request on one handle is `handle`'s, the event loop is `lane`'s; what a redirect becomes
+and what an error means is decided in `redirect` and `failure`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from headwater.core.egress import Policy
 from headwater.core.errors import ConnectTimeoutError, FetchError, ProtocolError
 from headwater.core.http import Deliver, Fetching, Request, Response, Sink
 from headwater.core.limits import raise_file_limit
-from headwater.fetch.failure import Ending, failure, login_of_proxy, silent
+from headwater.fetch.failure import PROXY_LOGIN, login_of_proxy, silent, unbegun
 from headwater.fetch.handle import Handle
 from headwater.fetch.lane import Lane
 from headwater.fetch.lanes import Lanes
 from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.setting import Surroundings
+from headwater.fetch.streams import Streams
 from headwater.fetch.trust import ca_bundle
 
-_PROXY_LOGIN = 407
-# Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others.
+# Exchanges at once, unless said otherwise; each needs a file descriptor, and half of those are left to others. Streams
+# may have what they leave, less an eighth of all.
 _MOST_IN_FLIGHT = 4096
 _IDLE_HANDLES = 1024
 # Connectors whose cookies are kept; the longest unused are forgotten first.
@@ -67,6 +68,14 @@ class _Transfer:
         if not self.ended:
             self._fetcher.go_on(self)
 
+    def send(self, data: bytes) -> None:
+        """Send nothing: no protocol is changed here."""
+
+    @property
+    def unsent(self) -> int:
+        """Return that nothing waits."""
+        return 0
+
     def left(self) -> float:
         """Return the seconds of the total time-out that are left."""
         return self.request.total_timeout - (monotonic() - self.started)
@@ -81,7 +90,8 @@ class _Transfer:
 class CurlFetcher:
     """Performs exchanges over libcurl in the running event loop. Use `async with CurlFetcher() as fetcher`.
 
-    `most_in_flight` bounds the exchanges at once; further ones wait their turn within their own total time-out.
+    `most_in_flight` bounds the exchanges at once; further ones wait their turn within their own total time-out. Streams
+    are beside them, as many as there are files for; further ones are a ConnectError.
     `trusted` is a file of certificate authorities instead of the usual ones. `egress` is where any request may go,
     beside what its own transport says.
     """
@@ -89,7 +99,9 @@ class CurlFetcher:
     def __init__(
         self, *, most_in_flight: int | None = None, trusted: str | None = None, egress: Policy | None = None
     ) -> None:
-        self._most = most_in_flight or max(16, min(_MOST_IN_FLIGHT, raise_file_limit() // 2))
+        files = raise_file_limit()
+        self._most = most_in_flight or max(16, min(_MOST_IN_FLIGHT, files // 2))
+        self._most_streams = max(16, files - files // 8 - self._most)
         self._around = Surroundings.of(trusted or ca_bundle(), egress or Policy())
         self._flying: dict[pycurl.Curl, _Transfer] = {}
         self._queue: deque[_Transfer] = deque()
@@ -102,6 +114,7 @@ class CurlFetcher:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._lanes = Lanes(self._finish, self._fail)
+        self._streams = Streams(self._most_streams, self._around, self._jar, self._on_new_socket)
         return self
 
     async def __aexit__(
@@ -119,9 +132,12 @@ class CurlFetcher:
             handle.close()
         self._idle.clear()
         self._lanes.close()
+        self._streams.close()
 
     def begin(self, request: Request, deliver: Deliver) -> Fetching:
         """Begin one exchange. See `headwater.core.http.Fetcher`."""
+        if request.stream:
+            return self._streams.begin(request, deliver)
         transfer = _Transfer(self, request, deliver)
         if len(self._flying) >= self._most:
             transfer.timer = self._loop.call_later(request.total_timeout, self._waited_too_long, transfer)
@@ -188,23 +204,22 @@ class CurlFetcher:
                 handle.attend(partial(self._open, transfer))
             if transfer.again:
                 handle.curl.setopt(pycurl.FRESH_CONNECT, 1)
-        except (FetchError, pycurl.error, UnicodeEncodeError, ValueError) as error:
+            lane = self._lanes.of(handle.shared)
+        except (FetchError, pycurl.error, UnicodeEncodeError, OSError, ValueError) as error:
             handle.close()
-            if not isinstance(error, FetchError):
-                code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
-                error = failure(request, Ending(code, str(error), sent=False))
             # Not from here: whoever began the exchange does not even know of it yet.
-            self._loop.call_soon(self._deliver, transfer, error)
+            self._loop.call_soon(self._deliver, transfer, unbegun(request, error))
             return
         transfer.handle = handle
         if request.idle_timeout is not None:
             transfer.keep_time(self._loop.call_later(seconds, self._check_time, transfer))
-        transfer.lane = lane = self._lanes.of(handle.shared)
+        transfer.lane = lane
         self._flying[handle.curl] = transfer
         lane.add(handle.curl)
 
     def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
         self._lanes.forget(descriptor)
+        self._streams.forget(descriptor)
         return pycurl.SOCKOPT_OK
 
     def _handle_for(self, request: Request) -> Handle:
@@ -298,10 +313,10 @@ class CurlFetcher:
                 self._jar(request).take(outcome.url, outcome.headers, time())
             if outcome.status in REDIRECTS:
                 following = follow(request, outcome, followed=transfer.followed)
-            elif outcome.status == _PROXY_LOGIN and handle.arranged.answers:
+            elif outcome.status == PROXY_LOGIN and handle.arranged.answers:
                 outcome = login_of_proxy(request, handle.arranged.proxy)
             if following is None and request.open is not None:
-                _open_empty(handle)
+                handle.open_empty()
         except FetchError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging
@@ -341,10 +356,3 @@ class CurlFetcher:
             # An earlier hop of a redirect has seen the request, wherever the last one failed.
             outcome.sent = True
         transfer.deliver(outcome)
-
-
-def _open_empty(handle: Handle) -> None:
-    """Ask for the sink of a response that has no body. Raises what it is refused with."""
-    intake = handle.intake
-    if intake is not None and not intake.opened and not intake.open() and intake.error is not None:
-        raise intake.error

@@ -8,8 +8,9 @@ import msgspec
 import pycurl
 
 from headwater.core import errors
-from headwater.core.errors import BodyTooLargeError, FetchError, ProtocolError, ReadTimeoutError
+from headwater.core.errors import BodyTooLargeError, ConnectError, FetchError, ProtocolError, ReadTimeoutError
 from headwater.core.http import Request
+from headwater.core.limits import no_file
 from headwater.core.proxy import shown_proxy
 from headwater.core.units import format_size
 
@@ -20,6 +21,8 @@ _UDP = "the server may not speak it, or UDP is blocked on the way; `http_version
 # libcurl's errors without names in pycurl.
 _HTTP2_STREAM, _HTTP3, _QUIC_CONNECT, _PROXY, _SSL_CLIENTCERT, _WEIRD = 92, 95, 96, 97, 98, 8
 TOO_LARGE = 100
+# The status of a proxy that wants a login.
+PROXY_LOGIN = 407
 
 # What a server says of a certificate that it was not shown, or that it does not like.
 _ALERT = re.compile(r"alert (?:\w+ ){0,3}?(?:certificate|unknown ca|access denied)|certificate required")
@@ -94,9 +97,19 @@ def failure(request: Request, ending: Ending) -> FetchError:
     return kind(f"{request.method} {request.shown_url}: {what}{way}{detail}", hint=hint)
 
 
+def unbegun(request: Request, error: Exception) -> FetchError:
+    """Return the error for a request that did not even get to libcurl's network."""
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, OSError) and no_file(error):
+        return without_files(request)
+    code = int(error.args[0]) if isinstance(error, pycurl.error) else -1
+    return failure(request, Ending(code, str(error), sent=False))
+
+
 def login_of_proxy(request: Request, proxy: str) -> FetchError:
     """Return the error for a request that a proxy has answered with 407 itself."""
-    return failure(request, Ending(pycurl.E_COULDNT_CONNECT, "", False, proxy, connect_status=407))
+    return failure(request, Ending(pycurl.E_COULDNT_CONNECT, "", False, proxy, connect_status=PROXY_LOGIN))
 
 
 def _cause(request: Request, ending: Ending) -> Cause:
@@ -139,7 +152,7 @@ def _of_proxy(ending: Ending) -> Cause | None:
     beyond: Cause = (errors.ConnectError, "no connection to the host", "check host and port, and the proxy's log")
     refused: Cause = (errors.ProxyError, f"the proxy {shown} refuses to connect there", "ask who keeps the proxy")
     status = ending.connect_status
-    if status == 407:
+    if status == PROXY_LOGIN:
         return login
     if status >= 300:
         return beyond if status >= 500 else refused
@@ -171,6 +184,23 @@ def swelling(request: Request) -> ProtocolError:
     return ProtocolError(
         f"{request.method} {request.shown_url}: what was decompressed at once is more than can be held back",
         hint="ask for a body that is not compressed, with the header Accept-Encoding: identity",
+    )
+
+
+def deaf(request: Request, unsent: int) -> ProtocolError:
+    """Return the error for a connection over which more is to be sent than the other side takes in."""
+    return ProtocolError(
+        f"{request.method} {request.shown_url}: the server takes nothing in: {format_size(unsent)} wait to be sent",
+        hint="send less, or ask why the server does not read",
+    )
+
+
+def without_files(request: Request, most: int = 0) -> ConnectError:
+    """Return the error for a connection that no file may be opened for; `most` is how many streams there are."""
+    why = f"{most} streams are under way, and no more files may be open" if most else "no more files may be open"
+    return ConnectError(
+        f"{request.method} {request.shown_url}: no connection: {why}",
+        hint="allow more open files (ulimit -n), or spread the connectors over several processes",
     )
 
 

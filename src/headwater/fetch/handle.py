@@ -11,13 +11,15 @@ import pycurl
 
 from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Request, Response, Transport
-from headwater.fetch.failure import TOO_LARGE, Ending, failure, swelling, too_large
+from headwater.core.limits import file_left
+from headwater.fetch.failure import TOO_LARGE, Ending, failure, swelling, too_large, without_files
 from headwater.fetch.guard import refused
 from headwater.fetch.head import read_head
 from headwater.fetch.intake import Intake, Opening
 from headwater.fetch.setting import NOTHING, Arranged, Surroundings, apply, separate
 
 _BROKEN = frozenset({pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING, pycurl.E_HTTP2})
+_UNCONNECTED = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY})
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
 # Called with the descriptor and the purpose of a new socket; returns pycurl.SOCKOPT_OK.
@@ -122,6 +124,17 @@ class Handle:
         self.curl.setopt(pycurl.WRITEFUNCTION, intake.chunk)
         return intake
 
+    def open_empty(self) -> None:
+        """Ask for the sink of a response that has no body. Raises what it is refused with."""
+        intake = self.intake
+        if intake is not None and not intake.opened and not intake.open() and intake.error is not None:
+            raise intake.error
+
+    def forget_head(self) -> None:
+        """Give back the memory of the lines that came so far. What they say must have been taken out."""
+        self.headers.clear()
+        self._lines = []
+
     def _may_send(self, *_: object) -> int:
         """Ask for leave: between the beginning of the exchange and this moment the process may have stood still."""
         assert self.request is not None
@@ -169,7 +182,10 @@ class Handle:
         guard = self.arranged.guard
         if guard is not None and guard.refusal is not None and not guard.opened:
             return refused(request, guard.refusal)
-        if code == pycurl.E_WRITE_ERROR and self.size > request.max_body:
+        if code in _UNCONNECTED and not file_left():
+            # libcurl does not say that this is why.
+            return without_files(request)
+        if code == pycurl.E_WRITE_ERROR and self.size > request.max_body and (not self.intake or self.intake.bounded):
             return too_large(request)
         if code == TOO_LARGE and self.intake is not None and self.intake.opened:
             return swelling(request)

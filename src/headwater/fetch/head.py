@@ -9,6 +9,8 @@ _MOST_HEADERS = 1000
 _VERSIONS = {b"HTTP/1.1": "HTTP/1.1", b"HTTP/1.0": "HTTP/1.0", b"HTTP/2": "HTTP/2.0", b"HTTP/3": "HTTP/3.0"}
 # Header lines repeat from answer to answer: so many are remembered with what they say, if they are no longer than this.
 _MOST_REMEMBERED, _LONGEST_REMEMBERED = 4096, 200
+# What the other protocol begins behind, where it was asked for.
+SWITCHED = b"101"
 BLANK = (b"\r\n", b"\n")
 
 _remembered: dict[bytes, tuple[str, str]] = {}
@@ -23,8 +25,9 @@ def read_head(lines: list[bytes], request: Request) -> tuple[int, str, Headers]:
         raise ProtocolError(f"{request.method} {request.shown_url}: the answer has no status line")
     first = last_status(lines)
     version, _, rest = lines[first].partition(b" ")
-    if rest[:1] == b"1":
-        raise ProtocolError(f"{request.method} {request.shown_url}: only 1xx responses came")
+    if rest[:1] == b"1" and not (request.upgrade and rest[:3] == SWITCHED):
+        what = "it changes to a protocol that nobody asked for" if rest[:3] == SWITCHED else "only 1xx responses came"
+        raise ProtocolError(f"{request.method} {request.shown_url}: {what}")
     if len(lines) > _MOST_HEADERS:
         raise ProtocolError(f"{request.method} {request.shown_url}: the answer has {len(lines)} headers")
     if not rest[:3].isdigit():

@@ -13,7 +13,7 @@ from typing import Any
 
 import pycurl
 
-# Exchanges that a lane has under way before another is begun.
+# Exchanges that a lane has under way before another is begun, unless said otherwise.
 CAPACITY = 64
 # Sockets taken from the kernel at once; the rest comes with the next turn of the loop.
 _MOST_EVENTS = 512
@@ -72,6 +72,7 @@ class Lane:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        # Connections that are kept for later.
         self._multi.setopt(pycurl.M_MAXCONNECTS, CAPACITY)
 
     def add(self, curl: pycurl.Curl) -> None:

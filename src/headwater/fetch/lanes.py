@@ -15,11 +15,12 @@ _MOST_IDLE = 128
 
 
 class Lanes:
-    """The lanes of a fetcher, in the running event loop."""
+    """The lanes of a fetcher, in the running event loop; each has room for `capacity` exchanges at once."""
 
-    __slots__ = ("_apart", "_done", "_failed", "_last", "_loop", "_sweep", "_usual")
+    __slots__ = ("_apart", "_capacity", "_done", "_failed", "_last", "_loop", "_sweep", "_usual")
 
-    def __init__(self, done: Done, failed: Failed) -> None:
+    def __init__(self, done: Done, failed: Failed, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
         self._done = done
         self._failed = failed
         self._loop = asyncio.get_running_loop()
@@ -35,7 +36,7 @@ class Lanes:
         So that few exchanges share few connections.
         """
         if shared is None:
-            if self._last is None or self._last.load >= CAPACITY:
+            if self._last is None or self._last.load >= self._capacity:
                 self._last = self._roomy(self._usual)
             return self._last
         lanes = self._apart.pop(shared, None)
@@ -49,7 +50,7 @@ class Lanes:
 
     def _roomy(self, lanes: list[Lane]) -> Lane:
         for lane in lanes:
-            if lane.load < CAPACITY:
+            if lane.load < self._capacity:
                 return lane
         lanes.append(Lane(self._done, self._failed))
         return lanes[-1]

@@ -35,6 +35,9 @@ def follow(request: Request, response: Response, *, followed: int) -> Request | 
         )
     try:
         target = ascii_url(urljoin(request.url, location.strip()))
+        if request.upgrade and target[:2].lower() == "ws":
+            # The same places under other names: ws is http, and wss is https (RFC 6455, section 3).
+            target = f"http{target[2:]}"
         scheme, host, port = origin(target)
         stays = (scheme, host, port) == origin(request.url)
     except ValueError:

@@ -22,6 +22,8 @@ from headwater.fetch.guard import Guard, check_host
 _SUPPRESS_CONNECT_HEADERS = 265
 _HAPPY_EYEBALLS_TIMEOUT_MS = 271
 _HTTPAUTH_BEARER = 1 << 6
+_HTTPAUTH_SIGV4 = 1 << 7
+_TCP_KEEPCNT = 326
 _VERSIONS: dict[HttpVersion, int] = {
     "1.0": pycurl.CURL_HTTP_VERSION_1_0,
     "1.1": pycurl.CURL_HTTP_VERSION_1_1,
@@ -44,6 +46,11 @@ _AUTH = {
 }
 # How long one address has over HTTP/3 before the next one is tried beside it; a quarter of it, and HTTP/2 is (ms).
 _ALONE = 2000
+# How much of a stream is read at once (bytes): two thirds of the processor time that libcurl's own 16 KiB take. All
+# connections of a lane share one buffer, but each that is held back may keep so much.
+_STREAM_BUFFER = 64 * 1024
+# When the kernel asks whether the other side of a silent stream is still there, how often, and how many times (s).
+_KEEP_IDLE, _KEEP_INTERVAL, _KEEP_COUNT = 20, 10, 3
 _PORTS = {"http": 80, "https": 443}
 _DEFAULT_PROXY_PORT = 1080
 
@@ -99,7 +106,8 @@ def apply(curl: pycurl.Curl, request: Request, around: Surroundings) -> Arranged
     setopt(pycurl.NOSIGNAL, 1)
     setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     setopt(pycurl.FOLLOWLOCATION, 0)
-    setopt(pycurl.ACCEPT_ENCODING, "")
+    if not request.upgrade:
+        setopt(pycurl.ACCEPT_ENCODING, "")
     setopt(pycurl.TCP_KEEPALIVE, 1)
     setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(request.connect_timeout * 1000)))
     headers = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]
@@ -118,7 +126,19 @@ def apply(curl: pycurl.Curl, request: Request, around: Surroundings) -> Arranged
         if not any(name.lower() == "content-type" for name, _ in request.headers):
             headers.append("Content-Type:")
         headers.append("Expect:")
-    if request.method == "HEAD":
+    if request.stream:
+        # A connection of its own: none is looked for among thousands, and nobody else's depends on it.
+        setopt(pycurl.FRESH_CONNECT, 1)
+        setopt(pycurl.FORBID_REUSE, 1)
+        setopt(pycurl.BUFFERSIZE, _STREAM_BUFFER)
+        setopt(pycurl.TCP_KEEPIDLE, _KEEP_IDLE)
+        setopt(pycurl.TCP_KEEPINTVL, _KEEP_INTERVAL)
+        setopt(_TCP_KEEPCNT, _KEEP_COUNT)
+    if request.upgrade:
+        # To libcurl what is sent behind a 101 is the body of the request, and must have no framing.
+        headers += ["Content-Length:", "Transfer-Encoding:", "Expect:"]
+        setopt(pycurl.CUSTOMREQUEST, request.method)
+    elif request.method == "HEAD":
         setopt(pycurl.NOBODY, 1)
     elif request.method != "GET" or request.body is not None:
         setopt(pycurl.CUSTOMREQUEST, request.method)
@@ -183,6 +203,8 @@ def _travel(
         setopt(pycurl.NOPROXY, "")
         setopt(pycurl.PROXY_CAINFO, _plain(transport.ca_file or around.trusted))
         setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        if request.upgrade:
+            setopt(pycurl.HTTPPROXYTUNNEL, 1)
     if transport.unix_socket:
         setopt(pycurl.UNIX_SOCKET_PATH, _plain(transport.unix_socket))
     if transport.http_version != "auto":
@@ -200,12 +222,12 @@ def _travel(
         curl.setopt(pycurl.CONNECT_TO, [f"{transport.server_name}:{port}:{host}:{port}"])
         _rename(url, headers, transport.server_name, host if port == _PORTS[scheme] else f"{host}:{port}")
     if transport.login is not None:
-        _log_in(curl, transport.login, headers)
+        _log_in(curl, transport.login, headers, probing=not request.upgrade)
     cookie = ""
     if transport.cookies:
         cookie = "; ".join(value for name, value in request.headers if name.lower() == "cookie")
         headers[:] = [line for line in headers if line[:7].lower() not in {"cookie:", "cookie;"}]
-    answers = bool(proxy) and scheme == "http" and not proxy.startswith("socks")
+    answers = bool(proxy) and scheme == "http" and not proxy.startswith("socks") and not request.upgrade
     return Arranged(guard, proxy, answers, cookie)
 
 
@@ -250,7 +272,7 @@ def _rename(url: pycurl.CurlUrl, headers: list[str], name: str, real: str) -> No
     url.host = name
 
 
-def _log_in(curl: pycurl.Curl, login: Login, headers: list[str]) -> None:
+def _log_in(curl: pycurl.Curl, login: Login, headers: list[str], *, probing: bool) -> None:
     setopt = curl.setopt
     if login.kind == "bearer":
         setopt(pycurl.XOAUTH2_BEARER, _plain(login.password))
@@ -261,5 +283,9 @@ def _log_in(curl: pycurl.Curl, login: Login, headers: list[str]) -> None:
         setopt(pycurl.AWS_SIGV4, login.scope)
         if login.session_token:
             headers.append(f"X-Amz-Security-Token: {login.session_token}")
+    elif login.kind == "digest" and not probing:
+        # With one method libcurl would ask for the challenge with an empty body, behind which nothing can be sent when
+        # there is none. With two it asks as if there were no login; the second one is no server's to choose.
+        setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_DIGEST | _HTTPAUTH_SIGV4)
     else:
         setopt(pycurl.HTTPAUTH, _AUTH[login.kind])

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from contextlib import suppress
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self
+from urllib.parse import parse_qsl
 
 from headwater.core.errors import HeadwaterError
 from headwater.sample.facts import FACTS
+from headwater.sample.feed import Feed
+from headwater.sample.socket import Conversation, accepted
 from headwater.version import __version__
 
-_ROUTES = {"/fact": "the next fact: {'fact': ..., 'length': ...}", "/health": "200 while it runs", "/": "this list"}
+_ROUTES = {
+    "/fact": "the next fact: {'fact': ..., 'length': ...}",
+    "/stream": "a fact a second, each a line of JSON, for ever",
+    "/events": "the same as Server-Sent Events; Last-Event-ID goes on behind that one",
+    "/ws": "the same over a WebSocket, to whoever says {'subscribe': 'facts'}; 'since' goes on behind a number",
+    "/facts": "those from ?from= up to ?to=, times in ISO 8601, as an array",
+    "/health": "200 while it runs",
+    "/": "this list",
+}
+# A comment keeps the way open where facts are rare (seconds).
+_HEARTBEAT = 15.0
 
 
 class SampleApi:
     """A server in a thread of its own, from entering to leaving it; on loopback unless told another address.
 
-    `port` 0 takes a free one; `url` is where it answers. `GET /fact` tells the facts in turn.
+    `port` 0 takes a free one; `url` is where it answers. `GET /fact` tells the facts in turn; the streams have one
+    every `every` seconds.
     """
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1", *, every: float = 1.0) -> None:
         class Handler(_Handler):
             turn = _Turn()
+            feed = Feed(time.time(), every)
+            closing = threading.Event()
+
+        self._closing = Handler.closing
 
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
@@ -43,6 +64,7 @@ class SampleApi:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
@@ -71,13 +93,21 @@ class _Handler(BaseHTTPRequestHandler):
     # Head and body are two writes, and the second must not wait for the acknowledgement of the first.
     disable_nagle_algorithm = True
     turn: ClassVar[_Turn]
+    feed: ClassVar[Feed]
+    closing: ClassVar[threading.Event]
 
     def do_GET(self) -> None:
         """Answer a GET."""
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         if path == "/fact":
             fact = self.turn.take()
             self._answer(200, {"fact": fact, "length": len(fact)})
+        elif path in {"/stream", "/events"} and self.command == "GET":
+            self._stream(events=path == "/events")
+        elif path == "/ws":
+            self._converse()
+        elif path == "/facts":
+            self._tell_between(query)
         elif path == "/health":
             self._answer(200, {"status": "ok"})
         elif path == "/":
@@ -89,8 +119,69 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a HEAD: as a GET, without the body."""
         self.do_GET()
 
+    def _stream(self, *, events: bool) -> None:
+        """Tell one fact after the other until the other side has gone, or the server ends."""
+        number = self.feed.last(time.time())
+        given = self.headers.get("Last-Event-ID", "") if events else ""
+        number = self.feed.following(int(given) if given.isdecimal() else number, time.time())
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream" if events else "application/x-ndjson")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with suppress(OSError):
+            self._chunk("retry: 1000\n\n" if events else "")
+            while not self.closing.is_set():
+                wait = self.feed.time(number) - time.time()
+                if wait > 0:
+                    if self.closing.wait(min(wait, _HEARTBEAT)):
+                        break
+                    if events and wait > _HEARTBEAT:
+                        self._chunk(": still there\n\n")
+                    continue
+                text = self.feed.text(number)
+                self._chunk(f"event: fact\nid: {number}\ndata: {text}\n\n" if events else f"{text}\n")
+                number += 1
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = True
+
+    def _chunk(self, text: str) -> None:
+        if text:
+            data = text.encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def _converse(self) -> None:
+        """Answer a handshake, and talk."""
+        accept = accepted(self.headers)
+        if accept is None:
+            self._answer(400, {"message": "this is a WebSocket; ask for it with ws://"})
+            return
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept)
+        self.end_headers()
+        self.wfile.flush()
+        with suppress(OSError):
+            Conversation(self.connection, self.feed).run()
+        self.close_connection = True
+
+    def _tell_between(self, query: str) -> None:
+        """Tell the facts between two times."""
+        given = dict(parse_qsl(query))
+        now = time.time()
+        try:
+            start, end = (_time(given.get(name), usual) for name, usual in (("from", 0.0), ("to", now)))
+        except ValueError as error:
+            self._answer(400, {"message": str(error)})
+            return
+        found = ",".join(map(self.feed.text, self.feed.within(start, end, now)))
+        self._send(200, f"[{found}]".encode())
+
     def _answer(self, status: int, content: object) -> None:
-        body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        self._send(status, json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -100,3 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the standard library
         """Say nothing: the log belongs to the connectors."""
+
+
+def _time(text: str | None, usual: float) -> float:
+    """Return a time as Unix time in seconds. Raises ValueError."""
+    if not text:
+        return usual
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text[:60]!r} is no time of ISO 8601") from None

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from headwater.config import RecordsOptions
+from headwater.config.delimiter import delimiter_bytes
 from headwater.core.extract import Extractor, extract
 from headwater.core.http import Response
 from headwater.core.instant import Instant
@@ -131,7 +132,7 @@ class Items:
         if form == "xml":
             assert options.element is not None
             return MarkupSplitter(options.element, most, form=self._formed, as_json=options.as_json)
-        return DelimitedSplitter((options.delimiter or "\n").encode("utf-8", "surrogateescape"), most)
+        return DelimitedSplitter(delimiter_bytes(options.delimiter or "\n"), most)
 
     @property
     def buffer(self) -> int:
@@ -148,9 +149,14 @@ class Items:
         """Where the items are, in words."""
         return f"array at {self._options.split}" if self._options.split and self._options.split.steps else "array"
 
-    def making(self, about: About) -> Making:
-        """Return what makes records of the items of one body."""
-        return Making(self, self._envelope(about) if self._options.metadata else None)
+    def making(self, about: About, first: int = 0) -> Making:
+        """Return what makes records of the items of one body, of which so many are made already."""
+        return Making(self, self._envelope(about) if self._options.metadata else None, first)
+
+    def array(self) -> ArraySplitter | None:
+        """Return what cuts one more document that holds an array of items; None where each is one item."""
+        options = self._options
+        return None if options.split is None else ArraySplitter(options.split, options.max_item)
 
     def read(self, items: Sequence[Item], first: int, what: str) -> Batch:
         """Take out of items what is wanted; `first` is the number of the first among all of its body, from 0."""
@@ -286,10 +292,10 @@ class Making:
 
     __slots__ = ("_bad", "_count", "_envelope", "_items")
 
-    def __init__(self, items: Items, envelope: Callable[[bytes | Raw, int], bytes] | None) -> None:
+    def __init__(self, items: Items, envelope: Callable[[bytes | Raw, int], bytes] | None, first: int = 0) -> None:
         self._items = items
         self._envelope = envelope
-        self._count = 0
+        self._count = first
         self._bad = 0
 
     def take(self, items: Sequence[Item], what: str) -> Batch:

@@ -5,6 +5,7 @@ Does not decide whether there is a record at all: the judge does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
@@ -88,6 +89,29 @@ def render(response: Response, *, json: bool, full: bool) -> bytes:
     lines.append("")
     body = response.body if charset(response) == "utf-8" else decode_body(response).encode()
     return "\n".join(lines).encode() + b"\n" + body
+
+
+def framing(response: Response, *, json: bool, full: bool) -> Callable[[bytes], bytes] | None:
+    """Return what makes the value of the record for each frame of a response, whose head alone is looked at.
+
+    It is what `render` would return with the frame as the body. None: the frame as it came.
+    """
+    if not json and not full:
+        return None
+    codec = charset(response)
+    head = render(msgspec.structs.replace(response, body=b""), json=json, full=full)
+    if not json:
+        if codec == "utf-8":
+            return head.__add__
+        return lambda frame: head + frame.decode(codec, errors="replace").encode()
+    # Of either object the body is the last member, which is empty there.
+    opening = head.removesuffix(b'""}')
+    named = "utf-8-sig" if codec == "utf-8" else codec
+
+    def framed(frame: bytes) -> bytes:
+        return b"%b%b}" % (opening, _JSON.encode(frame.decode(named, errors="replace")))
+
+    return framed
 
 
 def _grouped(headers: Headers) -> list[tuple[str, str]]:

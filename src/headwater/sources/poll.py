@@ -361,15 +361,18 @@ def _json_of(response: Response) -> Any:
 _DOCUMENT = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw] | None)
 
 
-def course_of(options: HttpOptions, request: Request, masker: Masker) -> Course:
-    """Return the course that the options describe; `request` has what all its requests have in common."""
+def course_of(options: HttpOptions, request: Request, masker: Masker, spaces: frozenset[str] = frozenset()) -> Course:
+    """Return the course that the options describe; `request` has what all its requests have in common.
+
+    `spaces` are what expressions beside those of requests see.
+    """
     requester = Requester(options.parts, request, masker)
     cursors = Cursors(options.cursor)
     pagination = options.pagination
     pager = Pager(pagination, requester.asked, requester.origin, templated="page" in requester.spaces)
     windows = None if options.window is None else Windows(options.window)
     if pagination is None:
-        return Course(requester, pager, cursors, windows)
+        return Course(requester, pager, cursors, windows, spaces=spaces)
     return Course(
         requester,
         pager,

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from headwater.config import HttpOptions
 from headwater.config.sharing import CREDENTIAL_HEADERS
+from headwater.config.url import over_http
 from headwater.core.http import USUAL, Headers, Request, Transport, ascii_url
 from headwater.core.secret import MASK, Text
 from headwater.sources.auth.standing import authorized
@@ -15,12 +16,15 @@ from headwater.version import __version__
 
 
 def build_request(options: HttpOptions, transport: Transport = USUAL) -> Request:
-    """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`."""
+    """Return the request that the options describe, secrets included in `url` and `headers`, masked in `shown_url`.
+
+    A WebSocket is begun over http or https: so says the `url`, and what is shown is as it was written.
+    """
     headers, secret = _headers(options)
     body = options.body.reveal().encode() if isinstance(options.body, Text) else None
     request = Request(
         method=options.method,
-        url=_url(options, shown=False),
+        url=over_http(_url(options, shown=False)),
         shown_url=_url(options, shown=True),
         headers=headers,
         body=body,

@@ -276,7 +276,7 @@ class Requester:
                 *((name, Template.parse(text)) for name, text in parts.headers if name.lower() not in headers),
                 *((name, Template.parse(expression_text(it))) for name, it in headers.values()),
             ],
-            _body_of(body, kind),
+            body_of(body, kind),
             None
             if form is None
             else [(quote_plus(name), Template.parse(text).encoded(quote_plus)) for name, text in form],
@@ -287,7 +287,8 @@ def _is_text(body: Any) -> bool:
     return body is None or isinstance(body, Text)
 
 
-def _body_of(body: Any, kind: str) -> Template | None:
+def body_of(body: Any, kind: str) -> Template | None:
+    """Return the template of a body of the media type `kind`, None for none."""
     if body is None:
         return None
     return (

@@ -7,23 +7,17 @@ its headers, then its body, which is decoded once for all rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from headwater.config.rules import RuleOptions, Wanted
+from headwater.config.rules import RuleOptions
 from headwater.core.errors import FetchError
-from headwater.core.extract import DocumentError, Extractor, extract
+from headwater.core.extract import extract
 from headwater.core.http import Response
 from headwater.core.pattern import Pattern
 from headwater.core.pointer import Pointer, scalar_text
+from headwater.sources.matching import MARK, Found, Placed, Values, meets, pattern
 from headwater.sources.patience import Unit, patience
-
-_DECODE = msgspec.json.Decoder().decode
-# Some servers put a byte order mark before their JSON.
-_MARK = b"\xef\xbb\xbf"
-# Values that are not looked for at all, as told from those that are not there.
-_NOT_JSON: tuple[msgspec.Raw | None, ...] = ()
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -43,7 +37,7 @@ class Rule(msgspec.Struct, frozen=True):
     statuses: tuple[tuple[int, int], ...] = ()
     headers: tuple[tuple[str, Pattern | bool], ...] = ()
     types: tuple[str, ...] = ()
-    values: tuple[tuple[int, Wanted], ...] = ()
+    values: Placed = ()
     text: Pattern | None = None
     failures: tuple[str, ...] = ()
     within: int = 65_536
@@ -58,20 +52,14 @@ class Rule(msgspec.Struct, frozen=True):
 class Rules:
     """The rules of one connector, in order. Holds no state."""
 
-    __slots__ = ("_extract", "_rules")
+    __slots__ = ("_rules", "_values")
 
     def __init__(self, options: Sequence[RuleOptions]) -> None:
-        pointers: list[Pointer] = []
-        rules = []
-        for number, rule in enumerate(options, start=1):
-            values = []
-            for pointer, wanted in rule.body if isinstance(rule.body, tuple) else ():
-                if pointer not in pointers:
-                    pointers.append(pointer)
-                values.append((pointers.index(pointer), wanted))
-            rules.append(_rule(number, rule, tuple(values)))
-        self._rules = tuple(rules)
-        self._extract = Extractor(pointers)
+        self._values = Values([rule.body for rule in options])
+        self._rules = tuple(
+            _rule(number, rule, wanted)
+            for number, (rule, wanted) in enumerate(zip(options, self._values.wanted, strict=True), start=1)
+        )
 
     def first(self, outcome: Response | FetchError) -> Rule | None:
         """Return the first rule that matches what came of an attempt."""
@@ -80,16 +68,18 @@ class Rules:
                 if outcome.slug in rule.failures:
                     return rule
             return None
-        values: tuple[msgspec.Raw | None, ...] | None = None
+        values: Found = None
+        looked = False
         for rule in self._rules:
             if not _has_head(outcome, rule) or not _has_text(outcome, rule):
                 continue
             if rule.values:
                 if len(outcome.body) > rule.within:
                     continue
-                if values is None:
-                    values = self._values(outcome.body)
-                if values is _NOT_JSON or not all(_meets(values[place], wanted) for place, wanted in rule.values):
+                if not looked:
+                    looked = True
+                    values = self._values.of(outcome.body)
+                if not meets(values, rule.values):
                     continue
             return rule
         return None
@@ -100,12 +90,6 @@ class Rules:
             _has_head(head, rule) and (not rule.values or rule.within > held or rule.text is not None)
             for rule in self._rules
         )
-
-    def _values(self, body: bytes) -> tuple[msgspec.Raw | None, ...]:
-        try:
-            return self._extract(body.removeprefix(_MARK))
-        except DocumentError:
-            return _NOT_JSON
 
 
 def asked(rule: Rule, outcome: Response | FetchError, *, now: float) -> tuple[float, bool] | None:
@@ -122,7 +106,7 @@ def asked(rule: Rule, outcome: Response | FetchError, *, now: float) -> tuple[fl
     return None if seconds is None else (seconds, True)
 
 
-def _rule(number: int, options: RuleOptions, values: tuple[tuple[int, Wanted], ...]) -> Rule:
+def _rule(number: int, options: RuleOptions, values: Placed) -> Rule:
     wait = options.wait
     return Rule(
         number,
@@ -131,7 +115,7 @@ def _rule(number: int, options: RuleOptions, values: tuple[tuple[int, Wanted], .
         options.header,
         options.content_type,
         values,
-        options.body if isinstance(options.body, Pattern) else None,
+        pattern(options.body),
         options.failure,
         options.within,
         None
@@ -183,39 +167,11 @@ def _has(response: Response, headers: tuple[tuple[str, Pattern | bool], ...]) ->
     return True
 
 
-def _meets(raw: msgspec.Raw | None, wanted: Wanted) -> bool:
-    """Return whether a value is what a rule wants."""
-    if wanted.present is not None:
-        return wanted.present is (raw is not None and _some(bytes(raw)))
-    if raw is None:
-        return False
-    value = _value(raw)
-    if wanted.matches is not None:
-        # What is no text is looked through as it is written.
-        return wanted.matches.found(value.encode(errors="replace") if isinstance(value, str) else bytes(raw))
-    # In Python true is 1.
-    return any(value == it and isinstance(value, bool) is isinstance(it, bool) for it in wanted.equals)
-
-
-def _some(data: bytes) -> bool:
-    """Return whether a raw value is neither null nor empty."""
-    return data not in {b"null", b'""'} and (data[:1] not in {b"[", b"{"} or bool(data[1:-1].strip()))
-
-
-def _value(raw: msgspec.Raw) -> Any:
-    """Return a scalar's value; a list or a map is equal to nothing."""
-    try:
-        value = _DECODE(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _NOT_JSON
-    return _NOT_JSON if isinstance(value, list | dict) else value
-
-
 def _text(pointer: Pointer, response: Response, within: int) -> str | None:
     if len(response.body) > within:
         return None
     try:
-        raw = extract(pointer, response.body.removeprefix(_MARK))
+        raw = extract(pointer, response.body.removeprefix(MARK))
         return None if raw is None else scalar_text(bytes(raw))
     except ValueError:
         return None

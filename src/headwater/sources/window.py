@@ -44,7 +44,8 @@ class Windows:
         """Return the window after those up to `done` (0: none yet) at a scheduled time; None when none is due."""
         limit = _floor(scheduled - self._lag)
         if self.until is not None:
-            limit = min(limit, self.until)
+            # Where the last one ends is said, and is not made coarser.
+            limit = self.until if scheduled - self._lag >= self.until else min(limit, self.until)
         start = done or self._first(limit, scheduled)
         end = limit if self._size is None else min(limit, start + self._size)
         if end <= start or (self._whole and self.until is None and end - start < (self._size or 0)):

@@ -8,11 +8,11 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -44,12 +44,18 @@ class Received(msgspec.Struct, frozen=True):
         return dict(self.headers).get(name)
 
 
+# Reads from and writes to a connection. It ends with it; `reset` ends it at once.
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What the server does with one request: a good answer, unless told to go wrong.
 
     `cut` ends the connection after so many bytes of the framed body; -1 before the status line. `reset` ends it with a
-    RST instead of a FIN. `hang` never answers. `drip` sends the body byte by byte, so many real seconds apart. `raw` is
-    sent instead of everything else. `wait` is awaited before anything is sent.
+    RST instead of a FIN. `hang` never answers. `drip` sends the body byte by byte, so many real seconds apart. `chunk`
+    is how many bytes each chunk of a chunked body has at most. `raw` is sent instead of everything else. `wait` is
+    awaited before anything is sent. `talk` has the connection to itself once the answer is sent, which then says
+    neither how long its body is nor that it is over: to send more by and by, or to speak another protocol.
     """
 
     status: int = 200
@@ -62,8 +68,10 @@ class Answer(msgspec.Struct, frozen=True):
     reset: bool = False
     hang: bool = False
     drip: float = 0.0
+    chunk: int | None = None
     raw: bytes | None = None
     wait: Callable[[], Awaitable[object]] | None = None
+    talk: Talk | None = None
 
     @classmethod
     def json(cls, value: object, status: int = 200, **settings: object) -> Answer:
@@ -156,7 +164,11 @@ class ScriptedServer:
             answer = made if isinstance(made, Answer) else await made
         if answer.wait is not None:
             await answer.wait()
-        return await _send(answer, request, writer)
+        goes_on = await _send(answer, request, writer)
+        if answer.talk is None:
+            return goes_on
+        await answer.talk(reader, writer)
+        return False
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Received:
@@ -181,7 +193,9 @@ async def _send(answer: Answer, request: Received, writer: asyncio.StreamWriter)
         await writer.drain()
         return False
     if answer.cut == -1:
-        return _end(writer, reset=answer.reset)
+        if answer.reset:
+            reset(writer)
+        return False
     head, body = _framed(answer, request)
     writer.write(head)
     if answer.drip:
@@ -193,7 +207,9 @@ async def _send(answer: Answer, request: Received, writer: asyncio.StreamWriter)
         writer.write(body[: answer.cut])
     await writer.drain()
     if answer.cut is not None:
-        return _end(writer, reset=answer.reset)
+        if answer.reset:
+            reset(writer)
+        return False
     return not answer.close
 
 
@@ -206,8 +222,12 @@ def _framed(answer: Answer, request: Received) -> tuple[bytes, bytes]:
         lines.append("content-encoding: gzip")
     if answer.chunked:
         lines.append("transfer-encoding: chunked")
-        body = (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
-    elif answer.status not in {204, 304} and not any(name.lower() == "content-length" for name, _ in answer.headers):
+        body = chunks(body, answer.chunk) + (b"0\r\n\r\n" if answer.talk is None else b"")
+    elif (
+        answer.status not in {204, 304}
+        and answer.talk is None
+        and not any(name.lower() == "content-length" for name, _ in answer.headers)
+    ):
         lines.append(f"content-length: {len(body)}")
     if answer.close:
         lines.append("connection: close")
@@ -216,12 +236,18 @@ def _framed(answer: Answer, request: Received) -> tuple[bytes, bytes]:
     return "\r\n".join([*lines, "", ""]).encode("latin-1"), body
 
 
-def _end(writer: asyncio.StreamWriter, *, reset: bool) -> bool:
-    if reset:
-        connection = writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
-    return False
+def chunks(data: bytes, most: int | None = None) -> bytes:
+    """Return bytes as chunks of a chunked body, each of at most so many of them."""
+    size = most or len(data) or 1
+    pieces = (data[start : start + size] for start in range(0, len(data), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with a RST instead of a FIN."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from headwater.core.units import format_size
 PREVIEW = 1024
 # How much of a body is worked on at once (bytes): large enough that the work around it does not count.
 WINDOW = 512 * 1024
+# What may stand at the beginning of UTF-8.
+MARK = b"\xef\xbb\xbf"
 # What JSON takes for white space, and how much of it may stand in one place (bytes).
 BLANK = b" \t\r\n"
 MOST_BLANK = 1024 * 1024
@@ -82,53 +84,65 @@ class Splitter(Protocol):
 class Large:
     """An item that passes the bound while it arrives: its beginning and its digest are kept, its bytes are not.
 
-    What is of `blank` behind it does not belong to it, and with `both` what is before it neither.
+    What is of `blank` behind it does not belong to it, and with `both` what is before it neither. `size` is what it has
+    so far, up to the last byte that is not blank. `option` is the word of the bound.
     """
 
-    __slots__ = ("_blank", "_both", "_digest", "_head", "_held", "_most", "_size")
+    __slots__ = ("_all", "_blank", "_both", "_digest", "_head", "_most", "_option", "_running", "size")
 
-    def __init__(self, most: int, blank: bytes = b"", *, both: bool = True) -> None:
+    def __init__(self, most: int, blank: bytes = b"", *, both: bool = True, option: str = "max_item") -> None:
+        self.size = 0
         self._most = most
         self._blank = blank
         self._both = both
-        self._held = b""
-        self._digest = sha256()
+        self._option = option
+        # Of all that came, blanks at its end included; the digest is the one of before them.
+        self._all = 0
+        self._running = self._digest = sha256()
         self._head = b""
-        self._size = 0
 
-    def add(self, data: bytes | Raw) -> None:
+    @property
+    def blank(self) -> int:
+        """How much stands behind it so far that does not belong to it."""
+        return self._all - self.size
+
+    def add(self, data: bytes | bytearray | Raw) -> None:
         """Take more of the item."""
+        inner = len(data)
         if self._blank:
-            data = bytes(data).lstrip(self._blank) if self._both and not self._size else bytes(data)
-            inner = data.rstrip(self._blank)
-            if not inner and len(self._held) < PREVIEW:
-                self._held += data
-                return
-            self._held, data = data[len(inner) :], self._held + inner
+            data = bytes(data)
+            if self._both and not self._all:
+                data = data.lstrip(self._blank)
+            inner = len(data.rstrip(self._blank))
+        view = memoryview(data)
         if len(self._head) < PREVIEW:
-            self._head += bytes(memoryview(data)[: PREVIEW - len(self._head)])
-        self._digest.update(data)
-        self._size += len(data)
+            self._head += bytes(view[: PREVIEW - len(self._head)])
+        if inner:
+            self._running.update(view[:inner])
+            self.size = self._all + inner
+            self._digest = self._running.copy() if self._blank else self._running
+        self._running.update(view[inner:])
+        self._all += len(data)
 
     def end(self, place: str = "") -> Bad:
         """Return what is told of it."""
         digest = self._digest.hexdigest()
-        reason = f"it has {format_size(self._size)}, more than max_item allows ({format_size(self._most)})"
-        return Bad(reason, self._head, "too-large", place, self._size, digest)
+        reason = f"it has {format_size(self.size)}, more than {self._option} allows ({format_size(self._most)})"
+        return Bad(reason, self._head[: self.size], "too-large", place, self.size, digest)
 
 
-def too_large(data: bytes | Raw, most: int, place: str = "") -> Bad:
+def too_large(data: bytes | Raw, most: int, place: str = "", option: str = "max_item") -> Bad:
     """Return what is told of an item that is here whole and larger than `most`."""
-    large = Large(most)
+    large = Large(most, option=option)
     large.add(data)
     return large.end(place)
 
 
-def bounded(items: Sequence[bytes | Raw], most: int, length: int) -> list[Item]:
+def bounded(items: Sequence[bytes | Raw], most: int, length: int, option: str = "max_item") -> list[Item]:
     """Return items that were cut out of `length` bytes, those larger than `most` bad."""
     if length <= most or not items or max(map(len, items)) <= most:
         return [*items]
-    return [too_large(item, most) if len(item) > most else item for item in items]
+    return [too_large(item, most, "", option) if len(item) > most else item for item in items]
 
 
 _PLAIN = frozenset({bytes, Raw})

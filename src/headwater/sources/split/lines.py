@@ -1,9 +1,11 @@
 """Owns cutting a body at a separator: NDJSON, JSON text sequences (RFC 7464), and parts between any delimiter.
 
-Checks of NDJSON and sequences that each part is one JSON text, and of other parts nothing.
+Checks of NDJSON and sequences that each part is one JSON text, and of other parts nothing. Cutting is `parts`'.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Raw
@@ -20,9 +22,69 @@ from headwater.sources.split.item import (
     json_item,
     too_large,
 )
+from headwater.sources.split.parts import Parts, Unmarked
 
 _DECODE = msgspec.json.Decoder(list[Raw]).decode
-_MARK = b"\xef\xbb\xbf"
+
+
+def blank_before(delimiter: bytes) -> bytes:
+    """Return what belongs to a delimiter when it stands before it: a line feed takes carriage returns along."""
+    return b"\r" if delimiter == b"\n" else b""
+
+
+def plain_items(
+    large: Large | None, parts: Sequence[bytes], most: int, blank: bytes, option: str = "max_item"
+) -> list[Item]:
+    """Return parts as items, without what is `blank` at their ends; parts without a byte are none."""
+    kept = [*filter(None, [part.rstrip(blank) for part in parts] if blank else parts)]
+    items = bounded(kept, most, sum(map(len, kept)), option)
+    return items if large is None else [large.end(), *items]
+
+
+def are_json(texts: Sequence[bytes], most: int) -> bool:
+    """Return whether each of some texts, which are not blank, is one JSON text of at most `most` bytes."""
+    together = b",".join(texts)
+    try:
+        sizes = [*map(len, texts)]
+        # What one line has too many another may have too few: each must end where it does.
+        good = [*map(len, _DECODE(b"[%b]" % together))] == sizes and is_text(together)
+        return good and max(sizes, default=0) <= most
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+class JsonTexts:
+    """Makes items of parts that are to be JSON texts each, and numbers them: `word` and number are a bad one's place.
+
+    With `legacy` a text that is not UTF-8 is read in that charset.
+    """
+
+    def __init__(self, most: int, word: str, *, before: int = 0, legacy: str = "", option: str = "max_item") -> None:
+        self._most = most
+        self._word = word
+        self._number = before
+        self._legacy = legacy
+        self._option = option
+
+    def items(self, large: Large | None, parts: Sequence[bytes]) -> list[Item]:
+        """Return the items of the next parts; blank ones are none."""
+        items: list[Item] = []
+        if large is not None:
+            self._number += 1
+            items.append(large.end(f"{self._word} {self._number}"))
+        first = self._number + 1
+        self._number += len(parts)
+        lines = [part.strip(BLANK) for part in parts]
+        kept = [*filter(None, lines)]
+        if kept and are_json(kept, self._most):
+            return [*items, *kept] if items else [*kept]
+        items += (self._one(line, f"{self._word} {number}") for number, line in enumerate(lines, first) if line)
+        return items
+
+    def _one(self, line: bytes, place: str) -> Item:
+        if len(line) > self._most:
+            return too_large(line, self._most, place, self._option)
+        return json_item(line, self._legacy, place)
 
 
 class DelimitedSplitter:
@@ -33,15 +95,12 @@ class DelimitedSplitter:
     missing = False
 
     def __init__(self, delimiter: bytes, max_item: int, *, window: int = WINDOW) -> None:
-        self._delimiter = delimiter
         self._most = max_item
+        self._blank = blank_before(delimiter)
+        self._parts = Parts(delimiter, max_item, self._blank, both=False)
         self._window = window
         self._chunks: list[bytes] = []
         self._waiting = 0
-        # What has come of the part that is not complete yet; its digest when it is too large already.
-        self._left = b""
-        self._large: Large | None = None
-        self._place = ""
 
     def feed(self, chunk: bytes) -> list[Item]:
         """Take the next bytes of the body; return the parts that they complete. Raises BrokenBodyError."""
@@ -51,56 +110,19 @@ class DelimitedSplitter:
 
     def finish(self) -> list[Item]:
         """Take the end of the body; return the parts that are left, the one behind the last delimiter included."""
-        items = self._work()
-        if self._large is not None:
-            self._large.add(self._left)
-            items.append(self._large.end(self._place))
-        else:
-            items += self._items([self._left])
-        return items
+        return [*self._work(), *self._items(*self._parts.finish())]
 
     def _work(self) -> list[Item]:
-        data = b"".join((self._left, *self._chunks))
-        # A delimiter may have begun in what was left, but is not in it.
-        end = data.rfind(self._delimiter, max(0, len(self._left) - len(self._delimiter) + 1))
+        data = b"".join(self._chunks)
         self._chunks.clear()
         self._waiting = 0
-        items: list[Item] = []
-        if end >= 0:
-            parts = data[:end].split(self._delimiter)
-            if self._large is not None:
-                self._large.add(parts.pop(0))
-                items.append(self._large.end(self._place))
-                self._large = None
-            items += self._items(parts)
-            data = data[end + len(self._delimiter) :]
-        self._keep(data)
+        items = self._items(*self._parts.feed(data))
+        if self._parts.blank > MOST_BLANK:
+            raise BrokenBodyError("the body has nothing but white space for very long")
         return items
 
-    def _keep(self, data: bytes) -> None:
-        if self._large is None and len(data) > self._most + len(self._delimiter):
-            if len(self._core(data)) > self._most:
-                self._large = self._begin()
-            elif len(data) > self._most + MOST_BLANK:
-                raise BrokenBodyError("the body has nothing but white space for very long")
-        if self._large is None:
-            self._left = data
-            return
-        # What it ends with may be the beginning of a delimiter.
-        known = max(0, len(data) - len(self._delimiter) + 1)
-        self._large.add(data[:known])
-        self._left = data[known:]
-
-    def _begin(self) -> Large:
-        return Large(self._most, b"\r" if self._delimiter == b"\n" else b"", both=False)
-
-    def _core(self, part: bytes) -> bytes:
-        """Return what of a part is the item."""
-        return part.rstrip(b"\r") if self._delimiter == b"\n" else part
-
-    def _items(self, parts: list[bytes]) -> list[Item]:
-        kept = [core for part in parts if (core := self._core(part))]
-        return bounded(kept, self._most, sum(map(len, kept)))
+    def _items(self, large: Large | None, parts: list[bytes]) -> list[Item]:
+        return plain_items(large, parts, self._most, self._blank)
 
 
 class JsonLinesSplitter(DelimitedSplitter):
@@ -112,41 +134,21 @@ class JsonLinesSplitter(DelimitedSplitter):
     what = "item"
 
     def __init__(self, max_item: int, *, sequence: bool = False, window: int = WINDOW, legacy: str = "") -> None:
-        super().__init__(b"\x1e" if sequence else b"\n", max_item, window=window)
-        self._legacy = legacy
-        self._word = "text" if sequence else "line"
-        # How many parts have come; before the first separator of a sequence there is none.
-        self._number = -1 if sequence else 0
+        delimiter = b"\x1e" if sequence else b"\n"
+        super().__init__(delimiter, max_item, window=window)
+        self._parts = Parts(delimiter, max_item, BLANK)
+        self._mark = Unmarked()
+        # Before the first separator of a sequence there is no text.
+        word, before = ("text", -1) if sequence else ("line", 0)
+        self._texts = JsonTexts(max_item, word, before=before, legacy=legacy)
 
-    def _begin(self) -> Large:
-        self._number += 1
-        self._place = f"{self._word} {self._number}"
-        return Large(self._most, BLANK)
+    def feed(self, chunk: bytes) -> list[Item]:
+        """Take the next bytes of the body; return the items that they complete. Raises BrokenBodyError."""
+        return super().feed(self._mark.feed(chunk))
 
-    def _core(self, part: bytes) -> bytes:
-        return part.strip(BLANK)
+    def finish(self) -> list[Item]:
+        """Take the end of the body; return the items that are left, the one behind the last separator included."""
+        return [*super().feed(self._mark.finish()), *super().finish()]
 
-    def _items(self, parts: list[bytes]) -> list[Item]:
-        first = self._number + 1
-        self._number += len(parts)
-        if first <= 1 and parts:
-            parts[0] = parts[0].removeprefix(_MARK)
-        lines = [*map(self._core, parts)]
-        kept = [line for line in lines if line]
-        if not kept:
-            return []
-        together = b",".join(kept)
-        try:
-            sizes = [*map(len, kept)]
-            # What one line has too many another may have too few: each must end where it does.
-            good = [*map(len, _DECODE(b"[%b]" % together))] == sizes and is_text(together)
-            if good and max(sizes) <= self._most:
-                return [*kept]
-        except (msgspec.DecodeError, RecursionError):
-            pass
-        return [self._one(line, f"{self._word} {number}") for number, line in enumerate(lines, first) if line]
-
-    def _one(self, line: bytes, place: str) -> Item:
-        if len(line) > self._most:
-            return too_large(line, self._most, place)
-        return json_item(line, self._legacy, place)
+    def _items(self, large: Large | None, parts: list[bytes]) -> list[Item]:
+        return self._texts.items(large, parts)

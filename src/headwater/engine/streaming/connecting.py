@@ -1,0 +1,148 @@
+"""Owns how a stream gets a connection: its request past the gates, the head of the answer judged, once more if need be.
+
+What an answer means is the source's. What becomes of a connection that is there, or of none, is the stream's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+
+from headwater.config import ConnectorConfig
+from headwater.core.callback import settle
+from headwater.core.checkpoint import Checkpoint
+from headwater.core.clock import Clock
+from headwater.core.errors import FetchError
+from headwater.core.http import Fetcher, Request, Response, Sink
+from headwater.core.moment import Moment
+from headwater.engine.gate import Gate
+from headwater.engine.streaming.flow import Flow
+from headwater.engine.streaming.room import Room
+from headwater.sources.judge import Action, Verdict
+from headwater.sources.stream.source import StreamSource
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What came instead of a connection, and what that means."""
+
+    outcome: Response | FetchError
+    verdict: Verdict
+
+
+class Connecting:
+    """Gets the connections of one stream. What it returns is to be closed by whoever gets it.
+
+    `sent` is the last request as the gates let it pass.
+    """
+
+    __slots__ = ("_clock", "_fetcher", "_gates", "_linger", "_room", "_source", "sent")
+
+    def __init__(  # noqa: PLR0917 - what works together
+        self,
+        config: ConnectorConfig,
+        source: StreamSource,
+        fetcher: Fetcher,
+        clock: Clock,
+        room: Room,
+        gates: Sequence[Gate],
+    ) -> None:
+        self._source = source
+        self._fetcher = fetcher
+        self._clock = clock
+        self._room = room
+        self._gates = gates
+        linger = config.producer.linger
+        self._linger = None if linger is None else linger.total_seconds()
+        self.sent: Request | None = None
+
+    async def connect(self, checkpoint: Checkpoint, begun: int) -> Flow | Refusal:
+        """Ask for a connection at `begun` (ms since the Unix epoch), with new credentials where the old are refused.
+
+        Raises HeldError when the gates do not let it pass.
+        """
+        renewed = False
+        while True:
+            try:
+                found = await self._try(checkpoint, begun)
+                if isinstance(found, Flow):
+                    return found
+                refusal = Refusal(found, self._judge(found, renewed=renewed))
+                if refusal.verdict.action is not Action.REAUTHENTICATE or renewed or not await self._renew():
+                    return refusal
+            except FetchError as error:
+                return Refusal(error, self._judge(error, renewed=renewed))
+            renewed = True
+
+    def _judge(self, outcome: Response | FetchError, *, renewed: bool) -> Verdict:
+        return self._source.judge(outcome, now=self._clock.time_ms() / 1000, renewed=renewed)
+
+    async def _renew(self) -> bool:
+        """Have the credentials renewed; return whether that was any use."""
+        sent = self.sent
+        if sent is None:
+            return False
+        renewed = [await gate.renew(sent, sent.total_timeout) for gate in self._gates]
+        return any(renewed)
+
+    async def _try(self, checkpoint: Checkpoint, begun: int) -> Flow | Response | FetchError:
+        """Ask once. Raises HeldError or FetchError where nothing was sent."""
+        moment = Moment(begun, begun)
+        key = base64.b64encode(secrets.token_bytes(16)).decode()
+        request = self._source.request(checkpoint, moment, key)
+        passed: list[Gate] = []
+        try:
+            for gate in self._gates:
+                request = await gate.admit(request, request.total_timeout)
+                passed.append(gate)
+            self.sent = request
+            return await self._send(request, passed, checkpoint, moment, key)
+        except BaseException:
+            for gate in passed:
+                gate.dropped(request)
+            raise
+
+    async def _send(
+        self, request: Request, passed: list[Gate], checkpoint: Checkpoint, moment: Moment, key: str
+    ) -> Flow | Response | FetchError:
+        """Return the connection once its head is there, or what came instead.
+
+        `passed` are the gates that let the request pass: those that have heard what came of it are taken out.
+        """
+        opened: asyncio.Future[Flow | Response | FetchError] = asyncio.get_running_loop().create_future()
+        flow: Flow | None = None
+
+        def hear(outcome: Response | FetchError) -> None:
+            while passed:
+                passed.pop().heard(request, outcome)
+
+        def open_(head: Response) -> Sink | None:
+            nonlocal flow
+            if not self._source.takes(head, now=self._clock.time_ms() / 1000):
+                return None
+            hear(head)
+            receiving = self._source.receiving(request, head, checkpoint, moment, key)
+            name = f"{request.method} {request.shown_url}"
+            flow = Flow(head, receiving, self._clock, self._room, linger=self._linger, name=name)
+            settle(opened, flow)
+            return flow
+
+        def deliver(outcome: Response | FetchError) -> None:
+            if flow is not None:
+                flow.end(outcome)
+            else:
+                hear(outcome)
+                settle(opened, outcome)
+
+        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=open_), deliver)
+        try:
+            found = await opened
+        except BaseException:
+            fetching.cancel()
+            raise
+        if isinstance(found, Flow):
+            found.begin(fetching)
+        return found
