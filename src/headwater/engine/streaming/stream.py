@@ -41,6 +41,8 @@ from headwater.transforms.chain import Chain
 
 # From this size on a group does not wait for others to share its commit (bytes).
 _BUSY = 64 * 1024
+# A connection that brings nothing is told to be well after so long (seconds): not at once, for many end at once.
+_SETTLED = 3.0
 # So many connections in a row that bring nothing and end at once are trouble: one may be a server that restarts.
 _ENOUGH_BARREN = 2
 
@@ -222,14 +224,15 @@ class Stream:
         status = flow.head.status
         words = f"{status} {phrase(status)}".rstrip()
         self._note(account.connected(status, words, self._found(now), now))
-        healthy = self._clock.call_at(since + self.config.http.reconnect.healthy.total_seconds(), self._recovered)
+        healthy = self.config.http.reconnect.healthy.total_seconds()
+        settled = self._clock.call_at(since + min(healthy, _SETTLED), self._recovered)
         if self._stopping:
             flow.stop()
         try:
             trouble = await self._store_all(flow, account)
         finally:
             flow.close()
-            healthy.cancel()
+            settled.cancel()
             self._flow = None
             self._figures.connected = False
             self._figures.lost = self._clock.time_ms()
@@ -409,6 +412,8 @@ class Stream:
             )
         )
         hint = outcome.hint if isinstance(outcome, FetchError) else ""
+        if isinstance(outcome, Response) and outcome.status < 300 and self._source.socket:
+            hint = "what is no WebSocket has an endpoint with http:// or https://"
         if verdict.slug == OVER:
             self._over = True
             hint = "start the connector again to ask anew"
