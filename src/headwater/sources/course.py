@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from headwater.core.checkpoint import Progress
+from headwater.core.empty import NO_NAMES
 from headwater.core.errors import HeadwaterError
 from headwater.core.http import Headers, Request
 from headwater.core.instant import Instant
@@ -160,7 +161,7 @@ class Course:
     ) -> None:
         self._requester = requester
         # What requests ask for, and those about items.
-        self._spaces = requester.spaces | spaces | ({"page"} if not pager.single else set())
+        self._spaces = requester.spaces | spaces | ({"page"} if not pager.single else set()) or NO_NAMES
         self._seen = _Seen()
         self._pager = pager
         self._cursors = cursors

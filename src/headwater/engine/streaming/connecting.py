@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -114,14 +114,8 @@ class Connecting:
         `passed` are the gates that let the request pass: those that have heard what came of it are taken out.
         """
         opened: asyncio.Future[Flow | Response | FetchError] = asyncio.get_running_loop().create_future()
-        flow: Flow | None = None
 
-        def hear(outcome: Response | FetchError) -> None:
-            while passed:
-                passed.pop().heard(request, outcome)
-
-        def open_(head: Response) -> Sink | None:
-            nonlocal flow
+        def make(head: Response) -> Flow | None:
             if not self._source.takes(head, now=self._clock.time_ms() / 1000, usual_type=checkpoint.media_type):
                 return None
             hear(head)
@@ -130,21 +124,63 @@ class Connecting:
             flow = Flow(head, receiving, self._clock, self._room, linger=self._linger, name=name)
             # At once: what comes with the head may want an answer.
             flow.begin(fetching)
-            settle(opened, flow)
             return flow
 
-        def deliver(outcome: Response | FetchError) -> None:
-            if flow is not None:
-                flow.end(outcome)
-            else:
-                hear(outcome)
-                settle(opened, outcome)
+        def hear(outcome: Response | FetchError) -> None:
+            while passed:
+                passed.pop().heard(request, outcome)
 
-        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=open_), deliver)
+        asking = _Asking(opened, make, hear)
+        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=asking.open), asking.deliver)
         try:
             return await opened
         except BaseException:
             fetching.cancel()
-            if flow is not None:
-                flow.close()
+            asking.close()
             raise
+
+
+class _Asking:
+    """What the network calls for one request: until there is a connection, who asked for it; then only its flow.
+
+    So nothing of how it was asked for stays for as long as the connection lasts.
+    """
+
+    __slots__ = ("_flow", "_hear", "_make", "_opened")
+
+    def __init__(
+        self,
+        opened: asyncio.Future[Flow | Response | FetchError],
+        make: Callable[[Response], Flow | None],
+        hear: Callable[[Response | FetchError], None],
+    ) -> None:
+        self._opened: asyncio.Future[Flow | Response | FetchError] | None = opened
+        self._make: Callable[[Response], Flow | None] | None = make
+        self._hear: Callable[[Response | FetchError], None] | None = hear
+        self._flow: Flow | None = None
+
+    def open(self, head: Response) -> Sink | None:
+        """Make the flow, if the head is that of a connection."""
+        assert self._make is not None
+        flow = self._flow = self._make(head)
+        if flow is not None:
+            self._settle(flow)
+        return flow
+
+    def deliver(self, outcome: Response | FetchError) -> None:
+        """Tell whoever wants to know."""
+        if self._flow is not None:
+            self._flow.end(outcome)
+        elif self._hear is not None:
+            self._hear(outcome)
+            self._settle(outcome)
+
+    def close(self) -> None:
+        """Let go of a connection that nobody waits for any more."""
+        if self._flow is not None:
+            self._flow.close()
+
+    def _settle(self, found: Flow | Response | FetchError) -> None:
+        if self._opened is not None:
+            settle(self._opened, found)
+        self._opened = self._make = self._hear = None

@@ -7,7 +7,6 @@ position behind them.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain, compress
 from typing import Protocol, cast
@@ -167,7 +166,7 @@ class Receiving:
     def __init__(self, intake: Intake, making: Making) -> None:
         self._intake = intake
         self._making = making
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: list[_Piece] = []
         # How many frames are gathered, and how many items were found in those of them that are made.
         self._count = self._items = 0
         self.size = 0
@@ -217,11 +216,14 @@ class Receiving:
 
     def gather(self, most: int) -> Group:
         """Return what waits, up to about `most` bytes, which does not wait any more."""
-        pieces = [self._pieces.popleft()]
-        size = pieces[0].size
-        while self._pieces and size < most:
-            pieces.append(self._pieces.popleft())
-            size += pieces[-1].size
+        pieces: list[_Piece] = []
+        size = 0
+        for piece in self._pieces:
+            if pieces and size >= most:
+                break
+            pieces.append(piece)
+            size += piece.size
+        del self._pieces[: len(pieces)]
         self.size -= size
         first = self._count
         self._count += sum(len(piece.frames.items) for piece in pieces)

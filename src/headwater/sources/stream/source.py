@@ -82,7 +82,8 @@ class StreamSource:
 
     def begun(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint that connections go on from: what belongs to another stream is forgotten."""
-        known = checkpoint.request == self._fingerprint
+        # One that somebody has set before the first start belongs to whatever is asked for.
+        known = checkpoint.request in {"", self._fingerprint}
         return msgspec.structs.replace(
             checkpoint,
             request=self._fingerprint,
