@@ -559,10 +559,10 @@ async def test_silence() -> None:
     sink, waiting = Talking(), Talking()
     async with ScriptedServer() as server, CurlFetcher() as fetcher:
         url = server.route("/x", switching(talk))
-        forever = begun(fetcher, upgrading(url, waiting, total_timeout=0.1), waiting)
-        error = await begun(fetcher, upgrading(url, sink, idle_timeout=0.3, total_timeout=0.1), sink)
+        forever = begun(fetcher, upgrading(url, waiting, total_timeout=1.0), waiting)
+        error = await begun(fetcher, upgrading(url, sink, idle_timeout=1.2, total_timeout=1.0), sink)
         assert isinstance(error, errors.ReadTimeoutError)
-        assert "no byte of the body came for 0.3 s" in error.message
+        assert "no byte of the body came for 1.2 s" in error.message
         assert (sink.body, waiting.body, forever.done()) == (b"one", b"one", False)
 
 
