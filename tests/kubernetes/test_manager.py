@@ -364,7 +364,7 @@ async def test_logs_over_a_replacement(cluster: Cluster, kubelet: Kubelet, names
             await asyncio.to_thread(kubelet.kill, state.where, namespace)
             await event(lines, "running")
             await manager.restart("cats")
-            await event(lines, "stopping; polls under way may finish")
+            await event(lines, "stopping; what is under way may finish")
             await event(lines, "running")
 
 

@@ -25,6 +25,7 @@ def test_who_goes_on() -> None:
     assert feed.following(3, 10.0) == 4
     assert feed.following(11, 10.0) == 12
     assert feed.following(0, 10_000.0) == 10_001 - KEPT + 1
+    assert feed.following(None, 10.0) == feed.following(12, 10.0) == 12
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000))

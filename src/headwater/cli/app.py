@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test": ("trial", "Do one exchange and show it, or replay a recording; append nothing."),
     "record": ("record", "Record what a connector sends and gets, for tests without the network."),
     "lint": ("lint", "Check connect.yml files without running them."),
-    "ledger": ("ledger", "Show what became of the last polls, and why."),
+    "ledger": ("ledger", "Show what became of the last polls and connections, and why."),
     "checkpoint": ("checkpoint", "Show how far connectors are, and set them back or ahead."),
     "backfill": ("backfill", "Ask for a stretch of the past, beside the connector that runs."),
     "health": ("health", "Say whether a server or connectors are at work, for health checks."),

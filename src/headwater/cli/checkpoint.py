@@ -14,7 +14,7 @@ import yaml
 
 from headwater.cli.options import assignments, print_table
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
-from headwater.core.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, decode_checkpoint, encode_checkpoint
 from headwater.core.errors import ConnectorError, ConnectorNotFoundError, LogLockedError, ManagerError, ProfileError
 from headwater.core.managed import Phase
 from headwater.core.memory import MemoryChange
@@ -32,7 +32,8 @@ Change = Callable[[Checkpoint], Checkpoint]
 def command() -> None:
     """Show how far connectors are, and set them back or ahead.
 
-    A checkpoint has the cursors, the window, the page that is next, the validators and the state of transforms.
+    A checkpoint has the cursors, the window, the page that is next, the validators and the state of transforms. That of
+    a stream has the id of the last event, up to when it was connected, and the gaps that are still to be asked for.
     """
 
 
@@ -71,14 +72,20 @@ def show(connector: str | None, output: str, profile: str | None, data_dir: Path
         print_table(("CHECKPOINT", connector), lines(found[connector]))
     else:
         rows = [
-            (name, moment(it.scheduled) if it.scheduled else "-", str(it.records), _short(it))
+            (name, moment(last) if (last := _last(it)) else "-", str(it.records), _short(it))
             for name, it in found.items()
         ]
-        print_table(("CONNECTOR", "LAST POLL", "RECORDS", "AT"), rows)
+        print_table(("CONNECTOR", "LAST", "RECORDS", "AT"), rows)
+
+
+def _last(checkpoint: Checkpoint) -> int:
+    """Return the time of the last poll, of a stream that up to which it was connected (ms)."""
+    return checkpoint.scheduled if checkpoint.stream is None else checkpoint.stream.until
 
 
 def _short(checkpoint: Checkpoint) -> str:
-    told = [f"{name} {text}" for name, text in lines(checkpoint) if name.startswith(("cursor.", "window", "round"))]
+    shown = ("cursor.", "window", "round", "event_id", "gaps")
+    told = [f"{name} {text}" for name, text in lines(checkpoint) if name.startswith(shown)]
     return ", ".join(told)
 
 
@@ -121,6 +128,9 @@ def set_values(
 ) -> None:
     """Set values of a checkpoint, such as cursor.updated=2024-01-01T00:00:00Z or window=2024-01-01.
 
+    Of a stream, also event_id=ID, behind which its next connection goes on, and until=TIME, up to which there was a
+    connection: what happened since is a gap, which gap.backfill asks for.
+
     The connector must not run: it would go on with what it knows. A round that is under way is given up.
     """
 
@@ -137,7 +147,7 @@ def set_values(
         )
     was, now = dict(lines(before)), dict(lines(after))
     for name, text in now.items():
-        if was.get(name) != text:
+        if was.get(name) != text and name != "stored":
             click.echo(f"{name}: {was.get(name, 'none')} -> {text}")
     if before.progress is not None and before.progress.round:
         click.echo("the round under way was given up: the next one begins at its first page", err=True)
@@ -161,7 +171,7 @@ def reset_all(
 ) -> None:
     """Forget how far a connector is: cursors, window, pages, validators, what it remembers of items, transforms.
 
-    Its next round begins as its first one did. Topics and records stay.
+    Its next round begins as its first one did, and so does the next connection of a stream. Topics and records stay.
     """
     place = find_place(profile, data_dir)
     if not yes:
@@ -216,7 +226,16 @@ async def _change(
         after = change(before)
         memory = MemoryChange(connector, anew=True) if forget else None
         await log.submit(Append(None, (), checkpoint=(connector, encode_checkpoint(after)), memory=memory))
+        beside = f"{connector}{GAP_SUFFIX}"
+        if _set_back(before, after) and (data := await log.checkpoint(beside)) is not None:
+            anew = encode_checkpoint(reset(decode_checkpoint(data)))
+            await log.submit(Append(None, (), checkpoint=(beside, anew)))
         return before, after
+
+
+def _set_back(before: Checkpoint, after: Checkpoint) -> bool:
+    """Return whether gaps of a stream are to be asked for that were before."""
+    return before.stream is not None and after.stream is not None and after.stream.until < before.stream.until
 
 
 @asynccontextmanager
@@ -274,4 +293,7 @@ async def _change_in_cluster(
         before = Checkpoint() if data is None else decode_checkpoint(data)
         after = change(before)
         await checkpoints.keep(connector, encode_checkpoint(after))
+        beside = f"{connector}{GAP_SUFFIX}"
+        if _set_back(before, after) and (data := await checkpoints.load(beside)) is not None:
+            await checkpoints.keep(beside, encode_checkpoint(reset(decode_checkpoint(data))))
     return before, after

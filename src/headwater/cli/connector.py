@@ -28,7 +28,7 @@ from headwater.core.units import format_duration, parse_duration
 _Value = TypeVar("_Value")
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _COLUMNS = ("NAME", "TYPE", "VERSION", "STATUS")
-_WIDE = ("TOPIC", "RECORDS", "LAST RECORD", "NEXT POLL", "RESTARTS", "REASON")
+_WIDE = ("TOPIC", "RECORDS", "LAST RECORD", "NEXT", "RESTARTS", "REASON")
 _STANDARD_INPUT = Path("-")
 # Seconds between two looks at a connector that is waited for.
 _LOOK = 0.2
@@ -225,7 +225,7 @@ def config(name: str, out_file: Path | None, reach: Reach) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @reach_options()
 def pause(names: tuple[str, ...], reach: Reach) -> int:
-    """Poll no more until resumed, over restarts too."""
+    """Ask for nothing more until resumed, over restarts too; a stream ends its connection."""
     return _each(reach, names, _doing("pause", "paused"))
 
 
@@ -234,7 +234,7 @@ def pause(names: tuple[str, ...], reach: Reach) -> int:
 @_wait
 @reach_options()
 def resume(names: tuple[str, ...], wait: float | None, reach: Reach) -> int:
-    """Poll again."""
+    """Poll or connect again."""
     return _each(reach, names, _doing("resume", "resumed", wait))
 
 

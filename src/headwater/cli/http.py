@@ -5,6 +5,7 @@ The flags are made from the fields of the configuration, so an option is declare
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from headwater.config import (
     word_of,
 )
 
+# How the reference page refers to what stands below it there.
+_TABLE = re.compile(r"the options of (?:the|its) table below")
 _REPEATED = {"headers": "--header", "params": "--param"}
 
 
@@ -81,7 +84,8 @@ def _flag(name: str, field: FieldInfo, said: str | None = None) -> click.Option:
     repeated = name in _REPEATED
     if repeated:
         names.append(_REPEATED[name])
-    said = said or field.description
+    # A flag has no table below it.
+    said = _TABLE.sub("the options in docs/configuration.md", said or field.description or "")
     if is_switch(field):
         # Without a value, as of --stream, it is true.
         return click.Option(names, is_flag=False, flag_value="true", metavar="[BOOL]", help=said)

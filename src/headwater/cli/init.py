@@ -5,6 +5,7 @@ What all of it means is `headwater.discover`'s.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from headwater.config.document import read_plain
 from headwater.config.secrets import SecretSource
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError, HeadwaterError
-from headwater.core.http import Response
+from headwater.core.http import Request, Response
 from headwater.core.moment import Moment
 from headwater.core.names import is_name, suggest_name
 from headwater.core.secret import Masker
@@ -35,6 +36,7 @@ from headwater.discover.curlline import CurlError, read_line, read_words
 from headwater.discover.finding import Certainty, Draft, remark
 from headwater.discover.har import HarError, choose, is_har, read_har
 from headwater.discover.openapi import Document, OpenApiError, is_openapi
+from headwater.discover.streaming import Unending, enough, framing_of, is_events
 from headwater.discover.survey import Known, Outcome, Probe, survey
 from headwater.discover.write import Written, write
 from headwater.fetch import CurlFetcher
@@ -43,7 +45,11 @@ from headwater.sources.poll import Poll
 # A file that somebody brings, and an answer, may have so much (bytes); a request may take so long (seconds).
 _MOST_FILE = 256 * 1024 * 1024
 _MOST_BODY = 4 * 1024 * 1024
+# Of events so much is enough, however few they are (bytes).
+_MOST_EVENTS = 256 * 1024
 _PATIENCE = 30.0
+# For how long an answer that looks like a stream is listened to (seconds).
+_LISTENED = 5.0
 _MOST_REQUESTS = 20
 _MOST_LISTED = 40
 _LONGEST_SHOWN = 100
@@ -266,7 +272,10 @@ class _Driver:
         said = f"asked {self.masker.mask(asked)}: {probe.purpose}"
         glance = _Glance()
         try:
-            response = await fetcher.fetch(msgspec.structs.replace(_request(probe, self.values), open=glance.open))
+            response = await self._listen(fetcher, _request(probe, self.values), glance)
+        except _StreamError as stream:
+            self.lines.append(f"{said} -> {self._shown(stream.found.response)}, and it goes on")
+            return stream.found
         except _EnoughError:
             response = glance.response(mended=True)
             self.lines.append(f"only the first {_MOST_BODY // 1024 // 1024} MiB of the answer were looked at")
@@ -275,9 +284,28 @@ class _Driver:
             return error
         else:
             response = msgspec.structs.replace(response, body=glance.body)
-        kind = (response.header("content-type") or "no Content-Type").partition(";")[0]
-        self.lines.append(f"{said} -> {response.status}, {self.masker.mask(kind)[:60]}, {len(response.body)} B")
+        self.lines.append(f"{said} -> {self._shown(response)}")
         return response
+
+    def _shown(self, response: Response) -> str:
+        kind = (response.header("content-type") or "no Content-Type").partition(";")[0]
+        return f"{response.status}, {self.masker.mask(kind)[:60]}, {len(response.body)} B"
+
+    @staticmethod
+    async def _listen(fetcher: CurlFetcher, request: Request, glance: _Glance) -> Response:
+        """Return the answer. Raises _StreamError when it is one that has no end, and FetchError."""
+        begun = time.monotonic()
+        fetching = asyncio.ensure_future(fetcher.fetch(msgspec.structs.replace(request, open=glance.open)))
+        try:
+            await asyncio.wait((fetching,), timeout=_LISTENED)
+            if fetching.done() or not glance.goes_on:
+                return await fetching
+        except _EnoughError:
+            if not glance.enough:
+                raise
+        finally:
+            fetching.cancel()
+        raise _StreamError(Unending(glance.response(mended=False), round(time.monotonic() - begun, 1)))
 
     def _learn(self, ask: Ask) -> list[str]:
         """Look the secrets up; return the names of those that are not known."""
@@ -294,6 +322,14 @@ class _Driver:
 
 class _EnoughError(FetchError):
     """So much of a body has come that what it is can be told."""
+
+
+class _StreamError(Exception):
+    """An answer has no end: there is what came of it."""
+
+    def __init__(self, found: Unending) -> None:
+        super().__init__("it goes on")
+        self.found = found
 
 
 class _Glance:
@@ -313,9 +349,25 @@ class _Glance:
         """Take the next bytes. Raises _EnoughError."""
         self._pieces.append(chunk)
         self._size += len(chunk)
-        if self._size > _MOST_BODY:
+        if self._size > _MOST_BODY or self.enough:
             raise _EnoughError("it is enough")
         return True
+
+    @property
+    def _kind(self) -> str:
+        return "" if self._head is None else self._head.header("content-type") or ""
+
+    @property
+    def enough(self) -> bool:
+        """Whether it is a stream of which enough has come."""
+        if self._size > _MOST_BODY or not is_events(self._kind):
+            return False
+        return self._size > _MOST_EVENTS or enough(self.body)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what has come looks like a stream."""
+        return self._head is not None and bool(framing_of(self.body, self._kind))
 
     @property
     def body(self) -> bytes:

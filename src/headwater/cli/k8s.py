@@ -73,7 +73,11 @@ def settings_options(command: _Decorated) -> _Decorated:
             help="Where connectors may go: public is public addresses alone, not those of the cluster.  "
             "[default: public]",
         ),
-        click.option("--grace", metavar="DURATION", help="Time to finish polls when a pod is stopped.  [default: 20s]"),
+        click.option(
+            "--grace",
+            metavar="DURATION",
+            help="Time to finish when a pod is stopped.  [default: 20s]",
+        ),
         click.option(
             "--limits", multiple=True, metavar="NAME=QUANTITY", callback=_quantities, help="Such as memory=1Gi,cpu=2."
         ),

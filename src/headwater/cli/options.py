@@ -106,7 +106,11 @@ def work_options(command: Decorated) -> Decorated:
     """Add what every command that runs connectors takes: metrics, health, logs, grace."""
     for option in (
         click.option(
-            "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
+            "--grace",
+            default="10s",
+            metavar="DURATION",
+            show_default=True,
+            help="Time to finish what is under way.",
         ),
         click.option(
             "--log-level",

@@ -42,7 +42,7 @@ def stopping(grace: float, busy: Callable[[], bool] = lambda: True) -> Iterator[
             task.cancel()
             return
         if busy():
-            logger.info("stopping; polls under way may finish", signal=number.name, grace=f"{grace:g}s")
+            logger.info("stopping; what is under way may finish", signal=number.name, grace=f"{grace:g}s")
         state.asked.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

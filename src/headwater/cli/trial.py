@@ -16,6 +16,7 @@ from headwater.cli.options import config_options
 from headwater.cli.place import find_place, modules_of, place_options, writable
 from headwater.cli.run import say_warnings
 from headwater.config import ConnectorConfig, InvalidConfigError, load_files, secret_source, transport_of
+from headwater.config.streaming import NAMES
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.clock import SystemClock
 from headwater.core.errors import FetchError
@@ -62,7 +63,7 @@ def command(
 ) -> int:
     """Do one exchange for each connector and show it: request, response, records. Nothing is appended.
 
-    Of a stream it has one connection, for five seconds or twenty records.
+    Of a stream it has one connection, and shows what comes within five seconds, or twenty records.
     With transforms the records are shown before them and after each.
     Secrets are masked. Exit status 1 when an exchange would not have been stored.
 
@@ -153,48 +154,68 @@ async def _try(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | Non
         if chain is not None:
             rejected = await asyncio.to_thread(_through, chain, reaped.records, lines)
             if rejected:
-                lines.append(f"! {rejected} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
+                lines.append(f"! {rejected} refused: {_fate(config)}")
             refused = refused or bool(rejected)
     click.echo(config.masker.mask("\n".join(lines)))
     return verdict.action in {Action.STORE, Action.EMPTY, Action.UNCHANGED} and not refused
 
 
 async def _listen(config: ConnectorConfig, fetcher: CurlFetcher, chain: Chain | None, credentials: Credentials) -> bool:
-    """Show one connection of a stream, and what it brings first."""
-    from headwater.cli.trialstream import listen  # noqa: PLC0415 - only streams pay for the import
+    """Show one connection of a stream, and what it brings first, while it comes."""
+    from headwater.cli.trialstream import Begun, listen  # noqa: PLC0415 - only streams pay for the import
     from headwater.sources.stream.source import StreamSource  # noqa: PLC0415 - the same
 
     source = StreamSource(config)
     gates = credentials.gates(config, build_request(config.http, transport_of(config)))
-    now = round(time.time() * 1000)
-    heard = await listen(config, source, fetcher, gates)
-    request = heard.request or source.request(source.begun(Checkpoint()), Moment(now, now), "")
-    await credentials.release([config.name], request.total_timeout)
-    outcome, verdict = heard.outcome, heard.verdict
-    lines = [f"# connector {config.name} -> topic {config.topic.name}", *_request_lines(request, config)]
-    if isinstance(outcome, Response):
-        lines += _response_lines(outcome)
-    good = verdict.action is Action.STORE
-    lines.append(f"= {'a stream' if good else verdict.action.name.lower()}: {verdict.reason}")
-    if isinstance(outcome, FetchError) and outcome.hint:
-        lines.append(f"  hint: {outcome.hint}")
-    records = [record for reaped in heard.reaped for record in reaped.records]
-    lines += _record_lines(records)
-    bad = [it for reaped in heard.reaped for it in reaped.bad]
+    records: list[Record] = []
+    bad: list[BadItem] = []
+
+    def say(lines: Sequence[str]) -> None:
+        if lines:
+            click.echo(config.masker.mask("\n".join(lines)))
+
+    def begun(it: Begun) -> None:
+        now = round(time.time() * 1000)
+        request = it.request or source.request(source.begun(Checkpoint()), Moment(now, now), "")
+        lines = [f"# connector {config.name} -> topic {config.topic.name}", *_request_lines(request, config)]
+        if isinstance(it.outcome, Response):
+            lines += _response_lines(it.outcome, head=it.verdict.action is Action.STORE)
+        what = NAMES[config.http.source] if it.verdict.action is Action.STORE else it.verdict.action.name.lower()
+        lines.append(f"= {what}: {it.verdict.reason}")
+        if isinstance(it.outcome, FetchError) and it.outcome.hint:
+            lines.append(f"  hint: {it.outcome.hint}")
+        say(lines)
+
+    def brought(reaped: Reaped) -> None:
+        say(_record_lines(reaped.records[: max(0, _MOST_SHOWN - len(records))], len(records)))
+        records.extend(reaped.records)
+        bad.extend(reaped.bad)
+
+    end = await listen(config, source, fetcher, gates, begun=begun, brought=brought)
+    await credentials.release([config.name], config.http.timeout.total_seconds())
+    if end is None:
+        return False
+    lines = _more_lines(len(records))
     lines += _bad_lines(bad, config)
     rejected = await asyncio.to_thread(_through, chain, records, lines) if chain is not None and records else 0
     if rejected:
-        lines.append(f"! {rejected} refused: {_FATES[config.on_error]}{config.dead_letters or ''}")
-    if heard.end:
-        lines.append(f"  {len(records)} record{'' if len(records) == 1 else 's'}; {heard.end}")
-    click.echo(config.masker.mask("\n".join(lines)))
-    return good and not rejected
+        lines.append(f"! {rejected} refused: {_fate(config)}")
+    lines.append(f"{'!' if end.failed else ' '} {len(records)} record{'' if len(records) == 1 else 's'}; {end.reason}")
+    say(lines)
+    return not (end.failed or rejected or (bad and config.on_error == "fail"))
+
+
+def _fate(config: ConnectorConfig) -> str:
+    """Return what would become of records that are refused."""
+    if config.on_error == "fail" and config.http.source != "poll":
+        return "the connection would be ended"
+    return f"{_FATES[config.on_error]}{config.dead_letters or ''}"
 
 
 def _bad_lines(bad: Sequence[BadItem], config: ConnectorConfig) -> list[str]:
     lines = [f"! {it.position}: {it.reason}" for it in bad[:_MOST_SHOWN]]
     if bad:
-        lines.append(f"! {len(bad)} bad: {_FATES[config.on_error]}{config.dead_letters or ''}")
+        lines.append(f"! {len(bad)} bad: {_fate(config)}")
     return lines
 
 
@@ -210,15 +231,17 @@ def _further_lines(reaped: Reaped, config: ConnectorConfig) -> list[str]:
     return lines
 
 
-def _record_lines(records: Sequence[Record]) -> list[str]:
+def _record_lines(records: Sequence[Record], before: int = 0) -> list[str]:
     lines = []
-    for number, record in enumerate(records[:_MOST_SHOWN], start=1):
+    for number, record in enumerate(records[:_MOST_SHOWN], start=before + 1):
         key = "null" if record.key is None else repr(record.key)
         lines.append(f"record {number}: key {key}, {format_size(len(record.value))}")
         lines.append(_shown(record.value))
-    if len(records) > _MOST_SHOWN:
-        lines.append(f"... ({len(records) - _MOST_SHOWN} more records)")
-    return lines
+    return lines + _more_lines(len(records))
+
+
+def _more_lines(count: int) -> list[str]:
+    return [f"... ({count - _MOST_SHOWN} more records)"] if count > _MOST_SHOWN else []
 
 
 def _through(chain: Chain, records: Sequence[Record], lines: list[str]) -> int:
@@ -248,11 +271,13 @@ def _request_lines(request: Request, config: ConnectorConfig) -> list[str]:
     return lines
 
 
-def _response_lines(response: Response) -> list[str]:
+def _response_lines(response: Response, *, head: bool = False) -> list[str]:
+    """Return the lines of a response; of a `head` there is no body yet."""
     lines = [f"< {response.version} {response.status} {phrase(response.status)}".rstrip()]
     lines += [f"< {name}: {'***' if name == 'set-cookie' else value}" for name, value in response.headers]
     where = f", after {response.redirects} redirects" if response.redirects else ""
-    lines.append(f"< ({format_size(len(response.body))} in {response.elapsed * 1000:.0f} ms{where})")
+    what = "the head" if head else format_size(len(response.body))
+    lines.append(f"< ({what} in {response.elapsed * 1000:.0f} ms{where})")
     return lines
 
 

@@ -110,7 +110,11 @@ def _named(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
     "--health", metavar="[HOST:]PORT", help="Answer /startupz, /livez, /readyz and /metrics there (loopback)."
 )
 @click.option(
-    "--grace", default="10s", metavar="DURATION", show_default=True, help="Time to finish polls when stopped."
+    "--grace",
+    default="10s",
+    metavar="DURATION",
+    show_default=True,
+    help="Time to finish what is under way.",
 )
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True

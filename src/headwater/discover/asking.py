@@ -86,6 +86,8 @@ class Ask(msgspec.Struct, frozen=True):
     secrets: tuple[Secret, ...] = ()
     options: tuple[tuple[str, Any, str], ...] = ()
     notes: tuple[str, ...] = ()
+    # Whether the answer was to be shown while it comes.
+    unbuffered: bool = False
     # Words for a name, such as the operation's; and where all this came from.
     name: str = ""
     source: str = ""

@@ -67,7 +67,7 @@ class _Reading:
         self._headers: list[tuple[str, str]] = []
         self._data: list[str] = []
         self._query: list[tuple[str, str]] = []
-        self._get = self._head = self._json = False
+        self._get = self._head = self._json = self._unbuffered = False
         self._user = self._cookie = self._token = ""
         self._scheme: Any = "basic"
         self._sigv4: str | None = None
@@ -136,6 +136,9 @@ class _Reading:
         if colon and not given:
             return  # curl leaves that header out
         self._headers.append((name, re.sub(r"[\r\n\0]+", " ", given)))
+
+    def unbuffered(self, value: str) -> None:  # noqa: ARG002 - all that options say has one form
+        self._unbuffered = True
 
     def data(self, value: str) -> None:
         if value.startswith("@"):
@@ -260,6 +263,7 @@ class _Reading:
             body,
             options=tuple((name, value, why) for name, (value, why) in self._options.items()),
             notes=tuple(self._notes),
+            unbuffered=self._unbuffered,
             source="the curl line",
         )
         return credentials.hide(self._authorized(without_browser(as_value(ask)), user))
@@ -415,6 +419,7 @@ _HANDLERS: dict[str, Callable[[_Reading, str], None]] = {
     "request": _Reading.request,
     "get": _Reading.get,
     "head": _Reading.head,
+    "no-buffer": _Reading.unbuffered,
     "url": _Reading.url,
     "user": _Reading.user,
     "oauth2-bearer": _Reading.bearer,

@@ -13,6 +13,7 @@ LETTERS: Final = {
     "G": "get", "H": "header", "I": "head", "k": "insecure", "K": "config", "L": "location", "m": "max-time",
     "o": "output", "r": "range", "T": "upload-file", "u": "user", "U": "proxy-user", "x": "proxy", "X": "request",
     "0": "http1.0", "1": "tlsv1", "2": "sslv2", "3": "sslv3", "4": "ipv4", "6": "ipv6", "n": "netrc",
+    "N": "no-buffer",
     "z": "time-cond", "C": "continue-at", "w": "write-out", "y": "speed-time", "Y": "speed-limit",
     "t": "telnet-option", "P": "ftp-port", "Q": "quote", "D": "dump-header", "h": "help",
 }  # fmt: skip
@@ -37,7 +38,7 @@ WITH_ARGUMENT: Final = words(
 QUIET: Final = words(
     "silent show-error verbose include output remote-name remote-name-all progress-bar no-progress-meter fail "
     "fail-early fail-with-body write-out trace trace-ascii trace-time trace-ids trace-config dump-header stderr "
-    "no-buffer location compressed globoff path-as-is styled-output create-dirs output-dir remote-time "
+    "location compressed globoff path-as-is styled-output create-dirs output-dir remote-time "
     "remote-header-name parallel disable keepalive no-keepalive tcp-nodelay anyauth proto-default basic http1.1 "
     "get head next retry-connrefused retry-all-errors compressed-ssh alpn no-alpn npn no-npn sessionid "
     "no-sessionid ssl-no-revoke ssl-revoke-best-effort suppress-connect-headers url silent-errors retry-delay "

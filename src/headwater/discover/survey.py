@@ -22,6 +22,7 @@ from headwater.discover.headers import challenged, find_interval, find_quota, on
 from headwater.discover.items import Items, find_items
 from headwater.discover.paging import Proposal, find_paging
 from headwater.discover.since import Parameter, newest_first, since
+from headwater.discover.streaming import Unending, find_stream, hints, without_own
 from headwater.discover.vocabulary import ITEMS, number_of
 
 _ENDINGS = re.compile(r"(?i)\.(?:json|xml|csv|tsv|txt|ndjson|atom|rss|php|aspx?|ashx|asmx|jsp|do|cgi|html?)$")
@@ -38,7 +39,7 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 # None: there is no answer to be had, because no request may be sent any more.
-Outcome = Response | FetchError | None
+Outcome = Response | Unending | FetchError | None
 Survey = Generator[Probe, Outcome, Draft]
 
 
@@ -58,8 +59,15 @@ def survey(ask: Ask, known: Known, now: float) -> Survey:
     real = response is not None or known.recorded
     response = response or known.answer
     if response is None:
-        return draft
+        return _streaming(draft, hints(draft.ask))
+    seconds = None
+    if isinstance(response, Unending):
+        seconds = response.seconds
+        response = response.response
     draft = _moved(draft, response)
+    stream, items = find_stream(response, seconds)
+    if stream:
+        return msgspec.structs.replace(_streaming(draft, stream), about=items.about)
     seen = _Seen(draft.ask, response, now)
     draft = draft.adding([*seen.items.findings, *seen.rules()])
     if real:
@@ -68,7 +76,14 @@ def survey(ask: Ask, known: Known, now: float) -> Survey:
     return msgspec.structs.replace(_finished(draft, seen, known, now), about=seen.about)
 
 
-def _first(draft: Draft) -> Generator[Probe, Outcome, tuple[Draft, Response | None]]:
+def _streaming(draft: Draft, findings: list[Finding]) -> Draft:
+    """Return the draft of a stream: there is no other page of it, and no answer that could be unchanged."""
+    events = any((it.option, it.value) == ("format", "sse") for it in findings)
+    ask = without_own(draft.ask) if events else draft.ask
+    return msgspec.structs.replace(draft, ask=ask).adding(findings)
+
+
+def _first(draft: Draft) -> Generator[Probe, Outcome, tuple[Draft, Response | Unending | None]]:
     """Ask for what is wanted; return what came of it, when that is what a connector would get."""
     ask = draft.ask
     outcome = yield Probe(ask, "what it answers")
@@ -79,7 +94,7 @@ def _first(draft: Draft) -> Generator[Probe, Outcome, tuple[Draft, Response | No
         return draft.adding([remark(f"{ask.host} was asked in vain: {outcome}")]), None
     if _good(outcome):
         return draft, outcome
-    draft = _refused(draft, outcome)
+    draft = _refused(draft, outcome.response if isinstance(outcome, Unending) else outcome)
     if draft.ask.auth is None or draft.ask.auth == ask.auth:
         return draft, None
     # What the way in needs may be known already.
@@ -87,7 +102,7 @@ def _first(draft: Draft) -> Generator[Probe, Outcome, tuple[Draft, Response | No
     if outcome is None:
         return draft.adding([remark("put the credentials in and run init again to see more")]), None
     draft = _counted_in(draft)
-    if isinstance(outcome, Response) and _good(outcome):
+    if not isinstance(outcome, FetchError) and _good(outcome):
         return draft, outcome
     return draft.adding([remark("the credentials that are known were refused")]), None
 
@@ -125,7 +140,8 @@ def _counted_in(draft: Draft) -> Draft:
     return msgspec.structs.replace(draft, requests=draft.requests + 1)
 
 
-def _good(response: Response) -> bool:
+def _good(outcome: Response | Unending) -> bool:
+    response = outcome.response if isinstance(outcome, Unending) else outcome
     return 200 <= response.status < 300
 
 
@@ -196,9 +212,9 @@ def _moved(draft: Draft, response: Response) -> Draft:
     )
 
 
-def _confirmed(seen: _Seen, proposal: Proposal, outcome: Response | FetchError) -> Proposal | None:
+def _confirmed(seen: _Seen, proposal: Proposal, outcome: Response | Unending | FetchError) -> Proposal | None:
     """Return a proposal that an answer has confirmed, None when it has not."""
-    if isinstance(outcome, FetchError) or not _good(outcome):
+    if not isinstance(outcome, Response) or not _good(outcome):
         return None
     sample = look(outcome.body, outcome.header("content-type") or "")
     items: list[Any] = []

@@ -25,8 +25,8 @@ _MOST_NODES: Final = 20_000
 # The order of what stands below `http:`.
 _ORDER: Final = (
     "endpoint", "method", "params", "headers", "body", "user_agent", "http_version", "proxy", "no_proxy", "unix_socket",
-    "cookies", "tls", "auth", "interval", "timeout", "connect_timeout", "max_redirects", "retry", "conditional",
-    "records", "deduplicate", "cursor", "window", "pagination", "rules", "limits",
+    "cookies", "tls", "auth", "stream", "format", "sse", "interval", "timeout", "connect_timeout", "max_redirects",
+    "retry", "conditional", "records", "deduplicate", "cursor", "window", "pagination", "rules", "limits",
 )  # fmt: skip
 _ATTEMPTS: Final = 12
 # Addresses that say nothing of what is there.

@@ -20,7 +20,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with SampleApi(int(port), host or "127.0.0.1") as api:
-            sys.stderr.write(f"serving {api.url}/fact; Ctrl-C stops\n")
+            sys.stderr.write(f"serving {api.url}/fact; /stream, /events, /ws and /facts too; Ctrl-C stops\n")
             threading.Event().wait()
     except HeadwaterError as error:
         sys.exit(f"sample: {error}; {error.hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -29,6 +30,8 @@ _ROUTES = {
 }
 # A comment keeps the way open where facts are rare (seconds).
 _HEARTBEAT = 15.0
+# No number of a fact has more digits.
+_LONGEST_ID = 18
 
 
 class SampleApi:
@@ -47,13 +50,12 @@ class SampleApi:
         self._closing = Handler.closing
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = _Server((host, port), Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise HeadwaterError(
                 f"the sample API cannot listen on {host}:{port}: {reason}", hint="name another port, or 0"
             ) from error
-        self._server.daemon_threads = True
         self.url = f"http://{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sample-api", daemon=True)
 
@@ -68,6 +70,17 @@ class SampleApi:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+class _Server(ThreadingHTTPServer):
+    """A server whose open streams keep nobody from ending it."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that broke: who asked for it has gone."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Turn:
@@ -95,6 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     turn: ClassVar[_Turn]
     feed: ClassVar[Feed]
     closing: ClassVar[threading.Event]
+    chunks = True
 
     def do_GET(self) -> None:
         """Answer a GET."""
@@ -102,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/fact":
             fact = self.turn.take()
             self._answer(200, {"fact": fact, "length": len(fact)})
-        elif path in {"/stream", "/events"} and self.command == "GET":
+        elif path in {"/stream", "/events"}:
             self._stream(events=path == "/events")
         elif path == "/ws":
             self._converse()
@@ -121,38 +135,47 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, *, events: bool) -> None:
         """Tell one fact after the other until the other side has gone, or the server ends."""
-        number = self.feed.last(time.time())
         given = self.headers.get("Last-Event-ID", "") if events else ""
-        number = self.feed.following(int(given) if given.isdecimal() else number, time.time())
+        had = int(given) if given.isdecimal() and len(given) <= _LONGEST_ID else None
+        # Who speaks HTTP/1.0 knows no chunks: its stream ends with the connection.
+        self.chunks = self.request_version != "HTTP/1.0"
+        self.close_connection = True
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream" if events else "application/x-ndjson")
         self.send_header("Cache-Control", "no-store")
-        self.send_header("Transfer-Encoding", "chunked")
+        if self.chunks:
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if self.command == "HEAD":
+            return
         with suppress(OSError):
-            self._chunk("retry: 1000\n\n" if events else "")
-            while not self.closing.is_set():
-                wait = self.feed.time(number) - time.time()
-                if wait > 0:
-                    if self.closing.wait(min(wait, _HEARTBEAT)):
-                        break
-                    if events and wait > _HEARTBEAT:
-                        self._chunk(": still there\n\n")
-                    continue
-                text = self.feed.text(number)
-                self._chunk(f"event: fact\nid: {number}\ndata: {text}\n\n" if events else f"{text}\n")
-                number += 1
+            self._tell(self.feed.following(had, time.time()), events=events)
+
+    def _tell(self, number: int, *, events: bool) -> None:
+        """Tell the facts from a number on. Raises OSError when the other side has gone."""
+        self._chunk("retry: 1000\n\n" if events else "")
+        while not self.closing.is_set():
+            wait = self.feed.time(number) - time.time()
+            if wait > 0:
+                if self.closing.wait(min(wait, _HEARTBEAT)):
+                    break
+                if events and wait > _HEARTBEAT:
+                    self._chunk(": still there\n\n")
+                continue
+            text = self.feed.text(number)
+            self._chunk(f"event: fact\nid: {number}\ndata: {text}\n\n" if events else f"{text}\n")
+            number += 1
+        if self.chunks:
             self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = True
 
     def _chunk(self, text: str) -> None:
         if text:
             data = text.encode()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunks else data)
 
     def _converse(self) -> None:
         """Answer a handshake, and talk."""
-        accept = accepted(self.headers)
+        accept = accepted(self.headers) if self.command == "GET" else None
         if accept is None:
             self._answer(400, {"message": "this is a WebSocket; ask for it with ws://"})
             return
@@ -163,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         with suppress(OSError):
-            Conversation(self.connection, self.feed).run()
+            Conversation(self.connection, self.feed, self.closing).run()
         self.close_connection = True
 
     def _tell_between(self, query: str) -> None:

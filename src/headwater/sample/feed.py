@@ -30,9 +30,13 @@ class Feed:
         """Return the number of the last fact that is told at a time; 0 before the first."""
         return max(0, math.floor((now - self.begun) / self.every + 1e-9) + 1)
 
-    def following(self, number: int, now: float) -> int:
-        """Return the number of the next fact for somebody who has had those up to `number`."""
-        return max(number + 1, self.last(now) - KEPT + 1, 1)
+    def following(self, number: int | None, now: float) -> int:
+        """Return the number of the next fact for somebody who has had those up to `number`; None: who is new.
+
+        Who has had more than there is knows them from another feed, one before this, and is new here.
+        """
+        last = self.last(now)
+        return last + 1 if number is None or number > last else max(number + 1, last - KEPT + 1, 1)
 
     def within(self, start: float, end: float, now: float) -> range:
         """Return the numbers of the facts from a time on and before another, as far as they are told."""

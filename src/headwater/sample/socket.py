@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import threading
 import time
 from email.message import Message
 
@@ -18,7 +19,9 @@ _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 # The longest message that is read (bytes), and how long nobody needs to say anything (seconds).
 _LONGEST = 64 * 1024
 _IDLE = 3600.0
-_NORMAL, _PROTOCOL_ERROR, _TOO_BIG = 1000, 1002, 1009
+_GOING_AWAY, _PROTOCOL_ERROR, _TOO_BIG = 1001, 1002, 1009
+# How soon a conversation ends when the server does (seconds).
+_LOOK = 0.2
 
 
 def accepted(headers: Message) -> str | None:
@@ -34,10 +37,11 @@ class Conversation:
     `"since"` beside it is the number of the last one that the other side has had; without it they begin with the next.
     """
 
-    def __init__(self, connection: socket.socket, feed: Feed, began: bytes = b"") -> None:
+    def __init__(self, connection: socket.socket, feed: Feed, closing: threading.Event) -> None:
         self._connection = connection
         self._feed = feed
-        self._read = bytearray(began)
+        self._closing = closing
+        self._read = bytearray()
         # The number of the next fact; None before somebody has subscribed.
         self._next: int | None = None
 
@@ -49,7 +53,10 @@ class Conversation:
                 heard = time.monotonic()
                 if not self._answer(*found):
                     return
-            readable, _, _ = select.select([self._connection], [], [], self._tell())
+            if self._closing.is_set():
+                self._close(_GOING_AWAY)
+                return
+            readable, _, _ = select.select([self._connection], [], [], min(self._tell(), _LOOK))
             if readable:
                 chunk = self._connection.recv(65536)
                 if not chunk:
@@ -86,13 +93,13 @@ class Conversation:
             named, since = wish["subscribe"] == "facts", wish.get("since")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             named, since = False, None
-        if not named or not (since is None or (isinstance(since, int) and since >= 0)):
+        if not named or not (since is None or (type(since) is int and since >= 0)):
             self._send(
                 _TEXT, b'{"error":"say {\\"subscribe\\":\\"facts\\"}, and \\"since\\" with a number if you like"}'
             )
             return
         now = time.time()
-        self._next = self._feed.following(self._feed.last(now) if since is None else since, now)
+        self._next = self._feed.following(since, now)
         self._send(_TEXT, b'{"subscribed":"facts"}')
 
     def _frame(self) -> tuple[int, bytes] | None:
@@ -120,7 +127,7 @@ class Conversation:
         self._read.clear()
         return _CLOSE, code.to_bytes(2)
 
-    def _close(self, code: int = _NORMAL) -> None:
+    def _close(self, code: int) -> None:
         self._send(_CLOSE, code.to_bytes(2))
 
     def _send(self, opcode: int, payload: bytes) -> None:

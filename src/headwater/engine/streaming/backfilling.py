@@ -15,7 +15,7 @@ from typing import Any
 from headwater.config import ConnectorConfig
 from headwater.config.backfill import gap_backfilled
 from headwater.core.callback import settle
-from headwater.core.checkpoint import Checkpoint, Progress, decode_checkpoint, encode_checkpoint
+from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, Progress, decode_checkpoint, encode_checkpoint
 from headwater.core.errors import HeadwaterError
 from headwater.engine.appending import Appender
 from headwater.engine.connector import Connector, schedule_of
@@ -26,8 +26,6 @@ from headwater.log import Append, Receipt
 from headwater.transforms.chain import Chain
 
 Gap = tuple[int, int]
-# What its poll is called: the ledger, its metrics and its checkpoint have that name.
-_SUFFIX = "@gap"
 # More gaps than this wait no longer by themselves: the two that are nearest to each other become one.
 MOST_WAITING = 100
 
@@ -35,7 +33,7 @@ MOST_WAITING = 100
 def poll_of(config: ConnectorConfig, gap: Gap = (0, 1)) -> ConnectorConfig:
     """Return the poll that asks for a gap, times in ms since the Unix epoch. The stream has a `gap`."""
     made = gap_backfilled(config, *gap)
-    return made.model_copy(update={"name": f"{config.name}{_SUFFIX}"}).located(
+    return made.model_copy(update={"name": f"{config.name}{GAP_SUFFIX}"}).located(
         config.place, config.masker, config.secret_origins
     )
 
@@ -103,7 +101,7 @@ class Backfilling:
 
     def add(self, gap: Gap) -> None:
         """Have a gap asked for."""
-        self.waiting.append(gap)
+        self.waiting = [*added(self.waiting, gap)]
         self._wake()
 
     def _wake(self) -> None:
@@ -120,7 +118,8 @@ class Backfilling:
                 continue
             gap = self.waiting[0]
             if await self._fill(gap):
-                self.waiting.pop(0)
+                # It may have become one with the next meanwhile.
+                self.waiting = [it for it in self.waiting if it[1] > gap[1]]
                 self._filled(gap)
 
     async def _fill(self, gap: Gap) -> bool:
