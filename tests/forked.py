@@ -4,7 +4,7 @@ Python's start and its imports are most of what a short command costs, and tests
 imports Headwater, once for each process of tests, and is forked when a command is to run. Such a process has arguments,
 environment, directory and descriptors of its own, and is a child of the test's: it is waited for, signalled and killed
 as any other. Tests of the start itself - what is imported, what Python makes of its environment - take `subprocess`.
-With HEADWATER_TESTFRESH=1 every process is started anew.
+With HEADWATER_TEST_FRESH=1 every process is started anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, AnyStr, NamedTuple
 
-FRESH = sys.platform != "linux" or os.environ.get("HEADWATER_TESTFRESH") == "1"
+FRESH = sys.platform != "linux" or os.environ.get("HEADWATER_TEST_FRESH") == "1"
 
 _OF_THE_START = ("PYTHON", "LC_", "LANG", "LD_", "GLIBC_", "MALLOC_", "OPENSSL_")
 """Beginnings of variables that have had their effect when a module is run: a fork has those of its keeper."""

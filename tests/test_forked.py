@@ -109,3 +109,11 @@ def test_directories_and_commands_that_are_not_there(tmp_path: Path) -> None:
         forked.Popen([sys.executable, "-m", "headwater"], cwd=tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError):
         forked.Popen([str(tmp_path / "nothing"), "-m", "headwater"])
+
+
+def test_nothing_is_forked_on_request() -> None:
+    """The variable by which everything is started anew is the one that `make test-long` sets."""
+    name = "HEADWATER_TEST_FRESH=1"
+    assert name in (Path(__file__).parents[1] / "Makefile").read_text()
+    command = ["env", name, sys.executable, "-c", "import forked; raise SystemExit(7 if forked.FRESH else 0)"]
+    assert subprocess.run(command, cwd=Path(__file__).parent, check=False).returncode == 7
