@@ -245,7 +245,7 @@ def test_the_ledger_answers_why(headwater: CommandLine, server: ScriptedServer) 
     assert (polls[2]["topic"], polls[2]["partition"], polls[2]["offset"], polls[2]["records"]) == ("cat-facts", 0, 0, 1)
     nobody = headwater.run("ledger", "nobody")
     assert (nobody.returncode, nobody.stdout) == (0, "")
-    assert "No polls of connector 'nobody'" in nobody.stderr
+    assert "No entries of connector 'nobody'" in nobody.stderr
 
 
 def test_the_demo(headwater: CommandLine) -> None:
