@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
+
 _PATIENCE = 30
 
 
@@ -30,16 +32,22 @@ class CommandLine:
 
     def run(self, *arguments: object, given: str | bytes = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "headwater", *map(str, arguments)],
-            input=given if isinstance(given, str) else given.decode(),
-            capture_output=True,
+        command = [sys.executable, "-m", "headwater", *map(str, arguments)]
+        with forked.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=_PATIENCE,
             env=self.environment,
             cwd=self.directory,
-        )
+        ) as process:
+            try:
+                out, error = process.communicate(given if isinstance(given, str) else given.decode(), _PATIENCE)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, out, error)
 
     def good(self, *arguments: object, given: str | bytes = "") -> str:
         """Run a command that must succeed, and return what it printed on standard output."""
@@ -47,9 +55,10 @@ class CommandLine:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start a command; it is killed at the end of the test if it still runs."""
-        process = subprocess.Popen(
+    def start(self, *arguments: object, anew: bool = False) -> subprocess.Popen[str]:
+        """Start a command; it is killed at the end of the test if it still runs. `anew`: it is not forked."""
+        make: type[subprocess.Popen[str]] = subprocess.Popen if anew else forked.Popen
+        process = make(
             [sys.executable, "-m", "headwater", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

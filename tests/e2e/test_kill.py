@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from commandline import CommandLine
 from headwater.core.checkpoint import Checkpoint, decode_checkpoint
 from headwater.core.record import StoredRecord
@@ -54,7 +55,7 @@ class Numbering:
 
 
 def start(headwater: CommandLine, config: Path, *options: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, "-m", "headwater", "run", config, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

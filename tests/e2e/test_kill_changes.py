@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import forked
 from commandline import CommandLine
 from headwater.core.record import StoredRecord
 from headwater.fluvio.batch import decode_records
@@ -117,7 +118,7 @@ def campaign(headwater: CommandLine, kills: int) -> tuple[int, int]:
         config = headwater.config(CONFIG.format(url=server.url, page=PAGE))
         for _ in range(kills):
             before = len(server.received)
-            process = subprocess.Popen(
+            process = forked.Popen(
                 [sys.executable, "-m", "headwater", "run", config],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

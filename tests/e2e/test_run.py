@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable
 from itertools import count
@@ -171,9 +172,13 @@ def test_metrics(headwater: CommandLine, server: ScriptedServer) -> None:
     serving = json.loads(running.stderr.readline())
     assert serving["event"] == "serving metrics"
     headwater.wait_for_topic("cat-facts")
-    with urllib.request.urlopen(serving["url"], timeout=10) as answer:
-        text = answer.read().decode()
-    assert re.search(r'headwater_polls_total\{connector="cat-facts",outcome="accepted"\} [1-9]', text)
+    accepted = r'headwater_polls_total\{connector="cat-facts",outcome="accepted"\} [1-9]'
+    text, deadline = "", time.monotonic() + 30
+    # What is stored is counted a moment later.
+    while not re.search(accepted, text) and time.monotonic() < deadline:
+        with urllib.request.urlopen(serving["url"], timeout=10) as answer:
+            text = answer.read().decode()
+    assert re.search(accepted, text)
     assert "headwater_schedule_lag_seconds_bucket" in text
     assert headwater.stop(running)[0] == 130
     taken = server.url.rpartition(":")[2]

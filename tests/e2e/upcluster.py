@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 from commandline import CommandLine
 
 _PATIENCE = 30
@@ -32,7 +33,7 @@ class Up:
     def start(self) -> None:
         """Start it, and wait until it serves."""
         ports = ("--sc-port", self.port, "--spu-port", self.spu_port)
-        self._process = subprocess.Popen(
+        self._process = forked.Popen(
             [
                 *(sys.executable, "-m", "headwater", "up", "--data-dir", str(self.directory), "--log-format", "json"),
                 *map(str, (*ports, *self._options)),

@@ -69,7 +69,7 @@ async def until(done: Callable[[], bool], clock: VirtualClock | None = None) -> 
     """Let the event loop turn until something is so; with a clock its time goes on meanwhile."""
     while not done():
         # Real time for the network, in which virtual time may pass.
-        await asyncio.sleep(0 if clock is None else 0.002)
+        await asyncio.sleep(0.0005 if clock is None else 0.002)
         if clock is not None:
             clock.advance(0.5)
 

@@ -46,7 +46,7 @@ async def until(true: Callable[[], bool]) -> None:
     """Let everybody go on until something is true."""
     async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.0005)
 
 
 # The rate, and requests at one time.

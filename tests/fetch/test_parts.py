@@ -6,16 +6,20 @@ import resource
 from pathlib import Path
 
 import certifi
+import msgspec
+import pycurl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.core.egress import Policy
 from headwater.core.errors import ProtocolError, RedirectError, RequestError
-from headwater.core.http import Request, Response, ascii_url
+from headwater.core.http import Request, Response, Transport, ascii_url
 from headwater.core.limits import raise_file_limit
 from headwater.fetch import CurlFetcher
 from headwater.fetch.head import parse_headers, read_head
 from headwater.fetch.redirect import follow
+from headwater.fetch.setting import Surroundings, apply
 from headwater.fetch.trust import ca_bundle
 from headwater.testing import Answer, ScriptedServer
 
@@ -171,3 +175,29 @@ async def test_redirects_to_places_with_other_letters() -> None:
         url = server.route("/x", Answer(raw=b"HTTP/1.1 302 Found\r\n" + location + b"content-length: 0\r\n\r\n"))
         server.route("/%C3%BC%20b", Answer(body=b"there"))
         assert (await fetcher.fetch(Request("GET", url, url))).body == b"there"
+
+
+@pytest.mark.parametrize(
+    ("url", "transport", "bare"),
+    [
+        ("http://a.example/", Transport(), True),
+        ("HTTP://a.example/", Transport(unix_socket="/run/s"), True),
+        ("http://a.example/", Transport(proxy="http://p.example:3128"), True),
+        ("http://a.example/", Transport(proxy="p.example:3128"), True),
+        ("http://a.example/", Transport(proxy="socks5h://p.example"), True),
+        ("http://a.example/", Transport(proxy="https://p.example"), False),
+        ("http://a.example/", Transport(proxy="HTTPS://p.example"), False),
+        ("http://a.example/", Transport(proxy="https://p.example", no_proxy=("a.example",)), True),
+        ("https://a.example/", Transport(), False),
+        ("https://a.example/", Transport(proxy="http://p.example:3128"), False),
+    ],
+)
+def test_where_the_wire_has_what_is_sent(url: str, transport: Transport, *, bare: bool) -> None:
+    """Only where neither the server nor a proxy is spoken to over TLS may bytes go past libcurl."""
+    curl = pycurl.Curl()
+    try:
+        transport = msgspec.structs.replace(transport, http_version="1.1", proxy=transport.proxy or "")
+        request = Request("GET", url, url, stream=True, upgrade=True, transport=transport)
+        assert apply(curl, request, Surroundings.of(certifi.where(), Policy(), {})).bare == bare
+    finally:
+        curl.close()

@@ -1,10 +1,14 @@
-"""Connections that change their protocol: what goes both ways, what else may be answered, and every way it may end."""
+"""Connections that change their protocol: what goes both ways, what else may be answered, and every way it may end.
+
+All of it holds for both ways to send: past libcurl, and by it, which without TLS is not necessary but always possible.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +24,10 @@ from headwater.core import errors
 from headwater.core.egress import Policy
 from headwater.core.errors import FetchError
 from headwater.core.http import Login, Request, Response, Transport
-from headwater.fetch import CurlFetcher
+from headwater.fetch import CurlFetcher, stream
+from headwater.fetch.direct import Direct
 from headwater.fetch.outgoing import MOST_UNSENT
+from headwater.fetch.upload import Upload
 from headwater.testing import Answer, Certificates, Received, ScriptedServer
 from headwater.testing.server import Talk, reset
 
@@ -29,6 +35,14 @@ UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "echo"))
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n"
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
+
+
+@pytest.fixture(params=[Direct, Upload], ids=["direct", "upload"], scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[type[Direct | Upload]]:
+    """Give the way in which bytes are sent where there is no TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "Direct", request.param)
+        yield request.param
 
 
 class Talking(Taking):
@@ -545,10 +559,10 @@ async def test_silence() -> None:
     sink, waiting = Talking(), Talking()
     async with ScriptedServer() as server, CurlFetcher() as fetcher:
         url = server.route("/x", switching(talk))
-        forever = begun(fetcher, upgrading(url, waiting, total_timeout=0.1), waiting)
-        error = await begun(fetcher, upgrading(url, sink, idle_timeout=0.3, total_timeout=0.1), sink)
+        forever = begun(fetcher, upgrading(url, waiting, total_timeout=1.0), waiting)
+        error = await begun(fetcher, upgrading(url, sink, idle_timeout=1.2, total_timeout=1.0), sink)
         assert isinstance(error, errors.ReadTimeoutError)
-        assert "no byte of the body came for 0.3 s" in error.message
+        assert "no byte of the body came for 1.2 s" in error.message
         assert (sink.body, waiting.body, forever.done()) == (b"one", b"one", False)
 
 
@@ -605,6 +619,87 @@ async def test_a_server_that_reads_nothing() -> None:
         assert isinstance(error, errors.ProtocolError)
         assert "the server takes nothing in" in error.message
         assert sink.under_way.unsent == 0
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_room_that_comes_late(*, left: bool) -> None:
+    """What did not fit goes out once there is room, whether or not a file is left to wait by; none is kept for it."""
+    data = os.urandom(12 * MIB)
+    reads = asyncio.Event()
+
+    async def talk(reader: Reader, writer: Writer) -> None:
+        writer.write(b"x")
+        await reads.wait()
+        await reader.readexactly(len(data) - 1)
+        writer.write(await reader.readexactly(1))
+        await gone(reader, writer)
+
+    sink = Talking()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        begun(fetcher, upgrading(server.route("/x", switching(talk)), sink), sink)
+        await sink.until(lambda: sink.taken == 1)
+        before = descriptors()
+        if not left:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, most[1]))
+        try:
+            assert sink.under_way is not None
+            for start in range(0, len(data), MIB):
+                sink.send(data[start : start + MIB])
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert 0 < sink.under_way.unsent < len(data)
+            reads.set()
+            await sink.until(lambda: sink.taken == 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        assert sink.body == b"x" + data[-1:]
+        assert sink.under_way.unsent == 0
+        assert descriptors() == before
+
+
+async def test_ending_with_something_unsent() -> None:
+    """However it ends while bytes wait for room, nothing of it is kept, and other connections are not touched."""
+    reading: list[asyncio.Event] = []
+
+    async def talk(reader: Reader, writer: Writer) -> None:
+        reading.append(asyncio.Event())
+        writer.write(b"x")
+        await reading[-1].wait()
+        reset(writer)
+
+    async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        url, other = server.route("/x", switching(talk)), server.route("/y", switching(echo))
+        before = 0
+        for cutting in (True, False) * 5:
+            sink, beside = Talking(), Talking(early=b"beside")
+            delivered = begun(fetcher, upgrading(url, sink), sink)
+            await sink.until(lambda sink=sink: sink.taken == 1)  # type: ignore[misc]
+            before = before or descriptors()
+            for _ in range(8):
+                sink.send(bytes(MIB))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert sink.under_way is not None
+            assert sink.under_way.unsent > 0
+            if cutting:
+                sink.cancel()
+            else:
+                reading[-1].set()
+                assert isinstance(await delivered, errors.ResetError)
+            assert sink.under_way.unsent == 0
+            # Most likely this one gets the number of the descriptor that was closed.
+            begun(fetcher, upgrading(other, beside), beside)
+            await beside.until(lambda beside=beside: beside.taken == 6)  # type: ignore[misc]
+            beside.cancel()
+            reading[-1].set()
+            async with asyncio.timeout(10):
+                while descriptors() > before:  # noqa: ASYNC110 - descriptors tell nobody
+                    await asyncio.sleep(0.001)
 
 
 @given(

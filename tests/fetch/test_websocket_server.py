@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,18 @@ from websockets.uri import parse_uri
 from engine.programs import APACHE, KERBEROS, PASSWORD, USER, apache, need, realm
 from fetch.test_stream import Taking, begun
 from headwater.core.http import Login, Request, Response, Transport
-from headwater.fetch import CurlFetcher
+from headwater.fetch import CurlFetcher, stream
+from headwater.fetch.direct import Direct
+from headwater.fetch.upload import Upload
 from headwater.testing import Certificates
+
+
+@pytest.fixture(params=[Direct, Upload], ids=["direct", "upload"], scope="module", autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[type[Direct | Upload]]:
+    """Give the way in which bytes are sent where there is no TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "Direct", request.param)
+        yield request.param
 
 
 class Client(Taking):

@@ -221,6 +221,26 @@ async def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
         assert (tmp_path / "data").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("size", [10, 6 * 1024 * 1024], ids=["small", "large"])
+async def test_checkpoints_of_one_commit(tmp_path: Path, size: int) -> None:
+    """Each connector finds its own again, the last of several, in this process and others, and after a restart."""
+    names = ["@token", "a", "b"]
+    async with Log.open(tmp_path) as log:
+        receipts = [
+            log.submit(Append(None, (), checkpoint=(name, turn * size), linger=0.05))
+            for turn in (b"1", b"2")
+            for name in names
+        ]
+        await asyncio.gather(*receipts)
+        for name in names:
+            assert await log.checkpoint(name) == b"2" * size
+    async with Log.open(tmp_path) as log:
+        await log.submit(Append(None, (), checkpoint=("b", b"new")))
+        with LogReader(tmp_path) as reader:
+            assert reader.checkpoints() == ["a", "b"]
+            assert [reader.checkpoint(name) for name in (*names, "c")] == [b"2" * size, b"2" * size, b"new", None]
+
+
 async def test_a_defect_in_a_commit_is_told_and_passes(tmp_path: Path) -> None:
     """What nobody thought of fails the commit it is in, with an error to whoever waits; the writer goes on."""
     async with Log.open(tmp_path) as log:

@@ -75,8 +75,8 @@ class Running:
 
 @asynccontextmanager
 async def up(headwater: CommandLine, *options: object) -> AsyncIterator[Running]:
-    """Run a server on free ports, and end it."""
-    process = headwater.start("up", "--sc-port", "0", "--spu-port", "0", *options)
+    """Run a server on free ports, and end it. All of its memory is its own, so that it can be measured."""
+    process = headwater.start("up", "--sc-port", "0", "--spu-port", "0", *options, anew=True)
     said = await asyncio.to_thread(started, process)
     async with AsyncExitStack() as cleanup:
         yield Running(process, said.sc_port, said.spu_port, cleanup)

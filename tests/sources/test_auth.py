@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import warnings
+from collections.abc import Callable
+from functools import cache
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -62,13 +64,14 @@ KINDS: dict[str, Literal["oct", "RSA", "EC", "OKP"]] = {
     "ES": "EC",
     "Ed": "OKP",
 }
-KEYS: dict[str, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey] = {
-    "RS": rsa.generate_private_key(65537, 2048),
-    "PS": rsa.generate_private_key(65537, 3072),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "ES384": ec.generate_private_key(ec.SECP384R1()),
-    "ES512": ec.generate_private_key(ec.SECP521R1()),
-    "Ed": ed25519.Ed25519PrivateKey.generate(),
+KEYS: dict[str, Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey]] = {
+    # They are made when they are needed: each process of tests imports this.
+    "RS": cache(lambda: rsa.generate_private_key(65537, 2048)),
+    "PS": cache(lambda: rsa.generate_private_key(65537, 3072)),
+    "ES256": cache(lambda: ec.generate_private_key(ec.SECP256R1())),
+    "ES384": cache(lambda: ec.generate_private_key(ec.SECP384R1())),
+    "ES512": cache(lambda: ec.generate_private_key(ec.SECP521R1())),
+    "Ed": cache(ed25519.Ed25519PrivateKey.generate),
 }
 ALGORITHMS = [
     *("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -77,8 +80,8 @@ ALGORITHMS = [
 
 
 def pem(algorithm: str, encryption: KeySerializationEncryption | None = None) -> bytes:
-    key = KEYS.get(algorithm) or KEYS[algorithm[:2]]
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+    make = KEYS.get(algorithm) or KEYS[algorithm[:2]]
+    return make().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -122,7 +125,7 @@ SHORT = rsa.generate_private_key(65537, 1024)  # noqa: S505 - one that is refuse
 
 
 def _public(algorithm: str) -> bytes:
-    return KEYS[algorithm].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return KEYS[algorithm]().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 @pytest.mark.parametrize(

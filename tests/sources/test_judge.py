@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.config import load_text
 from headwater.core import errors
+from headwater.core.checkpoint import Checkpoint
 from headwater.core.errors import FetchError
 from headwater.core.http import Headers, Response
 from headwater.sources.judge import Action, Attempt, Policy, judge
+from headwater.sources.poll import Poll
 
 FIRST = Attempt(number=1, now=1_700_000_000.0, left=300.0, chance=0.5)
 
@@ -168,6 +171,39 @@ def test_accept_content_type_refuses_all_others() -> None:
     assert (verdict.action, verdict.slug) == (Action.FAIL, "content-type")
     assert "text/plain instead of application/json" in verdict.reason
     assert "no Content-Type" in judge(response(200), FIRST, policy).reason
+
+
+# Answers repeat their headers, which are then the same object.
+HEADS: tuple[Headers, ...] = (
+    (),
+    (("content-type", "application/json"),),
+    (("content-type", "text/html"),),
+    (("content-type", "text/csv"), ("etag", '"1"')),
+)
+
+
+@given(
+    st.sampled_from(
+        ["", ", output_parts: full", ", accept_status: [200-299, 404]", ", accept_content_type: [text/html]"]
+    ),
+    st.lists(
+        st.tuples(
+            st.sampled_from([200, 201, 204, 304, 404, 500]), st.sampled_from([b"", b"x"]), st.sampled_from(HEADS)
+        ),
+        max_size=12,
+    ),
+)
+def test_what_came_before_changes_no_verdict(option: str, answers: list[tuple[int, bytes, Headers]]) -> None:
+    """A source that has judged many answers judges the next one as one that has judged none."""
+    text = f"name: c\ntopic: t\nparameters: {{endpoint: 'http://x.test/', interval: 1s{option}}}\n"
+    config = load_text(text).connectors[0]
+    poll, checkpoint = Poll(config), Checkpoint()
+    for status, body, headers in answers:
+        answer = response(status, body, headers)
+        verdict = poll.accept(answer, checkpoint)
+        assert verdict == Poll(config).accept(answer, checkpoint)
+        if verdict is not None and verdict.action is Action.STORE:
+            checkpoint = poll.reap_one(answer, checkpoint, 0)[1]
 
 
 @given(

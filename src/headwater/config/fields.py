@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -46,6 +47,19 @@ class Options(BaseModel):
         # Built as part of the whole that is validated, ConnectorConfig, and not for each group as well.
         defer_build=True,
     )
+
+
+def share_names(options: Options) -> None:
+    """Let options have one set of the names that were given, together with all in which the same were.
+
+    Nobody changes it: options are frozen. Each would take 200 bytes, and a connector has half a dozen.
+    """
+    object.__setattr__(options, "__pydantic_fields_set__", _given(frozenset(options.model_fields_set)))
+
+
+@lru_cache(maxsize=1024)
+def _given(names: frozenset[str]) -> set[str]:
+    return set(names)
 
 
 def plain_text(value: object) -> object:

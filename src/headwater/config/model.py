@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
 
-from headwater.config.fields import Duration, Options, Size, plain_text
+from headwater.config.fields import Duration, Options, Size, plain_text, share_names
 from headwater.config.http import HttpOptions
 from headwater.config.problem import Problem
 from headwater.core.names import is_name, suggest_name
@@ -301,6 +301,9 @@ class ConnectorConfig(Options):
         self._place = place
         self._masker = masker
         self._origins = origins
+        for options in (self, *self.__dict__.values(), *self.http.__dict__.values()):
+            if isinstance(options, Options):
+                share_names(options)
         return self
 
     def problem(self, key_path: tuple[str, ...], message: str, suggestion: str = "") -> Problem:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from headwater.core.callback import Cancellable, settle
 
 # uvloop rounds timers to the nearest millisecond; half of one more makes sure that none is early (seconds).
@@ -95,13 +97,10 @@ class SystemClock:
             timer.cancel()
 
 
-class _Shared:
+class _Shared(msgspec.Struct, eq=False):
     """One of the callbacks that share a timer."""
 
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         self.callback = None

@@ -83,6 +83,10 @@ class Extractor:
 
                 self._pick = in_order
 
+    def __len__(self) -> int:
+        """Return how many pointers there are."""
+        return len(self._pointers)
+
     def __call__(self, document: bytes | Raw) -> tuple[Raw | None, ...]:
         """Return the raw value at each pointer, None where there is none. Raises DocumentError.
 

@@ -18,6 +18,7 @@ from headwater.core.disguise import (
     readings,
     standard_base64,
 )
+from headwater.core.empty import NO_NAMES
 
 MASK: Final = "***"
 # How a value begins that is in the place of a secret where none is to be had: for a replay.
@@ -32,6 +33,9 @@ _MOST_LEARNED: Final = 256
 # Reasons repeat from poll to poll: texts of this length that hold no secret are remembered, so many of them.
 _LONGEST_REMEMBERED: Final = 200
 _MOST_REMEMBERED: Final = 128
+
+_NO_TEXTS: Final[set[str]] = set()
+_NO_WORDS: Final = Words(())
 
 
 class Text:
@@ -110,13 +114,13 @@ class Masker:
     __slots__ = ("_base64", "_clean", "_given", "_hexadecimal", "_learned", "_lock", "_plain", "_ready", "_spaces")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._given = frozenset(secret for secret in secrets if len(secret) >= SHORTEST)
+        self._given = frozenset(secret for secret in secrets if len(secret) >= SHORTEST) or NO_NAMES
         self._learned: dict[str, None] = {}
         self._lock = threading.Lock()
-        self._clean: set[str] = set()
-        # Made when the first text comes: most connectors never need it.
+        # Made when the first text comes: most connectors never need it, and share what is empty.
         self._ready = not self._given
-        self._plain = self._base64 = self._hexadecimal = Words(())
+        self._clean = _NO_TEXTS
+        self._plain = self._base64 = self._hexadecimal = _NO_WORDS
         self._spaces = False
 
     def __bool__(self) -> bool:

@@ -172,21 +172,18 @@ class Connector:
     def _on_answer(self, outcome: Response | FetchError) -> None:
         try:
             self._pending = None
-            self._answered(outcome)
+            its = self._round
+            verdict = its.judge(outcome)
+            action = verdict.action
+            if action is _STORE and isinstance(outcome, Response) and its.quick and len(outcome.body) < LARGE:
+                self._harvest = harvest = its.reap_at_once(outcome, verdict)
+                self._target.store(harvest.append, self._on_receipt)
+            elif action is _STORE or ((action is _RETRY or action is _RENEW) and not its.stopping):
+                self._hand_over(partial(its.finish, outcome, verdict))
+            else:
+                self._follow(its.conclude(outcome, verdict))
         except Exception as error:  # noqa: BLE001 - a callback's boundary: `run` raises it
             self._crash(error)
-
-    def _answered(self, outcome: Response | FetchError) -> None:
-        its = self._round
-        verdict = its.judge(outcome)
-        action = verdict.action
-        if action is _STORE and isinstance(outcome, Response) and its.quick and len(outcome.body) < LARGE:
-            self._harvest = harvest = its.reap_at_once(outcome, verdict)
-            self._target.store(harvest.append, self._on_receipt)
-        elif action is _STORE or ((action is _RETRY or action is _RENEW) and not its.stopping):
-            self._hand_over(partial(its.finish, outcome, verdict))
-        else:
-            self._follow(its.conclude(outcome, verdict))
 
     # The third callback: the receipt.
 

@@ -15,7 +15,7 @@ from headwater.core.exchange import Exchange
 from headwater.core.record import Record
 from headwater.engine.deadletter import bad_letter, dead_letter, told, told_bad
 from headwater.engine.identity import identified
-from headwater.fluvio.batch import EncodedBatch, encode_batches
+from headwater.fluvio.batch import EncodedBatch, encode_batches, encode_value
 from headwater.fluvio.compression import Compression
 from headwater.fluvio.partition import grouped
 from headwater.log import Append, Beside
@@ -50,6 +50,7 @@ class Harvester:
     """
 
     __slots__ = (
+        "_bare",
         "_chain",
         "_compression",
         "_identify",
@@ -79,6 +80,8 @@ class Harvester:
         self._mask = mask
         self._partitions = partitions
         self._identify = config.http.record_id
+        # Whether a record is its value and nothing else, and goes where all do.
+        self._bare = not self._identify and partitions == 1 and compression is Compression.NONE
 
     def harvest(self, reaped: Reaped, before: Checkpoint, exchange: Exchange, *, now: int) -> Harvest:
         """Return what is left of a response at `now` (ms since the Unix epoch).
@@ -96,13 +99,14 @@ class Harvester:
             return self._through(self._chain, reaped, before, exchange, beside, now=now)
         return self._harvest(reaped.records, reaped, reaped.checkpoint, exchange, now=now, beside=beside)
 
-    def harvest_one(self, record: Record, checkpoint: Checkpoint, exchange: Exchange, *, now: int) -> Harvest:
-        """Return what is left of a response that is one record, without transforms: most are."""
-        if self._identify or self._partitions > 1:
-            return self._harvest((record,), Reaped((record,), checkpoint), checkpoint, exchange, now=now)
+    def harvest_one(self, value: bytes, checkpoint: Checkpoint, exchange: Exchange, *, now: int) -> Harvest:
+        """Return what is left of a response that is one record of this value, without transforms: most are."""
+        if not self._bare:
+            records = (Record(value),)
+            return self._harvest(records, Reaped(records, checkpoint), checkpoint, exchange, now=now)
         append = Append(
             self._topic,
-            encode_batches((record,), now, self._compression),
+            (encode_value(value, now),),
             None,
             (self._name, encode_checkpoint(checkpoint)),
             exchange,

@@ -90,9 +90,9 @@ class Round:
         "_name",
         "_pacing",
         "_poll",
+        "_reason",
         "_renewed",
         "_requests",
-        "_said",
         "_schedule",
         "_scheduled",
         "_sent",
@@ -102,6 +102,7 @@ class Round:
         "_started",
         "_tally",
         "_target",
+        "_told",
         "_topic",
         "_why",
         "checkpoint",
@@ -142,7 +143,8 @@ class Round:
         self.stopping = False
         self.tick = Tick(0.0)
         self._skipped = 0
-        self._said = ("", "")
+        # The last reason of a verdict, and as it may be told.
+        self._reason = self._told = ""
         self._why = ""
         self._held_by = ""
         # How the interval follows the changes, what the round has brought so far, and until when its answer is fresh.
@@ -274,8 +276,8 @@ class Round:
         if before.remembered is not None or before.progress is not None or before.body is not None:
             # What an earlier configuration needed is let go of.
             return self.reap(response, verdict, now)
-        record, checkpoint = self._poll.reap_one(response, before, self._scheduled)
-        return self._harvester.harvest_one(record, checkpoint, self._entry(response, verdict, 1), now=now)
+        value, checkpoint = self._poll.reap_one(response, before, self._scheduled)
+        return self._harvester.harvest_one(value, checkpoint, self._entry(response, verdict, 1), now=now)
 
     def stored(self, harvest: Harvest) -> None:
         """Count what is in the log now."""
@@ -323,14 +325,14 @@ class Round:
 
     def _entry(self, outcome: Response | FetchError | None, verdict: Verdict, records: int = 0) -> Exchange:
         """Return the ledger entry of the exchange under way."""
-        status = received = None
+        status, received = None, 0
         if isinstance(outcome, Response):
             status, received = outcome.status, outcome.received
         accepted = verdict.action is _STORE
-        if verdict.reason is not self._said[0] or self._gates:
+        if verdict.reason is not self._reason or self._gates:
             # Verdicts repeat from answer to answer, but gates bring secrets that are to be masked from then on.
-            self._said = verdict.reason, self._standing.told(verdict.reason)
-        reason = self._said[1]
+            self._reason, self._told = verdict.reason, self._standing.told(verdict.reason)
+        reason = self._told
         if self._anew:
             reason = f"{reason}; {ANOTHER}"
         if self._skipped:
@@ -343,11 +345,13 @@ class Round:
             _ACCEPTED if accepted else _DECISIONS[verdict.action],
             reason,
             status,
-            received or 0,
+            received,
             self._attempts,
             records,
             self._topic if accepted else None,
-            skipped=self._skipped,
+            None,
+            None,
+            self._skipped,
         )
 
     def _note(self, exchange: Exchange) -> None:
@@ -358,7 +362,8 @@ class Round:
     def close(self, hold: float = 0.0) -> None:
         """Go to the next tick, after `hold` seconds at the earliest. What is left out is counted, with the reason."""
         tick = self.tick
-        now = self.now()
+        # As `now`, without a call of its own.
+        now = self._clock.time_ms() / 1000 if self._schedule.wall else self._clock.monotonic()
         if self._pacing is not None:
             self._schedule = Every(self._pacing.until(self.checkpoint.pace, self._fresh - tick.at))
         self.tick = following = self._schedule.after(tick.at, max(now + hold, tick.at))

@@ -13,6 +13,7 @@ from time import monotonic, time
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import pycurl
 
 from headwater.core.callback import settle
@@ -40,33 +41,32 @@ _MOST_JARS = 4096
 _NEVER = 10**6
 
 
-class _Transfer:
-    """One exchange under way: a chain of requests, of which `request` is the present one."""
+class _Transfer(msgspec.Struct, eq=False):
+    """One exchange under way: a chain of requests, of which `request` is the present one.
 
-    __slots__ = ("_fetcher", "again", "deliver", "ended", "followed", "handle", "lane", "request", "started", "timer")
+    `again`: it goes out a second time, since a connection that had been kept was dead.
+    """
 
-    def __init__(self, fetcher: CurlFetcher, request: Request, deliver: Deliver) -> None:
-        self._fetcher = fetcher
-        self.request = request
-        self.deliver = deliver
-        self.started = monotonic()
-        self.followed = 0
-        # Whether it goes out a second time, since a connection that had been kept was dead.
-        self.again = False
-        self.ended = False
-        self.handle: Handle | None = None
-        self.lane: Lane | None = None
-        self.timer: asyncio.TimerHandle | None = None
+    fetcher: CurlFetcher
+    request: Request
+    deliver: Deliver
+    started: float
+    followed: int = 0
+    again: bool = False
+    ended: bool = False
+    handle: Handle | None = None
+    lane: Lane | None = None
+    timer: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
         """Cut the exchange, unless it has ended."""
         if not self.ended:
-            self._fetcher.cut(self)
+            self.fetcher.cut(self)
 
     def resume(self) -> None:
         """Let a body go on that its sink holds back."""
         if not self.ended:
-            self._fetcher.go_on(self)
+            self.fetcher.go_on(self)
 
     def send(self, data: bytes) -> None:
         """Send nothing: no protocol is changed here."""
@@ -138,7 +138,7 @@ class CurlFetcher:
         """Begin one exchange. See `headwater.core.http.Fetcher`."""
         if request.stream:
             return self._streams.begin(request, deliver)
-        transfer = _Transfer(self, request, deliver)
+        transfer = _Transfer(self, request, deliver, monotonic())
         if len(self._flying) >= self._most:
             transfer.timer = self._loop.call_later(request.total_timeout, self._waited_too_long, transfer)
             self._queue.append(transfer)
@@ -180,6 +180,8 @@ class CurlFetcher:
         except pycurl.error as error:
             if transfer.handle is handle:
                 self._fail(handle.curl, int(error.args[0]), str(error.args[-1]))
+        if transfer.lane is not None:
+            transfer.lane.go_on()
 
     def _waited_too_long(self, transfer: _Transfer) -> None:
         self._queue.remove(transfer)
@@ -195,13 +197,10 @@ class CurlFetcher:
     def _start(self, transfer: _Transfer, seconds: float) -> None:
         request = transfer.request
         handle = self._handle_for(request)
-        apart = request.open is not None or request.idle_timeout is not None
         try:
             handle.prepare(request, seconds if request.idle_timeout is None else _NEVER)
-            if request.transport.cookies:
-                handle.carry(self._jar(request).header(request.url, time()))
-            if apart:
-                handle.attend(partial(self._open, transfer))
+            if not handle.plain:
+                self._attend(transfer, handle)
             if transfer.again:
                 handle.curl.setopt(pycurl.FRESH_CONNECT, 1)
             lane = self._lanes.of(handle.shared)
@@ -216,6 +215,14 @@ class CurlFetcher:
         transfer.lane = lane
         self._flying[handle.curl] = transfer
         lane.add(handle.curl)
+
+    def _attend(self, transfer: _Transfer, handle: Handle) -> None:
+        """Give a request the cookies that it carries, and its body a way of its own."""
+        request = transfer.request
+        if request.transport.cookies:
+            handle.carry(self._jar(request).header(request.url, time()))
+        if request.open is not None or request.idle_timeout is not None:
+            handle.attend(partial(self._open, transfer))
 
     def _on_new_socket(self, descriptor: int, purpose: int) -> int:  # noqa: ARG002 - libcurl's signature
         self._lanes.forget(descriptor)
@@ -277,9 +284,10 @@ class CurlFetcher:
             self._queue.remove(transfer)
 
     def _land(self, transfer: _Transfer) -> None:
-        if transfer.handle is not None and transfer.lane is not None:
-            del self._flying[transfer.handle.curl]
-            transfer.lane.remove(transfer.handle.curl)
+        handle, lane = transfer.handle, transfer.lane
+        if handle is not None and lane is not None:
+            del self._flying[handle.curl]
+            lane.remove(handle.curl)
             transfer.handle = None
             if transfer.timer is not None:
                 transfer.keep_time(None)
@@ -309,13 +317,13 @@ class CurlFetcher:
         following: Request | None = None
         try:
             outcome = handle.response(monotonic() - transfer.started, transfer.followed)
-            if request.transport.cookies:
+            if not handle.plain and request.transport.cookies:
                 self._jar(request).take(outcome.url, outcome.headers, time())
             if outcome.status in REDIRECTS:
                 following = follow(request, outcome, followed=transfer.followed)
             elif outcome.status == PROXY_LOGIN and handle.arranged.answers:
                 outcome = login_of_proxy(request, handle.arranged.proxy)
-            if following is None and request.open is not None:
+            if not handle.plain and following is None and request.open is not None:
                 handle.open_empty()
         except FetchError as error:
             outcome = error

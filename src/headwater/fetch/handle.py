@@ -30,7 +30,8 @@ class Handle:
     """An easy handle. `size` counts the bytes of the body so far, after decompression.
 
     `on_socket` hears of each new socket. `shared` is what others must have in common to share its connections;
-    `arranged` is what it was set up with; `intake` is where a body goes that is not just gathered.
+    `arranged` is what it was set up with; `intake` is where a body goes that is not just gathered. `plain`: its request
+    carries no cookies of a jar, and its body is just gathered.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Handle:
         "_cookie",
         "_head",
         "_lines",
+        "_most",
         "_on_socket",
         "_seconds",
         "_size",
@@ -46,6 +48,7 @@ class Handle:
         "curl",
         "headers",
         "intake",
+        "plain",
         "request",
         "shared",
     )
@@ -59,6 +62,8 @@ class Handle:
         self._lines: list[bytes] = []
         self._head: tuple[int, str, Headers] = (0, "", ())
         self._size = 0
+        self._most = 0
+        self.plain = True
         self.curl = pycurl.Curl()
         self.request: Request | None = None
         self.shared: Transport | None = None
@@ -99,6 +104,8 @@ class Handle:
         self.intake = None
         self.arranged = apply(self.curl, request, self._around)
         self.shared = separate(request.transport)
+        self.plain = not request.transport.cookies and request.open is None and request.idle_timeout is None
+        self._most = request.max_body
         # libcurl itself bounds the bytes of all headers, so the lines may gather without a look at each.
         setopt(pycurl.HEADERFUNCTION, self.headers.append)
         setopt(pycurl.WRITEFUNCTION, self._take_body)
@@ -141,14 +148,13 @@ class Handle:
         assert self.request.permit is not None
         return pycurl.PREREQFUNC_OK if self.request.permit() else pycurl.PREREQFUNC_ABORT
 
-    def _take_body(self, chunk: bytes) -> int:
+    def _take_body(self, chunk: bytes) -> int | None:
         self._size += len(chunk)
-        assert self.request is not None
-        if self._size > self.request.max_body:
+        if self._size > self._most:
             self.body.clear()
             return -1
         self.body.append(chunk)
-        return len(chunk)
+        return None
 
     def response(self, elapsed: float, redirects: int, *, under_way: bool = False) -> Response:
         """Return the response that has come in, or its head while the body is under way.
@@ -169,7 +175,7 @@ class Handle:
             request.url,
             elapsed,
             # From within a callback of libcurl it cannot be asked.
-            0 if under_way else int(self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T)),
+            0 if under_way else self.curl.getinfo(pycurl.SIZE_DOWNLOAD_T),
             redirects,
         )
 

@@ -19,12 +19,15 @@ CAPACITY = 64
 _MOST_EVENTS = 512
 # How much earlier than asked for libcurl may be called (seconds).
 _EARLY = 0.001
+# What libcurl asks to watch a socket for.
+_REMOVE = pycurl.POLL_REMOVE
 _EVENTS = {
     pycurl.POLL_NONE: 0,
     pycurl.POLL_IN: select.EPOLLIN,
     pycurl.POLL_OUT: select.EPOLLOUT,
     pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
 }
+_FAILED = pycurl.CSELECT_ERR
 _ACTIONS = {
     select.EPOLLIN: pycurl.CSELECT_IN,
     select.EPOLLOUT: pycurl.CSELECT_OUT,
@@ -42,6 +45,7 @@ class Lane:
     """A multi handle in the running event loop. `load` counts the transfers under way."""
 
     __slots__ = (
+        "_collecting",
         "_deadline",
         "_done",
         "_epoll",
@@ -59,7 +63,9 @@ class Lane:
         self.load = 0
         self._done = done
         self._failed = failed
+        self._collecting = False
         self._loop = asyncio.get_running_loop()
+        # What each socket is watched for, in libcurl's words.
         self._watched: dict[int, int] = {}
         # Sockets of idle connections stay registered, for they are nearly always wanted for the next poll.
         self._parked: set[int] = set()
@@ -70,8 +76,8 @@ class Lane:
         self._epoll = select.epoll()
         self._loop.add_reader(self._epoll.fileno(), self._on_ready)
         self._multi = pycurl.CurlMulti()
+        # No M_TIMERFUNCTION: it would be called twice for each transfer, where asking once for all of them does.
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         # Connections that are kept for later.
         self._multi.setopt(pycurl.M_MAXCONNECTS, CAPACITY)
 
@@ -79,11 +85,20 @@ class Lane:
         """Begin a transfer."""
         self.load += 1
         self._multi.add_handle(curl)
+        if self._kick is None:
+            self.go_on()
 
     def remove(self, curl: pycurl.Curl) -> None:
         """Take out a transfer that has ended, or cut one that has not."""
         self.load -= 1
         self._multi.remove_handle(curl)
+        if not self._collecting:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Have libcurl called soon. To be called after a transfer was paused or let go on, for it is not heard when."""
+        if self._kick is None:
+            self._kick = self._loop.call_soon(self._on_kick)
 
     def close(self) -> None:
         """Close all connections. Every transfer must have been removed."""
@@ -101,47 +116,32 @@ class Lane:
 
     def _on_socket(self, what: int, descriptor: int, multi: Any, data: Any) -> None:  # noqa: ARG002 - libcurl's signature
         """Watch a socket for libcurl, or park it."""
-        if what == pycurl.POLL_REMOVE:
+        if what == _REMOVE:
             self._parked.add(descriptor)
             return
         self._parked.discard(descriptor)
-        events = _EVENTS[what]
         known = self._watched.get(descriptor)
-        if known == events:
+        if known == what:
             return
         if known is None:
-            self._epoll.register(descriptor, events)
+            self._epoll.register(descriptor, _EVENTS[what])
         else:
-            self._epoll.modify(descriptor, events)
-        self._watched[descriptor] = events
+            self._epoll.modify(descriptor, _EVENTS[what])
+        self._watched[descriptor] = what
 
     def _on_ready(self) -> None:
         """Hand every ready socket to libcurl, then take what has ended."""
-        act = self._multi.socket_action
+        act, parked = self._multi.socket_action, self._parked
         for descriptor, events in self._epoll.poll(0, _MOST_EVENTS):
-            if descriptor in self._parked:
+            if descriptor in parked:
                 # An idle connection that the server has closed: libcurl finds out when it wants it again.
-                self._parked.discard(descriptor)
+                parked.discard(descriptor)
                 self._watched.pop(descriptor, None)
                 with suppress(OSError):
                     self._epoll.unregister(descriptor)
             else:
-                act(descriptor, _ACTIONS.get(events, pycurl.CSELECT_ERR))
+                act(descriptor, _ACTIONS.get(events, _FAILED))
         self._collect()
-
-    def _on_timer(self, milliseconds: int) -> None:
-        """Note when libcurl wants to be called. It may not be called from here, and asks very often for "at once"."""
-        if milliseconds == 0:
-            self._deadline = None
-            if self._kick is None:
-                self._kick = self._loop.call_soon(self._on_kick)
-        elif milliseconds < 0:
-            self._deadline = None
-        else:
-            self._deadline = self._loop.time() + milliseconds / 1000
-            # A timer that is set already and comes earlier sets itself anew.
-            if self._timer is None or self._timer.when() > self._deadline:
-                self._set_timer(self._deadline)
 
     def _set_timer(self, deadline: float) -> None:
         if self._timer is not None:
@@ -150,8 +150,7 @@ class Lane:
 
     def _on_kick(self) -> None:
         self._kick = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._collect()
+        self._act()
 
     def _on_time(self) -> None:
         self._timer = None
@@ -160,17 +159,37 @@ class Lane:
         if self._deadline > self._loop.time() + _EARLY:
             self._set_timer(self._deadline)
             return
-        self._deadline = None
+        self._act()
+
+    def _act(self) -> None:
+        """Have libcurl do what is due, then take what has ended."""
         self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         self._collect()
 
     def _collect(self) -> None:
-        """Report every transfer that has ended."""
-        while True:
-            queued, good, bad = self._multi.info_read()
-            for curl in good:
-                self._done(curl)
-            for curl, code, said in bad:
-                self._failed(curl, code, said)
-            if not queued:
-                return
+        """Report every transfer that has ended, and see when libcurl wants to be called."""
+        self._collecting = True
+        try:
+            queued = 1
+            while queued:
+                queued, good, bad = self._multi.info_read()
+                for curl in good:
+                    self._done(curl)
+                for curl, code, said in bad:
+                    self._failed(curl, code, said)
+        finally:
+            self._collecting = False
+        self._keep_time()
+
+    def _keep_time(self) -> None:
+        milliseconds = self._multi.timeout()
+        if milliseconds < 0:
+            self._deadline = None
+        elif milliseconds == 0:
+            self._deadline = None
+            self.go_on()
+        else:
+            self._deadline = self._loop.time() + milliseconds / 1000
+            # A timer that is set already and comes earlier sets itself anew.
+            if self._timer is None or self._timer.when() > self._deadline:
+                self._set_timer(self._deadline)

@@ -1,48 +1,33 @@
-"""Owns what is to be sent on one connection that changes its protocol: a queue that libcurl takes bytes from.
+"""Owns what is to be sent on one connection that changes its protocol: a queue, whichever way its bytes go out.
 
-When libcurl is told that there is something is `streams`'s.
+The ways are `direct`'s and `upload`'s. When there is something for them is `stream`'s.
 """
 
 from __future__ import annotations
 
 from collections import deque
-
-import pycurl
+from typing import Protocol
 
 # More than this waits for nobody who does not read: in bytes.
 MOST_UNSENT = 16 * 1024 * 1024
-# libcurl has a buffer of this size for each connection; it is the smallest that it allows (bytes).
-_BUFFER = 16 * 1024
-# It has no name in pycurl.
-_UPLOAD_BUFFERSIZE = 280
 
 
 class Outgoing:
-    """The queue of one connection. `unsent` is its bytes; `idle` is whether libcurl has found it empty.
+    """The queue of one stream. `unsent` is its bytes.
 
-    To libcurl it is the body of a request, of unknown length and without any framing: what is read here goes over the
-    wire as it is. Nothing is read before the protocol is `switched`; when an answer does not, the body is `over`.
+    None of them may go out before the protocol is `switched`; when an answer does not do that, sending is `over`.
     """
 
-    __slots__ = ("_begun", "_queue", "idle", "over", "switched", "unsent")
+    __slots__ = ("_begun", "_queue", "over", "switched", "unsent")
 
     def __init__(self) -> None:
         # None while it is empty, as it nearly always is: thousands of empty ones would take megabytes.
         self._queue: deque[bytes] | None = None
-        # How much of the first one libcurl has taken.
+        # How much of the first one is gone.
         self._begun = 0
         self.unsent = 0
-        self.idle = False
         self.switched = False
         self.over = False
-
-    def attach(self, curl: pycurl.Curl) -> None:
-        """Let libcurl take from here."""
-        self.idle = self.switched = self.over = False
-        curl.setopt(pycurl.UPLOAD, 1)
-        curl.setopt(_UPLOAD_BUFFERSIZE, _BUFFER)
-        curl.setopt(pycurl.READFUNCTION, self.read)
-        curl.setopt(pycurl.SEEKFUNCTION, self.seek)
 
     def append(self, data: bytes) -> None:
         """Have bytes sent behind all others."""
@@ -52,29 +37,52 @@ class Outgoing:
             self._queue.append(data)
             self.unsent += len(data)
 
-    def read(self, most: int) -> bytes | int:
-        """Return up to so many bytes for libcurl, or that there are none now, or never will be."""
-        if self.over:
-            return b""
-        if not self.switched or not self._queue:
-            self.idle = True
-            return pycurl.READFUNC_PAUSE
-        self.idle = False
-        parts: list[bytes] = []
-        room = most
-        while room and self._queue:
-            part = self._queue[0][self._begun : self._begun + room]
-            parts.append(part)
-            room -= len(part)
-            self._begun += len(part)
-            if self._begun == len(self._queue[0]):
-                self._queue.popleft()
-                self._begun = 0
-        self.unsent -= most - room
-        self._queue = self._queue or None
-        return b"".join(parts)
+    def begin(self) -> None:
+        """Know that another request is made, whose answer may switch the protocol."""
+        self.switched = self.over = False
 
-    @staticmethod
-    def seek(offset: int, origin: int) -> int:  # noqa: ARG004 - libcurl's signature
-        """Say that the body begins anew behind a challenge, as nothing of it has been read."""
-        return pycurl.SEEKFUNC_OK
+    def first(self, most: int) -> bytes:
+        """Return the first bytes, up to so many, which stay."""
+        parts: list[bytes] = []
+        begun, room = self._begun, most
+        for data in self._queue or ():
+            part = data[begun : begun + room]
+            parts.append(part)
+            begun = 0
+            room -= len(part)
+            if not room:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def drop(self, size: int) -> None:
+        """Forget so many of the first bytes, which are gone."""
+        queue = self._queue
+        self.unsent -= size
+        size += self._begun
+        while queue and size >= len(queue[0]):
+            size -= len(queue.popleft())
+        self._begun = size
+        self._queue = queue or None
+
+
+class Way(Protocol):
+    """How the bytes of a queue go out over the connection of one request.
+
+    `broken` is why nothing goes out any more, None where it does, and where only reading can tell how it ended.
+    """
+
+    @property
+    def broken(self) -> OSError | None:
+        """See above."""
+        ...
+
+    def flush(self, *, held: bool) -> None:
+        """Send what there is. `held`: what comes in is held back, and stays so. Not for callbacks of libcurl's.
+
+        Raises pycurl.error where that ends the transfer.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...

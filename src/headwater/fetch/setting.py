@@ -72,13 +72,15 @@ class Surroundings(msgspec.Struct, frozen=True):
 class Arranged(msgspec.Struct, frozen=True):
     """What a handle was set up with. `proxy` is the URL of the one that is used; `cookie` is the request's own.
 
-    `answers` is whether the proxy sees the request and may answer it itself.
+    `answers` is whether the proxy sees the request and may answer it itself; `bare` whether what goes over the wire is
+    what is sent, as there is no TLS of libcurl's.
     """
 
     guard: Guard | None = None
     proxy: str = ""
     answers: bool = False
     cookie: str = ""
+    bare: bool = False
 
 
 NOTHING = Arranged()
@@ -228,7 +230,8 @@ def _travel(
         cookie = "; ".join(value for name, value in request.headers if name.lower() == "cookie")
         headers[:] = [line for line in headers if line[:7].lower() not in {"cookie:", "cookie;"}]
     answers = bool(proxy) and scheme == "http" and not proxy.startswith("socks") and not request.upgrade
-    return Arranged(guard, proxy, answers, cookie)
+    bare = scheme == "http" and not proxy.lower().startswith("https")
+    return Arranged(guard, proxy, answers, cookie, bare)
 
 
 def _proxy(transport: Transport, around: Surroundings, scheme: str, host: str, port: int) -> str:

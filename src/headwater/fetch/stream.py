@@ -15,14 +15,16 @@ import pycurl
 from headwater.core.cookies import Jar
 from headwater.core.errors import FetchError, ProtocolError
 from headwater.core.http import Deliver, Request, Response, Sink
+from headwater.fetch.direct import Direct
 from headwater.fetch.failure import PROXY_LOGIN, deaf, login_of_proxy, silent, unbegun
 from headwater.fetch.handle import Handle, NewSocket
 from headwater.fetch.intake import Intake
 from headwater.fetch.lane import Lane
 from headwater.fetch.lanes import Lanes
-from headwater.fetch.outgoing import MOST_UNSENT, Outgoing
+from headwater.fetch.outgoing import MOST_UNSENT, Outgoing, Way
 from headwater.fetch.redirect import REDIRECTS, follow
 from headwater.fetch.setting import Surroundings
+from headwater.fetch.upload import Upload
 
 _SWITCHED = 101
 # A time-out of libcurl's that never comes, since time is kept here (seconds).
@@ -77,6 +79,7 @@ class Stream:
         "_shared",
         "_started",
         "_waker",
+        "_way",
     )
 
     def __init__(self, shared: Shared, request: Request, deliver: Deliver, refusal: FetchError | None) -> None:
@@ -93,6 +96,7 @@ class Stream:
         # The final response, without its body, once that may come.
         self._head: Response | None = None
         self._outgoing = Outgoing() if request.upgrade else None
+        self._way: Way | None = None
         shared.under_way.add(self)
         # What is to happen next without anybody's doing: its beginning, or the end of a time.
         self._waker: asyncio.Handle | None = (
@@ -127,7 +131,7 @@ class Stream:
 
     @property
     def unsent(self) -> int:
-        """Return how many bytes libcurl has not taken yet."""
+        """Return how many bytes wait to be sent."""
         return 0 if self._ended or self._outgoing is None else self._outgoing.unsent
 
     def cut(self) -> None:
@@ -148,6 +152,8 @@ class Stream:
                 if following is None:
                     handle.open_empty()
             outcome = self._whole(handle)
+            if self._way is not None and self._way.broken is not None:
+                outcome = handle.error(pycurl.E_SEND_ERROR, str(self._way.broken))
         except FetchError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a callback of libcurl: what escaped here would leave the waiter hanging
@@ -179,7 +185,8 @@ class Stream:
                 handle.carry(shared.jar(request).header(request.url, time()))
             self._intake = handle.attend(self._open)
             if self._outgoing is not None:
-                self._outgoing.attach(handle.curl)
+                self._outgoing.begin()
+                self._way = (Direct if handle.arranged.bare else Upload)(self._outgoing, handle.curl)
             lane = shared.lanes.of(handle.shared)
         except (FetchError, pycurl.error, UnicodeEncodeError, OSError, ValueError) as error:
             handle.close()
@@ -246,32 +253,40 @@ class Stream:
             self._give_up(silent(self._request))
 
     def _flush_soon(self) -> None:
-        """Tell libcurl of what is to be sent: once for all that is sent in one turn of the event loop."""
+        """Send what there is: once for all that is to be sent in one turn of the event loop."""
         if not self._flushing:
             self._flushing = True
             self._shared.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
-        handle, intake, outgoing = self._handle, self._intake, self._outgoing
-        if handle is None or intake is None or outgoing is None or not outgoing.idle:
+        handle, intake, way = self._handle, self._intake, self._way
+        if handle is None or intake is None or way is None:
             return
-        if outgoing.unsent or outgoing.over:
-            outgoing.idle = False
-            # What the sink holds back stays held back.
-            self._pause(handle, pycurl.PAUSE_RECV if intake.paused else pycurl.PAUSE_CONT)
+        try:
+            way.flush(held=intake.paused)
+        except pycurl.error as error:
+            self._stopped(handle, error)
+        self._call_soon()
 
     def _unpause(self) -> None:
         handle, intake = self._handle, self._intake
         if handle is not None and intake is not None and intake.goes_on():
-            self._pause(handle, pycurl.PAUSE_CONT)
+            try:
+                handle.curl.pause(pycurl.PAUSE_CONT)
+            except pycurl.error as error:
+                self._stopped(handle, error)
+            self._call_soon()
 
-    def _pause(self, handle: Handle, what: int) -> None:
-        try:
-            handle.curl.pause(what)
-        except pycurl.error as error:
-            if self._handle is handle:
-                self.failed(int(error.args[0]), str(error.args[-1]))
+    def _call_soon(self) -> None:
+        """Have libcurl called, for a pause that ended may have left it something to do."""
+        if self._lane is not None:
+            self._lane.go_on()
+
+    def _stopped(self, handle: Handle, error: pycurl.error) -> None:
+        """Take that a transfer failed when a pause of it ended."""
+        if self._handle is handle:
+            self.failed(int(error.args[0]), str(error.args[-1]))
 
     def _give_up(self, error: FetchError) -> None:
         self._land()
@@ -292,6 +307,9 @@ class Stream:
         """Take it out of its lane and close its connection."""
         self._wake(None)
         handle, self._handle, self._intake = self._handle, None, None
+        way, self._way = self._way, None
+        if way is not None:
+            way.close()
         if handle is not None and self._lane is not None:
             del self._shared.flying[handle.curl]
             self._lane.remove(handle.curl)

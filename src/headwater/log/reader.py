@@ -13,7 +13,7 @@ from headwater.core.exchange import Exchange
 from headwater.core.topic import TopicSpec
 from headwater.fluvio.batch import StoredBatch
 from headwater.log.failure import mapped
-from headwater.log.schema import FILE_NAME, fetch, open_reader, stored_checkpoint, stored_span
+from headwater.log.schema import FILE_NAME, fetch, open_reader, stored_checkpoint, stored_marks, stored_span
 from headwater.log.values import TopicInfo
 
 _ENTRY = msgspec.json.Decoder(Exchange)
@@ -115,8 +115,11 @@ class LogReader:
 
         What begins with @ is kept for several of them, and is no checkpoint: a refresh token.
         """
-        rows = self._rows("SELECT connector FROM checkpoint UNION SELECT connector FROM mark ORDER BY connector")
-        return [name for (name,) in rows if not name.startswith("@")]
+        with mapped(self._path):
+            # In this order: see `stored_checkpoint`.
+            names = {*stored_marks(self._connection)}
+            names.update(name for (name,) in fetch(self._connection, "SELECT connector FROM checkpoint"))
+        return sorted(name for name in names if not name.startswith("@"))
 
     def ledger(self, connector: str | None, limit: int) -> list[Exchange]:
         """Return the last entries of one connector, or of all, newest last."""

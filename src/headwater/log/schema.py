@@ -1,9 +1,9 @@
 """Owns the tables of the log's one file, and how a connection to it is opened. Knows no record.
 
 Commits of many connectors touch many topics, and a page that is touched at all is written whole. So a commit adds
-rows only at the ends of tables: `batch`, `recent` (an index of few pages), `mark` (checkpoints), `ledger`. Every few
-thousand rows they are folded into `place` and `checkpoint`, where each page then takes many of them. Readers use the
-view `located`, which merges both indexes, and `stored_checkpoint`.
+rows only at the ends of tables: `batch`, `recent` (an index of few pages), `mark` (the checkpoints of a commit in one
+row), `ledger`. Every few thousand rows they are folded into `place` and `checkpoint`, where each page then takes many
+of them. Readers use the view `located`, which merges both indexes, and `stored_checkpoint`.
 
 What connectors remember of items is in `memory`, `item` and `sighting`. An item stands by its number, so that those of
 a connector stand together, and is found by its key itself: keys of an API mostly come in their order, and then a
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from headwater.core.errors import LogCorruptError, LogError
 from headwater.log.failure import mapped
@@ -25,7 +26,7 @@ from headwater.log.lock import DirectoryLock
 FILE_NAME = "headwater.db"
 # "HWTR": tells file(1) and us whose file it is.
 _APPLICATION = 0x48575452
-_VERSION = 4
+_VERSION = 5
 
 # A plain rowid table with a unique index takes appends two to six times faster than WITHOUT ROWID.
 _TABLES = """
@@ -122,7 +123,21 @@ CREATE TABLE sighting (
     numbers BLOB NOT NULL
 );
 """,
+    4: """
+INSERT OR REPLACE INTO checkpoint SELECT connector, data FROM mark ORDER BY seq;
+DROP TABLE mark;
+CREATE TABLE mark (
+    seq INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+""",
 }
+
+# Checkpoints of a commit in one row: what is bound to a statement value by value costs more than all else of them. A
+# value of SQLite's has at most 1,000,000,000 bytes.
+_MOST_IN_A_ROW = 16 * 1024 * 1024
+_MARKS = msgspec.msgpack.Encoder()
+_MARKS_OF_ROW = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
 def open_writer(path: Path) -> apsw.Connection:
@@ -202,16 +217,29 @@ def fetch(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -
     return rows
 
 
+def encode_marks(checkpoints: dict[str, bytes]) -> list[bytes]:
+    """Encode the checkpoints of a commit, by their connectors, as rows of `mark`: one, unless that would be large."""
+    if sum(map(len, checkpoints.values())) <= _MOST_IN_A_ROW:
+        return [_MARKS.encode(checkpoints)]
+    return [_MARKS.encode({connector: data}) for connector, data in checkpoints.items()]
+
+
+def stored_marks(connection: apsw.Connection) -> dict[str, bytes]:
+    """Return the last checkpoint of each connector that has one which is not folded yet, as this connection sees it."""
+    marks: dict[str, bytes] = {}
+    for (data,) in fetch(connection, "SELECT data FROM mark ORDER BY seq"):
+        marks |= _MARKS_OF_ROW.decode(data)
+    return marks
+
+
 def stored_checkpoint(connection: apsw.Connection, connector: str) -> bytes | None:
     """Return the encoded checkpoint of a connector as this connection sees it, None when it has none."""
-    rows = fetch(
-        connection,
-        "SELECT ifnull((SELECT data FROM mark WHERE connector=?1 ORDER BY seq DESC LIMIT 1), "
-        "(SELECT data FROM checkpoint WHERE connector=?1))",
-        (connector,),
-    )
-    data: bytes | None = rows[0][0]
-    return data
+    # In this order, for what is folded in between is found where it was brought to.
+    marked = stored_marks(connection).get(connector)
+    if marked is not None:
+        return marked
+    rows = fetch(connection, "SELECT data FROM checkpoint WHERE connector=?", (connector,))
+    return rows[0][0] if rows else None
 
 
 def stored_span(connection: apsw.Connection, topic: int, partition: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ When commits happen is the writer's; what is in the tables, and why they are fol
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from collections.abc import Container, Sequence
 from functools import cache
 
@@ -15,7 +15,7 @@ import msgspec
 from headwater.core.topic import Deduplication, TopicSpec
 from headwater.core.window import Window
 from headwater.log.distinct import window_of
-from headwater.log.schema import fetch, stored_span
+from headwater.log.schema import encode_marks, fetch, stored_marks, stored_span
 from headwater.log.tails import Fresh
 from headwater.log.values import TopicInfo
 
@@ -27,6 +27,8 @@ _FOLD_FROM = 8192
 # apsw gives the GIL away at every step of SQLite, and a busy event loop is slow to give it back: so many rows go into
 # one step. The sizes are few, so that the statements stay prepared.
 _GROUPS = (256, 64, 16, 4, 1)
+# The index of batches that have just been written, from themselves: what is bound passes through Python value by value.
+_INDEX = "INSERT INTO recent SELECT topic, partition, base_offset, id FROM batch WHERE id > ?"
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -38,8 +40,6 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 _BATCH = Rows("batch", 7)
-_RECENT = Rows("recent", 4)
-_MARK = Rows("mark (connector, data)", 2)
 _LEDGER = Rows("ledger", 3)
 _CHECKPOINT = Rows("checkpoint (connector, data)", 2, "INSERT OR REPLACE")
 
@@ -47,7 +47,7 @@ _CHECKPOINT = Rows("checkpoint (connector, data)", 2, "INSERT OR REPLACE")
 class Transaction:
     """What work may use in a transaction: the connection, and the state that is rolled back with it."""
 
-    __slots__ = ("batches", "checkpoints", "connection", "entries", "followed", "fresh", "places", "state", "touched")
+    __slots__ = ("_indexed", "batches", "checkpoints", "connection", "entries", "followed", "fresh", "state", "touched")
 
     def __init__(self, connection: apsw.Connection, state: State, followed: Container[int] = ()) -> None:
         self.connection = connection
@@ -57,21 +57,29 @@ class Transaction:
         self.fresh: list[Fresh] = []
         # Rows, value after value: so they are bound.
         self.batches: list[int | bytes] = []
-        self.places: list[int] = []
         self.entries: list[int | str | bytes] = []
         self.checkpoints: dict[str, bytes] = {}
         self.touched: set[int] = set()
+        # The last batch that is in an index.
+        self._indexed = state.batch
 
     def flush(self) -> None:
         """Write the rows that have gathered."""
         connection, state = self.connection, self.state
-        insert_rows(connection, _BATCH, self.batches)
-        insert_rows(connection, _RECENT, self.places)
-        insert_rows(connection, _MARK, [value for row in self.checkpoints.items() for value in row])
-        insert_rows(connection, _LEDGER, self.entries)
-        state.marks.update(self.checkpoints)
-        state.unfolded += len(self.places) // _RECENT.width + len(self.checkpoints)
-        self.batches, self.places, self.entries, self.checkpoints = [], [], [], {}
+        if self.batches:
+            insert_rows(connection, _BATCH, self.batches)
+            connection.execute(_INDEX, (self._indexed,))
+            state.unfolded += state.batch - self._indexed
+            self.batches, self._indexed = [], state.batch
+        if self.entries:
+            insert_rows(connection, _LEDGER, self.entries)
+            self.entries = []
+        if self.checkpoints:
+            for row in encode_marks(self.checkpoints):
+                connection.execute("INSERT INTO mark (data) VALUES (?)", (row,))
+            state.marks.update(self.checkpoints)
+            state.unfolded += len(self.checkpoints)
+            self.checkpoints = {}
 
     def finish(self) -> None:
         """Write what has gathered, and tidy up when enough has come together."""
@@ -91,20 +99,19 @@ class State:
         self.topics = {name: TopicInfo(name, id_, created, decode(spec)) for id_, name, created, spec in rows}
         self.batch: int = fetch(connection, "SELECT ifnull(max(id), 0) FROM batch")[0][0]
         # Checkpoints that are not folded yet; the last of each connector.
-        self.marks: dict[str, bytes] = dict(fetch(connection, "SELECT connector, data FROM mark ORDER BY seq"))
-        self.unfolded: int = fetch(connection, "SELECT (SELECT count(*) FROM recent) + (SELECT count(*) FROM mark)")[0][
-            0
-        ]
+        self.marks = stored_marks(connection)
+        self.unfolded: int = fetch(connection, "SELECT count(*) FROM recent")[0][0] + len(self.marks)
         self.next: dict[tuple[int, int], int] = {}
         self.turns: dict[int, int] = {}
         self.windows: dict[tuple[int, int], Window] = {}
-        self.kept: dict[str, deque[int]] = {}
+        # Numbers alone, for there are up to a hundred of each connector.
+        self.kept: dict[str, array[int]] = {}
         # Where connectors remember items; None for those that do not.
         self.memories: dict[str, int | None] = {}
         self.evicted: list[int] = []
         self.sequence = 0
         for seq, connector in fetch(connection, "SELECT seq, connector FROM ledger ORDER BY seq"):
-            self.kept.setdefault(connector, deque()).append(seq)
+            self.kept.setdefault(connector, array("q")).append(seq)
             self.sequence = seq
 
     def next_offset(self, topic: int, partition: int) -> int:
@@ -128,10 +135,10 @@ class State:
         self.sequence += 1
         kept = self.kept.get(connector)
         if kept is None:
-            kept = self.kept[connector] = deque()
+            kept = self.kept[connector] = array("q")
         kept.append(self.sequence)
         if len(kept) > KEPT_ENTRIES:
-            self.evicted.append(kept.popleft())
+            self.evicted.append(kept.pop(0))
         return self.sequence
 
     def checkpoint(self, connector: str) -> bytes | None:

@@ -44,6 +44,8 @@ _NEVER = float("inf")
 # What may wait for others at all waits twice as long as the last commit took, so that no more than a third of the time
 # goes into committing; but no longer than this (seconds).
 _SHARE, _LONGEST_LINGER = 2.0, 0.05
+# The receipt of an append that is no record's.
+_NOWHERE = Receipt(0, 0, 0)
 
 Work = Callable[["Transaction"], Any]
 # Takes the result of work, or the HeadwaterError that it failed with.
@@ -152,10 +154,13 @@ class Writer:
             self._deadline = _NEVER
             items: list[Item] = []
             size = 0
-            while self._items and len(items) < _MOST_ITEMS and size < _MOST_BYTES:
+            # What comes in meanwhile is for the next commit, whose deadline it sets.
+            for _ in range(min(len(self._items), _MOST_ITEMS)):
                 item = self._items.popleft()
-                size += item.size
                 items.append(item)
+                size += item.size
+                if size >= _MOST_BYTES:
+                    break
             notes = []
             while self._notes:
                 notes.append(self._notes.popleft())
@@ -173,10 +178,12 @@ class Writer:
             for note in notes:
                 enter(transaction, note.connector, encode_exchange(note))
             for item in items:
+                work = item.work
                 try:
-                    outcomes.append((item.receive, self._do(transaction, item.work)))
+                    result = append(transaction, work) if isinstance(work, Append) else do(transaction, work)
                 except HeadwaterError as error:
-                    outcomes.append((item.receive, error))
+                    result = error
+                outcomes.append((item.receive, result))
             transaction.finish()
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: whoever waits must hear of anything
@@ -191,13 +198,6 @@ class Writer:
         else:
             self._deliver(outcomes, transaction.touched, transaction.fresh)
 
-    def _do(self, transaction: Transaction, work: Append | Work) -> object:
-        if isinstance(work, Append):
-            return append(transaction, work)
-        # Other work may read or delete what this transaction has gathered.
-        transaction.flush()
-        return work(transaction)
-
     def _roll_back(self) -> None:
         """Undo the transaction, in the file and in memory. A failing disk may refuse even that: try again."""
         while not self._closing:
@@ -211,30 +211,36 @@ class Writer:
                 return
 
 
+def do(transaction: Transaction, work: Work) -> Any:
+    """Do other work, which may read or delete what the transaction has gathered. Raises what the work does."""
+    transaction.flush()
+    return work(transaction)
+
+
 def append(transaction: Transaction, work: Append) -> Receipt:
     """Assign offsets to the batches of one append, and gather its rows. Raises TopicError, BatchError or LogError."""
-    state = transaction.state
-    receipt = Receipt(0, 0, 0)
+    receipt = _NOWHERE
     remembered = None if work.memory is None else memory.prepare(work.memory)
     if work.topic is not None:
+        state = transaction.state
         info, partition = _place(state, work.topic, work.partition)
         # All places are looked up before anything is gathered: an append is whole or not at all.
         others = [(_place(state, it.topic, it.partition), it.batches) for it in work.beside] if work.beside else ()
         for (other, _), batches in others:
             if other.spec.deduplication is not None:
                 check_readable(batches)
-        base, following = _gather(transaction, info, partition, work.batches)
+        receipt = _gather(transaction, info, partition, work.batches)
         for (other, number), batches in others:
             _gather(transaction, other, number, batches)
-        receipt = Receipt(partition, base, following - base)
     if remembered is not None:
         memory.apply(transaction, remembered)
     if work.checkpoint is not None:
-        transaction.checkpoints[work.checkpoint[0]] = work.checkpoint[1]
+        connector, checkpoint = work.checkpoint
+        transaction.checkpoints[connector] = checkpoint
     exchange = work.exchange
     if exchange is not None:
         entry = encode_exchange(exchange)
-        if work.topic is not None and exchange.offset is None:
+        if exchange.offset is None and work.topic is not None:
             entry = with_place(entry, receipt.partition, receipt.base_offset)
         enter(transaction, exchange.connector, entry)
     return receipt
@@ -250,48 +256,45 @@ def _place(state: State, name: str, partition: int | None) -> tuple[TopicInfo, i
     info = state.topics.get(name)
     if info is None:
         raise TopicNotFoundError(f"topic not found: {name}", hint="'headwater topic list' shows those there are")
+    partitions = info.spec.partitions
     if partition is None:
-        return info, _turn(state, info)
-    if not 0 <= partition < info.spec.partitions:
+        if partitions == 1:
+            return info, 0
+        # In turn.
+        partition = state.turns.get(info.id, -1) + 1
+        if partition >= partitions:
+            partition = 0
+        state.turns[info.id] = partition
+    elif not 0 <= partition < partitions:
         raise PartitionNotFoundError(
             f"partition not found: {name}-{partition}",
-            hint=f"topic {name} has partitions 0 to {info.spec.partitions - 1}",
+            hint=f"topic {name} has partitions 0 to {partitions - 1}",
         )
     return info, partition
 
 
-def _turn(state: State, info: TopicInfo) -> int:
-    """Return the partition whose turn it is."""
-    if info.spec.partitions == 1:
-        return 0
-    partition = state.turns.get(info.id, -1) + 1
-    if partition >= info.spec.partitions:
-        partition = 0
-    state.turns[info.id] = partition
-    return partition
-
-
-def _gather(
-    transaction: Transaction, info: TopicInfo, partition: int, batches: Sequence[EncodedBatch]
-) -> tuple[int, int]:
-    """Gather the rows of batches. Return the offset of the first record and of the one behind the last."""
-    state = transaction.state
+def _gather(transaction: Transaction, info: TopicInfo, partition: int, batches: Sequence[EncodedBatch]) -> Receipt:
+    """Gather the rows of batches. Return where they went."""
+    state, topic = transaction.state, info.id
+    place = (topic, partition)
     if info.spec.deduplication is not None:
-        if (info.id, partition) not in state.windows:
+        if place not in state.windows:
             transaction.flush()
         batches = distinct(state.window(info, info.spec.deduplication, partition), batches)
-    base = following = state.next_offset(info.id, partition)
+    base = state.next.get(place)
+    if base is None:
+        base = state.next_offset(topic, partition)
+    following = base
     for batch in batches:
         state.batch = number = state.batch + 1
-        transaction.places += (info.id, partition, following, number)
         data = with_base_offset(batch.data, following)
-        transaction.batches += (number, info.id, partition, following, batch.count, batch.max_timestamp, data)
-        if info.id in transaction.followed:
-            transaction.fresh.append(Fresh(info.id, partition, StoredBatch(following, batch.count, data)))
+        transaction.batches += (number, topic, partition, following, batch.count, batch.max_timestamp, data)
+        if topic in transaction.followed:
+            transaction.fresh.append(Fresh(topic, partition, StoredBatch(following, batch.count, data)))
         following += batch.count
-    state.next[info.id, partition] = following
-    transaction.touched.add(info.id)
-    return base, following
+    state.next[place] = following
+    transaction.touched.add(topic)
+    return Receipt(partition, base, following - base)
 
 
 __all__ = ["LogError", "Transaction", "Work", "Writer"]

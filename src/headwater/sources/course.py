@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from headwater.core.checkpoint import Progress
+from headwater.core.empty import NO_NAMES
 from headwater.core.errors import HeadwaterError
 from headwater.core.http import Headers, Request
 from headwater.core.instant import Instant
@@ -141,6 +142,7 @@ class Course:
         "_spaces",
         "_stop_at",
         "_windows",
+        "gathers",
         "plain",
         "pointers",
     )
@@ -159,7 +161,7 @@ class Course:
     ) -> None:
         self._requester = requester
         # What requests ask for, and those about items.
-        self._spaces = requester.spaces | spaces | ({"page"} if not pager.single else set())
+        self._spaces = requester.spaces | spaces | ({"page"} if not pager.single else set()) or NO_NAMES
         self._seen = _Seen()
         self._pager = pager
         self._cursors = cursors
@@ -168,6 +170,8 @@ class Course:
         self._beyond = ignores_beyond
         self._stop_at = list(cursors.by_name).index(stop_at) if stop_at is not None else None
         self.pointers: tuple[Pointer, ...] = cursors.pointers
+        # Whether there are cursors.
+        self.gathers = bool(cursors)
         # Whether every request is the same, and nothing is remembered for the next.
         self.plain = requester.plain and pager.single and not cursors and windows is None
 

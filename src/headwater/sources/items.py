@@ -149,9 +149,12 @@ class Items:
         """Where the items are, in words."""
         return f"array at {self._options.split}" if self._options.split and self._options.split.steps else "array"
 
-    def making(self, about: About, first: int = 0) -> Making:
-        """Return what makes records of the items of one body, of which so many are made already."""
-        return Making(self, self._envelope(about) if self._options.metadata else None, first)
+    def making(self, about: About, first: int = 0, *, endless: bool = False) -> Making:
+        """Return what makes records of the items of one body, of which so many are made already.
+
+        In one that is `endless` there may be any number of bad ones.
+        """
+        return Making(self, self._envelope(about) if self._options.metadata else None, first, endless=endless)
 
     def array(self) -> ArraySplitter | None:
         """Return what cuts one more document that holds an array of items; None where each is one item."""
@@ -290,12 +293,20 @@ def _as_text(data: bytes) -> bytes:
 class Making:
     """Makes records of the items of one body, in as many pieces as they come in."""
 
-    __slots__ = ("_bad", "_count", "_envelope", "_items")
+    __slots__ = ("_bad", "_count", "_endless", "_envelope", "_items")
 
-    def __init__(self, items: Items, envelope: Callable[[bytes | Raw, int], bytes] | None, first: int = 0) -> None:
+    def __init__(
+        self,
+        items: Items,
+        envelope: Callable[[bytes | Raw, int], bytes] | None,
+        first: int = 0,
+        *,
+        endless: bool = False,
+    ) -> None:
         self._items = items
         self._envelope = envelope
         self._count = first
+        self._endless = endless
         self._bad = 0
 
     def take(self, items: Sequence[Item], what: str) -> Batch:
@@ -304,6 +315,6 @@ class Making:
         batch.envelope = self._envelope
         self._count += len(items)
         self._bad += len(batch.bad)
-        if self._bad > MOST_BAD:
+        if self._bad > MOST_BAD and not self._endless:
             raise BrokenBodyError(f"more than {MOST_BAD:,} items are bad; the last: {batch.bad[-1].reason}")
         return batch

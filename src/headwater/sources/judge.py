@@ -147,7 +147,7 @@ def accept(response: Response, policy: Policy, *, usual_type: str = "", kind: st
 def _accept(response: Response, policy: Policy, usual_type: str, kind: str) -> Verdict:
     if kind == usual_type and not policy.content_types and response.body and response.status != 204:
         # Most answers by far.
-        return _stored(response.status, len(response.body))
+        return stored(response.status, len(response.body))
     status = f"{response.status} {phrase(response.status)}".rstrip()
     if policy.content_types:
         if kind not in policy.content_types:
@@ -161,11 +161,12 @@ def _accept(response: Response, policy: Policy, usual_type: str, kind: str) -> V
         return Verdict(Action.FAIL, reason, "content-type")
     if response.status == 204 or (policy.body_only and not response.body):
         return Verdict(Action.EMPTY, f"{status}, without content: no record")
-    return _stored(response.status, len(response.body))
+    return stored(response.status, len(response.body))
 
 
 @lru_cache(maxsize=1024)  # answers repeat their sizes
-def _stored(status: int, size: int) -> Verdict:
+def stored(status: int, size: int) -> Verdict:
+    """Return the verdict on an answer that is a record, by its status and the size of its body."""
     return Verdict(Action.STORE, f"{status} {phrase(status)}".rstrip() + f", {format_size(size)}")
 
 

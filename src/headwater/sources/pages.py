@@ -8,6 +8,7 @@ the next one is; `found` is what was recognised at the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -75,6 +76,12 @@ class Plan(msgspec.Struct, frozen=True):
 ONE_PAGE: Final = Plan("none")
 
 
+@cache
+def _no_pages() -> PaginationOptions:
+    """Return what holds where nothing is said: one for all, as most have it. Not made before it is wanted."""
+    return PaginationOptions(type="none")
+
+
 class Pager:
     """Walks through the pages of a configuration's rounds. `asked` is what the first request has.
 
@@ -91,7 +98,7 @@ class Pager:
         *,
         templated: bool = False,
     ) -> None:
-        self._options = options or PaginationOptions(type="none")
+        self._options = options or _no_pages()
         self._asked = asked
         self._origin = origin
         self._templated = templated

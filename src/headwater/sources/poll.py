@@ -23,7 +23,7 @@ from headwater.core.secret import Masker
 from headwater.sources.course import Course, Gleaning, Step
 from headwater.sources.cursors import Cursors
 from headwater.sources.items import About, Items
-from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type
+from headwater.sources.judge import Action, Attempt, Policy, Verdict, accept, judge, media_type, stored
 from headwater.sources.output import render
 from headwater.sources.pages import Pager
 from headwater.sources.policy import policy_of
@@ -39,6 +39,8 @@ from headwater.sources.window import Windows
 if TYPE_CHECKING:
     from headwater.sources.children import Children
 
+# Members of an enum by name cost as much as five function calls in Python 3.11.
+_STORE = Action.STORE
 # Validators longer than this are not worth sending back, and a hostile server could fill the checkpoint with them.
 _LONGEST_VALIDATOR = 1024
 
@@ -67,6 +69,7 @@ class Poll:
         "_sent",
         "_sifting",
         "_steady",
+        "_stored",
         "_strict",
         "_usual",
         "_validated",
@@ -109,6 +112,8 @@ class Poll:
         self._validated: tuple[str | None, str | None, Request] = (None, None, self._request)
         self._headers: Headers | None = None
         self._said: tuple[str | None, str | None, str] = (None, None, "")
+        # A status with which an answer that has a body of the usual type is stored.
+        self._stored = 0
 
     def scope(self, checkpoint: Checkpoint, moment: Moment) -> dict[str, Any]:
         """Return what expressions of requests about items see, beside the items."""
@@ -153,7 +158,15 @@ class Poll:
     def accept(self, response: Response, checkpoint: Checkpoint) -> Verdict | None:
         """Decide what a response means when no circumstances matter to it. See `headwater.sources.judge`."""
         usual = checkpoint.media_type if checkpoint.request == self._fingerprint else ""
-        return accept(response, self._usual, usual_type=usual, kind=self._heard(response)[2])
+        status = response.status
+        kind = self._said[2] if response.headers is self._headers else self._heard(response)[2]
+        if status == self._stored and kind == usual and response.body:
+            # Most answers by far.
+            return stored(status, len(response.body))
+        verdict = accept(response, self._usual, usual_type=usual, kind=kind)
+        if verdict is not None and verdict.action is _STORE and response.body and not self._usual.content_types:
+            self._stored = status
+        return verdict
 
     def judge(self, outcome: Response | FetchError, attempt: Attempt, checkpoint: Checkpoint) -> Verdict:
         """Decide what one attempt means. See `headwater.sources.judge`."""
@@ -208,10 +221,10 @@ class Poll:
             else:
                 return msgspec.structs.replace(reaped, note=f"{note}; {reaped.note}") if note else reaped
 
-    def reap_one(self, response: Response, checkpoint: Checkpoint, scheduled: int) -> tuple[Record, Checkpoint]:
-        """Return what an accepted response of a simple poll comes to: one record, and what commits with it."""
-        record = Record(render(response, json=self._json, full=self._full))
-        return record, self._following(response, checkpoint, scheduled, 1)
+    def reap_one(self, response: Response, checkpoint: Checkpoint, scheduled: int) -> tuple[bytes, Checkpoint]:
+        """Return what an accepted response of a simple poll comes to: one record's value, and what commits with it."""
+        value = render(response, json=self._json, full=self._full)
+        return value, self._following(response, checkpoint, scheduled, 1)
 
     def reaping(
         self,

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 from headwater.config import HttpOptions
 from headwater.config.sharing import CREDENTIAL_HEADERS
 from headwater.config.url import over_http
+from headwater.core.empty import NO_NAMES
 from headwater.core.http import USUAL, Headers, Request, Transport, ascii_url
 from headwater.core.secret import MASK, Text
 from headwater.sources.auth.standing import authorized
@@ -62,14 +63,14 @@ def _headers(options: HttpOptions) -> tuple[Headers, frozenset[str]]:
     if "accept" not in given:
         headers.append(("Accept", "*/*"))
     secret = {name.lower() for name, value in options.headers if value.secret or name.lower() in CREDENTIAL_HEADERS}
-    return tuple(headers), frozenset(secret)
+    return tuple(headers), frozenset(secret) or NO_NAMES
 
 
 def _secret_params(options: HttpOptions) -> frozenset[str]:
     """Return the parameters of the URL that hold secrets, wherever they are written."""
     shown = parse_qsl(urlsplit(str(options.endpoint)).query, keep_blank_values=True)
     named = {name for name, value in shown if MASK in value}
-    return frozenset(named | {name for name, value in options.params if value.secret})
+    return frozenset(named | {name for name, value in options.params if value.secret}) or NO_NAMES
 
 
 def _url(options: HttpOptions, *, shown: bool) -> str:

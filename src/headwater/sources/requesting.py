@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urlsplit
 import msgspec
 
 from headwater.config.parts import Pairs, Parts, expression_text, tree_of
+from headwater.core.empty import NO_NAMES
 from headwater.core.errors import RequestError
 from headwater.core.http import Headers, Request, ascii_url
 from headwater.core.origin import origin, pairs_of, stripped, without_secrets
@@ -86,9 +87,8 @@ class Requester:
             parts.body if isinstance(parts.body, dict) else None,
         )
         texts = [text for _, text in parts.texts()]
-        self.spaces = frozenset(
-            expression.space for text in texts if text.spans for expression in Template.parse(text).expressions
-        )
+        found = (expression.space for text in texts if text.spans for expression in Template.parse(text).expressions)
+        self.spaces = frozenset(found) or NO_NAMES
         # Credentials in the URL, and those of them that the parts know nothing of.
         self._beside = tuple(
             (name, f"{name}={value}")

@@ -127,7 +127,8 @@ def chains_of(library: Library, configs: Sequence[ConnectorConfig]) -> dict[str,
         except InvalidConfigError as error:
             problems += error.problems
     if problems:
-        raise InvalidConfigError(problems)
+        # A stream, and what asks for its gaps, have the same.
+        raise InvalidConfigError([*dict.fromkeys(problems)])
     return chains
 
 

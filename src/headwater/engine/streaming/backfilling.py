@@ -101,7 +101,7 @@ class Backfilling:
 
     def add(self, gap: Gap) -> None:
         """Have a gap asked for."""
-        self.waiting.append(gap)
+        self.waiting = [*added(self.waiting, gap)]
         self._wake()
 
     def _wake(self) -> None:
@@ -118,7 +118,8 @@ class Backfilling:
                 continue
             gap = self.waiting[0]
             if await self._fill(gap):
-                self.waiting.pop(0)
+                # It may have become one with the next meanwhile.
+                self.waiting = [it for it in self.waiting if it[1] > gap[1]]
                 self._filled(gap)
 
     async def _fill(self, gap: Gap) -> bool:

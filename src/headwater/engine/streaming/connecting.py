@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -70,15 +70,16 @@ class Connecting:
                 found = await self._try(checkpoint, begun)
                 if isinstance(found, Flow):
                     return found
-                refusal = Refusal(found, self._judge(found, renewed=renewed))
+                refusal = Refusal(found, self._judge(found, checkpoint, renewed=renewed))
                 if refusal.verdict.action is not Action.REAUTHENTICATE or renewed or not await self._renew():
                     return refusal
             except FetchError as error:
-                return Refusal(error, self._judge(error, renewed=renewed))
+                return Refusal(error, self._judge(error, checkpoint, renewed=renewed))
             renewed = True
 
-    def _judge(self, outcome: Response | FetchError, *, renewed: bool) -> Verdict:
-        return self._source.judge(outcome, now=self._clock.time_ms() / 1000, renewed=renewed)
+    def _judge(self, outcome: Response | FetchError, checkpoint: Checkpoint, *, renewed: bool) -> Verdict:
+        now = self._clock.time_ms() / 1000
+        return self._source.judge(outcome, now=now, renewed=renewed, usual_type=checkpoint.media_type)
 
     async def _renew(self) -> bool:
         """Have the credentials renewed; return whether that was any use."""
@@ -113,36 +114,73 @@ class Connecting:
         `passed` are the gates that let the request pass: those that have heard what came of it are taken out.
         """
         opened: asyncio.Future[Flow | Response | FetchError] = asyncio.get_running_loop().create_future()
-        flow: Flow | None = None
 
-        def hear(outcome: Response | FetchError) -> None:
-            while passed:
-                passed.pop().heard(request, outcome)
-
-        def open_(head: Response) -> Sink | None:
-            nonlocal flow
-            if not self._source.takes(head, now=self._clock.time_ms() / 1000):
+        def make(head: Response) -> Flow | None:
+            if not self._source.takes(head, now=self._clock.time_ms() / 1000, usual_type=checkpoint.media_type):
                 return None
             hear(head)
             receiving = self._source.receiving(request, head, checkpoint, moment, key)
             name = f"{request.method} {request.shown_url}"
             flow = Flow(head, receiving, self._clock, self._room, linger=self._linger, name=name)
-            settle(opened, flow)
+            # At once: what comes with the head may want an answer.
+            flow.begin(fetching)
             return flow
 
-        def deliver(outcome: Response | FetchError) -> None:
-            if flow is not None:
-                flow.end(outcome)
-            else:
-                hear(outcome)
-                settle(opened, outcome)
+        def hear(outcome: Response | FetchError) -> None:
+            while passed:
+                passed.pop().heard(request, outcome)
 
-        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=open_), deliver)
+        asking = _Asking(opened, make, hear)
+        fetching = self._fetcher.begin(msgspec.structs.replace(request, open=asking.open), asking.deliver)
         try:
-            found = await opened
+            return await opened
         except BaseException:
             fetching.cancel()
+            asking.close()
             raise
-        if isinstance(found, Flow):
-            found.begin(fetching)
-        return found
+
+
+class _Asking:
+    """What the network calls for one request: until there is a connection, who asked for it; then only its flow.
+
+    So nothing of how it was asked for stays for as long as the connection lasts.
+    """
+
+    __slots__ = ("_flow", "_hear", "_make", "_opened")
+
+    def __init__(
+        self,
+        opened: asyncio.Future[Flow | Response | FetchError],
+        make: Callable[[Response], Flow | None],
+        hear: Callable[[Response | FetchError], None],
+    ) -> None:
+        self._opened: asyncio.Future[Flow | Response | FetchError] | None = opened
+        self._make: Callable[[Response], Flow | None] | None = make
+        self._hear: Callable[[Response | FetchError], None] | None = hear
+        self._flow: Flow | None = None
+
+    def open(self, head: Response) -> Sink | None:
+        """Make the flow, if the head is that of a connection."""
+        assert self._make is not None
+        flow = self._flow = self._make(head)
+        if flow is not None:
+            self._settle(flow)
+        return flow
+
+    def deliver(self, outcome: Response | FetchError) -> None:
+        """Tell whoever wants to know."""
+        if self._flow is not None:
+            self._flow.end(outcome)
+        elif self._hear is not None:
+            self._hear(outcome)
+            self._settle(outcome)
+
+    def close(self) -> None:
+        """Let go of a connection that nobody waits for any more."""
+        if self._flow is not None:
+            self._flow.close()
+
+    def _settle(self, found: Flow | Response | FetchError) -> None:
+        if self._opened is not None:
+            settle(self._opened, found)
+        self._opened = self._make = self._hear = None

@@ -88,12 +88,13 @@ class Flow:
             raise ProtocolError(f"{self._name}: {error}") from None
         self._take(receiving.size - before)
         self._say(receiving.intake.outgoing())
+        self._held = not self._room.wants_more(receiving.size)
         if receiving.intake.ended is not None:
             # Not from here: whoever ends an exchange may not be in the middle of it.
             asyncio.get_running_loop().call_soon(self._close)
-        if self._ready():
+        if self._ready() or (before == 0 and receiving.waiting):
+            # Whoever waits for a group finds one, or that one gathers, for a time.
             self._wake()
-        self._held = not self._room.wants_more(receiving.size)
         return not self._held
 
     def _take(self, size: int) -> None:
@@ -101,15 +102,17 @@ class Flow:
         self._room.taken += size
 
     def end(self, outcome: Response | FetchError) -> None:
-        """Take in what the exchange came to."""
+        """Take in what the exchange came to. What is left behind the last delimiter is whole where a response ended."""
         if self.outcome is not None:
             return
         self.outcome = outcome
         if isinstance(outcome, Response):
+            before = self.receiving.size
             try:
                 self.receiving.finish()
             except BrokenBodyError as error:
                 self.outcome = ProtocolError(f"{self._name}: {error}")
+            self._take(self.receiving.size - before)
         self._wake()
 
     def _close(self) -> None:
@@ -122,7 +125,9 @@ class Flow:
     def _cut(self, outcome: Response | FetchError) -> None:
         if self.outcome is None and self._fetching is not None:
             self._fetching.cancel()
-            self.end(outcome)
+            # The response goes on: what has come of a frame is not all of it.
+            self.outcome = outcome
+            self._wake()
 
     # Time.
 
@@ -171,7 +176,7 @@ class Flow:
         receiving = self.receiving
         if not receiving.waiting:
             return False
-        if self.outcome is not None or self.stopping or receiving.size >= STEP:
+        if self.outcome is not None or self.stopping or self._held or receiving.size >= STEP:
             return True
         if self._storing:
             return False

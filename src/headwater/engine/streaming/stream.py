@@ -33,6 +33,7 @@ from headwater.engine.streaming.flow import STEP, Flow
 from headwater.engine.streaming.reconnecting import Connection, Reconnecting
 from headwater.fluvio.compression import Compression
 from headwater.log import Append
+from headwater.sources.judge import Action, media_type
 from headwater.sources.output import phrase
 from headwater.sources.split.item import BrokenBodyError
 from headwater.sources.stream.receiving import Group
@@ -41,6 +42,8 @@ from headwater.transforms.chain import Chain
 
 # From this size on a group does not wait for others to share its commit (bytes).
 _BUSY = 64 * 1024
+# A connection that brings nothing is told to be well after so long (seconds): not at once, for many end at once.
+_SETTLED = 3.0
 # So many connections in a row that bring nothing and end at once are trouble: one may be a server that restarts.
 _ENOUGH_BARREN = 2
 
@@ -70,6 +73,7 @@ class Stream:
         "_harvester",
         "_idle",
         "_over",
+        "_read",
         "_reconnecting",
         "_shared",
         "_source",
@@ -116,7 +120,8 @@ class Stream:
         # Whether it waits for a time, and whether nothing would be lost if it were cancelled now.
         self._waiting = self._idle = False
         self._stopping = self._over = False
-        self._barren = 0
+        # How many bytes of the connection are counted, and how many in a row brought nothing.
+        self._read = self._barren = 0
         self._task: asyncio.Task[None] | None = None
         self._flow: Flow | None = None
         # When the next connection is due (monotonic).
@@ -130,7 +135,7 @@ class Stream:
             behind.chain,
             partitions,
             behind.gates,
-            self._appender,
+            Appender(self._target, self._clock, self._standing, self._shared.chance, self._rest),
             self._filled,
         )
 
@@ -218,24 +223,29 @@ class Stream:
         """Store what a connection brings until it has ended."""
         since, now = self._clock.monotonic(), self._clock.time_ms()
         account = Account(self.config.name, self.config.topic.name, now)
-        self._flow = flow
+        self._flow, self._read = flow, 0
         status = flow.head.status
         words = f"{status} {phrase(status)}".rstrip()
-        self._note(account.connected(status, words, self._found(now), now))
-        healthy = self._clock.call_at(since + self.config.http.reconnect.healthy.total_seconds(), self._recovered)
+        self._note(account.connected(status, words, self._found(now, flow.head), now))
+        healthy = self.config.http.reconnect.healthy.total_seconds()
+        settled = self._clock.call_at(since + min(healthy, _SETTLED), self._recovered)
         if self._stopping:
             flow.stop()
         try:
             trouble = await self._store_all(flow, account)
         finally:
             flow.close()
-            healthy.cancel()
+            settled.cancel()
             self._flow = None
             self._figures.connected = False
             self._figures.lost = self._clock.time_ms()
-            self._counters.bytes += flow.receiving.received
+            self._count_bytes(flow)
         lasted = self._clock.monotonic() - since
         return await self._end(flow, account, trouble, lasted)
+
+    def _count_bytes(self, flow: Flow) -> None:
+        self._counters.bytes += flow.receiving.received - self._read
+        self._read = flow.receiving.received
 
     async def _store_all(self, flow: Flow, account: Account) -> str:
         """Store group after group; return why it was no use to go on, or nothing when the connection has ended."""
@@ -246,6 +256,9 @@ class Stream:
                 try:
                     harvest = await self._made(flow, group, latest)
                 except BrokenBodyError as error:
+                    if storing is not None:
+                        await storing
+                        storing = None
                     return f"{error}"
                 if storing is not None:
                     await storing
@@ -294,6 +307,7 @@ class Stream:
         receipt = await self._appender.store(append)
         account.stored(harvest, receipt, said=said, now=now)
         self._stored(harvest)
+        self._count_bytes(flow)
         flow.freed(group)
         flow.storing(under_way=False)
 
@@ -311,7 +325,8 @@ class Stream:
         counters.last_record = harvest.at
         if self._chain is not None:
             self._standing.passed(harvest.rejections)
-        if counters.trouble is not None:
+        if counters.trouble is not None and counters.trouble.ours:
+            # That of the endpoint is over when a connection does well.
             self._standing.good()
 
     async def _refuse(self, harvest: Harvest) -> str:
@@ -325,11 +340,13 @@ class Stream:
 
     # A connection that is no more, or never was.
 
-    def _found(self, now: int) -> int | None:
+    def _found(self, now: int, head: Response) -> int | None:
         """Take in that there is a connection; return for how long there was none (ms), None for the first ever."""
         figures, lost = self._figures, self._figures.lost
         figures.connected, figures.lost = True, None
-        self.checkpoint = msgspec.structs.replace(self.checkpoint, exchanges=self.checkpoint.exchanges + 1)
+        self.checkpoint = msgspec.structs.replace(
+            self.checkpoint, exchanges=self.checkpoint.exchanges + 1, media_type=media_type(head)
+        )
         if lost is None:
             return None
         gap = max(0, now - lost)
@@ -367,25 +384,30 @@ class Stream:
         now = self._clock.time_ms()
         if not trouble:
             self.checkpoint = flow.receiving.moved(self.checkpoint)
-        entry = account.ended(words, failed=failed, received=flow.receiving.received, now=now)
+        await self._leave(account.ended(words, failed=failed, received=flow.receiving.received, now=now), now)
         if flow.stopping:
-            stream = msgspec.structs.replace(self._position, until=now)
-            kept = self.checkpoint = msgspec.structs.replace(self.checkpoint, stream=stream)
-            append = Append(None, (), None, (self.config.name, encode_checkpoint(kept)), entry)
-            refused = await self._appender.receipt(append)
-            if isinstance(refused, HeadwaterError):
-                # It has what counts: it will only seem that there was no connection for longer.
-                self._standing.bad("log", refused.message, refused.hint)
             return Connection(lasted)
-        self._note(entry)
         connection = Connection(lasted, account.records, failed, retry=self._position.retry)
         if self._reconnecting.well(connection):
             self._barren = 0
+            self._recovered()
             return connection
         self._barren += 1
         if failed or self._barren >= _ENOUGH_BARREN:
             self._standing.bad(slug, words, hint)
         return connection
+
+    async def _leave(self, entry: Exchange, now: int) -> None:
+        """Keep up to when there was a connection, with its last entry."""
+        stream = msgspec.structs.replace(self._position, until=now)
+        kept = self.checkpoint = msgspec.structs.replace(self.checkpoint, stream=stream)
+        append = Append(None, (), None, (self.config.name, encode_checkpoint(kept)), entry)
+        self._counters.decisions[entry.decision] += 1
+        refused = await self._appender.receipt(append)
+        if isinstance(refused, HeadwaterError):
+            # The log has what counts: it will only seem that there was no connection for longer.
+            self._target.note(entry)
+            self._standing.bad("log", refused.message, refused.hint)
 
     def _failed(self, refusal: Refusal, begun: int) -> Connection:
         """Enter a connection that never was there."""
@@ -401,14 +423,19 @@ class Stream:
                 begun,
                 begun,
                 max(0, now - begun) * 1000,
-                Decision.FAILED,
+                Decision.EMPTY if verdict.action is Action.EMPTY else Decision.FAILED,
                 reason,
                 status,
                 received or 0,
                 1,
             )
         )
+        if verdict.action is Action.EMPTY:
+            self._recovered()
+            return Connection(failed=True, wait=verdict.wait, retry=self._position.retry)
         hint = outcome.hint if isinstance(outcome, FetchError) else ""
+        if isinstance(outcome, Response) and outcome.status < 300 and self._source.socket:
+            hint = "what is no WebSocket has an endpoint with http:// or https://"
         if verdict.slug == OVER:
             self._over = True
             hint = "start the connector again to ask anew"
@@ -427,11 +454,20 @@ class Stream:
         return Connection(held=True, wait=held.wait)
 
     def _recovered(self) -> None:
-        self._standing.good()
+        """Take in that the endpoint does well. Of what is not its trouble that says nothing."""
+        trouble = self._counters.trouble
+        if trouble is None or not trouble.ours:
+            self._standing.good()
 
     def _note(self, exchange: Exchange) -> None:
         self._target.note(exchange)
         self._counters.decisions[exchange.decision] += 1
+
+    async def _rest(self, deadline: float) -> None:
+        """Wait until a monotonic time as what works beside the stream does: a stop need not wait for it."""
+        if self._stopping:
+            raise asyncio.CancelledError
+        await self._clock.sleep_until(deadline)
 
     async def _nap(self, deadline: float) -> None:
         """Wait until a monotonic time. Meanwhile `stop` may cancel the stream."""

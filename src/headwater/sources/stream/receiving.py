@@ -7,15 +7,15 @@ position behind them.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import Protocol
+from itertools import chain, compress
+from typing import Protocol, cast
 
 import msgspec
+from msgspec import Raw
 
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
-from headwater.core.extract import DocumentError
+from headwater.core.extract import DocumentError, Extractor
 from headwater.core.http import Response
 from headwater.core.moment import Moment
 from headwater.core.record import Record
@@ -127,7 +127,7 @@ class Frames(msgspec.Struct, gc=False):
 
 
 class _Piece(msgspec.Struct, gc=False):
-    """Frames of one chunk, how many bytes it had, and where the stream was behind it."""
+    """Frames of one chunk, how much memory they take, and where the stream was behind it."""
 
     frames: Frames
     size: int
@@ -144,11 +144,15 @@ class Group(msgspec.Struct):
 
 
 class Making(msgspec.Struct, frozen=True):
-    """What frames become: `items` and what their records are made of, or `render` for one record of each."""
+    """What frames become: `items` and what their records are made of, or `render` for one record of each.
+
+    `values` takes out what the course's cursors are about, where no items do.
+    """
 
     head: Response
     shown_url: str
     course: Course
+    values: Extractor
     items: Items | None = None
     documents: bool = False
     render: Callable[[bytes], bytes] | None = None
@@ -157,13 +161,14 @@ class Making(msgspec.Struct, frozen=True):
 class Receiving:
     """What one connection brings. `size` is what waits to be gathered (bytes), `received` all that has come."""
 
-    __slots__ = ("_count", "_intake", "_making", "_pieces", "received", "size")
+    __slots__ = ("_count", "_intake", "_items", "_making", "_pieces", "received", "size")
 
     def __init__(self, intake: Intake, making: Making) -> None:
         self._intake = intake
         self._making = making
-        self._pieces: deque[_Piece] = deque()
-        self._count = 0
+        self._pieces: list[_Piece] = []
+        # How many frames are gathered, and how many items were found in those of them that are made.
+        self._count = self._items = 0
         self.size = 0
         self.received = 0
 
@@ -194,6 +199,7 @@ class Receiving:
     def _keep(self, frames: Frames, size: int) -> None:
         intake = self._intake
         if frames.items:
+            size = max(size, _weight(frames.items)) + _OVERHEAD
             self._pieces.append(_Piece(frames, size, intake.event_id, intake.retry))
             self.size += size
         elif self._pieces:
@@ -210,11 +216,14 @@ class Receiving:
 
     def gather(self, most: int) -> Group:
         """Return what waits, up to about `most` bytes, which does not wait any more."""
-        pieces = [self._pieces.popleft()]
-        size = pieces[0].size
-        while self._pieces and size < most:
-            pieces.append(self._pieces.popleft())
-            size += pieces[-1].size
+        pieces: list[_Piece] = []
+        size = 0
+        for piece in self._pieces:
+            if pieces and size >= most:
+                break
+            pieces.append(piece)
+            size += piece.size
+        del self._pieces[: len(pieces)]
         self.size -= size
         first = self._count
         self._count += sum(len(piece.frames.items) for piece in pieces)
@@ -230,10 +239,14 @@ class Receiving:
         keys = _keys(group.pieces)
         bad: Sequence[BadItem]
         if making.items is not None:
-            records, bad, progress = self._itemised(making.items, items, keys, group.first, before, moment)
+            records, bad, progress = self._itemised(making.items, items, keys, before, moment)
         else:
             records, bad = _rendered(items, keys, making.render, group.first, self.what)
             progress = before.progress
+            if making.course.gathers:
+                good = [cast("bytes", it) for it in items if not isinstance(it, Bad)]
+                values = [_found(making.values, it) for it in good]
+                records, progress = self._gleaned(records, good, values, before, moment)
         last = group.pieces[-1]
         checkpoint = msgspec.structs.replace(
             _moved(before, last.event_id, last.retry, moment.now),
@@ -242,12 +255,11 @@ class Receiving:
         )
         return Reaped(records, checkpoint, bad=bad, partial=True, first=group.first)
 
-    def _itemised(  # noqa: PLR0917 - what one group is made of
+    def _itemised(
         self,
         options: Items,
         frames: Sequence[Item],
         keys: Sequence[bytes | None] | None,
-        first: int,
         before: Checkpoint,
         moment: Moment,
     ) -> tuple[Sequence[Record], Sequence[BadItem], Progress | None]:
@@ -258,7 +270,9 @@ class Receiving:
         else:
             found, keys = _spread(options, frames, keys)
         about = About(making.shown_url, head.status, moment.now, 1, dict(head.headers))
-        batch = options.making(about, first).take(found, self.what)
+        # Items are counted through, however their frames are grouped.
+        first, self._items = self._items, self._items + len(found)
+        batch = options.making(about, first, endless=True).take(found, self.what)
         records: Sequence[Record] = batch.records()
         if keys is not None:
             # Where an item has a key of its own, that is it.
@@ -267,15 +281,26 @@ class Receiving:
                 record if record.key is not None else Record(record.value, keys[number - first], record.timestamp)
                 for record, number in by_number
             ]
-        course = making.course
-        if not course.pointers:
+        if not making.course.gathers:
             return records, batch.bad, before.progress
+        records, progress = self._gleaned(records, batch.documents, batch.values, before, moment)
+        return records, batch.bad, progress
+
+    def _gleaned(
+        self,
+        records: Sequence[Record],
+        documents: Sequence[bytes | Raw],
+        values: Sequence[Sequence[Raw | None]],
+        before: Checkpoint,
+        moment: Moment,
+    ) -> tuple[Sequence[Record], Progress | None]:
+        """Return the records that cursors keep, and what these have taken out of all of them."""
+        course, head = self._making.course, self._making.head
         gleaned = course.gleaning(before.progress)
-        kept = gleaned.take(batch.documents, batch.values)
+        kept = gleaned.take(documents, values)
         if kept is not None:
-            records = [record for record, stays in zip(records, kept, strict=True) if stays]
-        step = course.step(before.progress, moment, gleaned, None, headers=head.headers, url=head.url)
-        return records, batch.bad, step.progress
+            records = [*compress(records, kept)]
+        return records, course.step(before.progress, moment, gleaned, None, headers=head.headers, url=head.url).progress
 
 
 def _moved(checkpoint: Checkpoint, event_id: str | None, retry: int | None, until: int | None = None) -> Checkpoint:
@@ -319,11 +344,30 @@ def _rendered(
     return [*map(Record, values, keys)] if keys is not None else [*map(Record, values)], bad  # type: ignore[arg-type]
 
 
+# What a chunk takes in memory besides its bytes, about (bytes): servers may send very small ones.
+_OVERHEAD = 256
+
+
+def _weight(items: Sequence[Item]) -> int:
+    """Return how many bytes frames have: more than the chunk that ended the first of them, or that was inflated."""
+    if _all_bytes(items):
+        return sum(map(len, cast("Sequence[bytes]", items)))
+    return sum(len(it.data if isinstance(it, Bad) else cast("bytes", it)) for it in items)
+
+
 _BYTES = frozenset({bytes})
 
 
 def _all_bytes(frames: Sequence[Item]) -> bool:
     return _BYTES.issuperset(map(type, frames))
+
+
+def _found(values: Extractor, frame: bytes) -> Sequence[Raw | None]:
+    """Return what cursors are about; nothing where a frame is no JSON."""
+    try:
+        return values(frame)
+    except DocumentError:
+        return (None,) * len(values)
 
 
 def _told(frame: Bad, place: str) -> BadItem:

@@ -9,6 +9,7 @@ import msgspec
 
 from headwater.config.match import Match
 from headwater.config.websocket import WebsocketOptions
+from headwater.core.empty import NO_NAMES
 from headwater.core.expression import Number
 from headwater.core.template import Template
 from headwater.sources.requesting import body_of
@@ -23,17 +24,13 @@ class Sayings:
         self._subscribing = _templates(options.subscriptions)
         self._resuming = _templates(options.resume_message)
         self._beat = () if options.keep_alive is None else _templates((options.keep_alive.message,))
-        self._needed = frozenset(
-            expression.name
-            for template in self._resuming
-            for expression in template.expressions
-            if expression.space == "cursor"
-        )
+        asked = (expression for template in self._resuming for expression in template.expressions)
+        self._needed = frozenset(it.name for it in asked if it.space == "cursor") or NO_NAMES
         self._answers = [
             (answer.to, template) for answer in options.answers for template in _templates((answer.with_,))
         ]
         every = (*(template for _, template in self._answers), *self._subscribing, *self._resuming, *self._beat)
-        self.spaces = frozenset(expression.space for template in every for expression in template.expressions)
+        self.spaces = frozenset(it.space for template in every for it in template.expressions) or NO_NAMES
 
     def greeting(self, scope: Mapping[str, Any]) -> list[bytes]:
         """Return the messages, in their order. Raises RequestError for a value that is missing.

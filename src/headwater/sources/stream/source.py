@@ -14,6 +14,7 @@ from headwater.config.url import over_http
 from headwater.config.websocket import WebsocketOptions
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
 from headwater.core.errors import FetchError
+from headwater.core.extract import Extractor
 from headwater.core.http import Headers, Request, Response
 from headwater.core.moment import Moment
 from headwater.sources.items import Items
@@ -47,6 +48,7 @@ class StreamSource:
         "_policy",
         "_request",
         "_sayings",
+        "_values",
         "_websocket",
         "socket",
     )
@@ -69,13 +71,14 @@ class StreamSource:
             idle_timeout=None if idle is None else idle.total_seconds(),
         )
         self._request = request
-        self._fingerprint = fingerprint(request, config.topic.name)
+        self._fingerprint = fingerprint(_telling(request), config.topic.name)
         self._websocket = options.websocket_config or WebsocketOptions()
         self._sayings = Sayings(self._websocket) if self.socket else None
         spaces = self._sayings.spaces if self._sayings is not None else frozenset()
         self._course = course_of(options, request, config.masker, spaces)
         self._policy = _policy(options, socket=self.socket)
         self._items = None if options.records is None else Items(options.records, self._course.pointers)
+        self._values = Extractor(self._course.pointers)
 
     def begun(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint that connections go on from: what belongs to another stream is forgotten."""
@@ -87,7 +90,7 @@ class StreamSource:
             # What only a poll remembers.
             etag=None,
             last_modified=None,
-            media_type="",
+            media_type=checkpoint.media_type if known else "",
             body=None,
             remembered=None,
             pace=None,
@@ -111,32 +114,34 @@ class StreamSource:
             return msgspec.structs.replace(request, headers=headers)
         return request
 
-    def judge(self, outcome: Response | FetchError, *, now: float, renewed: bool) -> Verdict:
+    def judge(self, outcome: Response | FetchError, *, now: float, renewed: bool, usual_type: str = "") -> Verdict:
         """Decide what the beginning of a connection means, by its head, or what it failed with.
 
-        STORE: what follows is taken in. There is no other attempt of one connection: what would be one is a FAIL, whose
-        `wait` is how long the server asked to be left alone. `now` is Unix time in seconds.
+        STORE: what follows is taken in. EMPTY: nothing does, and that is no trouble. There is no other attempt of one
+        connection: what would be one is a FAIL, whose `wait` is how long the server asked to be left alone. `now` is
+        Unix time in seconds, `usual_type` the media type of the connections before.
         """
         if isinstance(outcome, Response):
-            return self._judge_head(outcome, now=now, renewed=renewed)
+            return self._judge_head(outcome, now=now, renewed=renewed, usual_type=usual_type)
         return judge(outcome, _attempt(now, renewed=renewed), self._policy)
 
-    def _judge_head(self, head: Response, *, now: float, renewed: bool) -> Verdict:
+    def _judge_head(self, head: Response, *, now: float, renewed: bool, usual_type: str) -> Verdict:
         status = f"{head.status} {phrase(head.status)}".rstrip()
         if self._options.framing == "sse" and not self.socket and head.status == _OVER:
             return Verdict(Action.FAIL, f"{status}: the server says that the stream is over", OVER)
         if self.socket and 200 <= head.status < 300:
             return Verdict(Action.FAIL, f"{status} instead of 101 Switching Protocols: it is no WebSocket", "status")
-        verdict = judge(head, _attempt(now, renewed=renewed), self._policy)
+        usual_type = "" if self.socket else usual_type
+        verdict = judge(head, _attempt(now, renewed=renewed), self._policy, usual_type=usual_type)
         if verdict.action is Action.STORE:
             return msgspec.structs.replace(verdict, reason=status)
-        return (
-            verdict if verdict.action is Action.REAUTHENTICATE else msgspec.structs.replace(verdict, action=Action.FAIL)
-        )
+        if verdict.action is Action.EMPTY or verdict.action is Action.REAUTHENTICATE:
+            return verdict
+        return msgspec.structs.replace(verdict, action=Action.FAIL)
 
-    def takes(self, head: Response, *, now: float) -> bool:
+    def takes(self, head: Response, *, now: float, usual_type: str = "") -> bool:
         """Return whether what follows a head is to be taken in while it comes; else it is held, to be judged."""
-        return self.judge(head, now=now, renewed=True).action is Action.STORE
+        return self.judge(head, now=now, renewed=True, usual_type=usual_type).action is Action.STORE
 
     def receiving(
         self, request: Request, head: Response, checkpoint: Checkpoint, moment: Moment, key: str
@@ -169,12 +174,20 @@ class StreamSource:
             head,
             request.shown_url,
             self._course,
+            self._values,
             self._items,
             # These say themselves that each is JSON.
             records is not None and records.format == "json" and options.framing not in {"ndjson", "json-seq"},
             framing(head, json=options.output_type == "json", full=options.output_parts == "full"),
         )
         return Receiving(intake, making)
+
+
+def _telling(request: Request) -> Request:
+    """Return what of a request says which stream it is: not who asks, which changes with each key and release."""
+    passed_over = request.secret_headers | {"user-agent"}
+    headers = tuple(it for it in request.headers if it[0].lower() not in passed_over)
+    return msgspec.structs.replace(request, headers=headers)
 
 
 def _attempt(now: float, *, renewed: bool) -> Attempt:

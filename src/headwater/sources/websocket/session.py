@@ -5,7 +5,6 @@ Does no I/O, keeps no time, and opens nothing: who reads feeds it, and sends wha
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from headwater.sources.split.item import Bad
@@ -55,7 +54,7 @@ class Session:
         self._mask = mask
         self._frames = Frames(compression=agreed.deflate is not None)
         self._assembly = Assembly(max_message, None if agreed.deflate is None else Inflater(agreed.deflate))
-        self._pongs: deque[bytes] = deque(maxlen=_MOST_PONGS)
+        self._pongs: list[bytes] = []
         # What goes out behind the pongs: our close frame. Once there is one, nothing follows it.
         self._owed = b""
         self._closed = False
@@ -158,6 +157,8 @@ class Session:
         elif opcode == PING:
             if not self._closed:
                 self._pongs.append(payload)
+                if len(self._pongs) > _MOST_PONGS:
+                    del self._pongs[0]
         else:
             self._end(closing.read(payload))
         return opcode == CLOSE
