@@ -12,7 +12,9 @@ import pytest
 from commandline import CommandLine
 from headwater.sample import SampleApi
 from headwater.testing import Answer, ScriptedServer
+from server.running import started
 
+FREE = ("--sc-port", 0, "--spu-port", 0)
 EVENTS = (("content-type", "text/event-stream"),)
 SOURCES = {
     "stream": "  endpoint: {http}/stream\n  format: ndjson\n",
@@ -36,7 +38,8 @@ def api() -> Iterator[SampleApi]:
 def config(headwater: CommandLine, url: str, options: str, more: str = "", *, name: str = "facts") -> Path:
     """Write the configuration of a stream."""
     options = options.format(http=url, ws=url.replace("http", "ws", 1))
-    head = f"apiVersion: 0.1.0\nmeta: {{name: {name}, type: http-source, topic: {name}}}\n"
+    secrets = ", secrets: [{name: API_TOKEN}]" if "secrets." in more else ""
+    head = f"apiVersion: 0.1.0\nmeta: {{name: {name}, type: http-source, topic: {name}{secrets}}}\n"
     return headwater.config(f"{head}http:\n{options}{more}", f"{name}.yml")
 
 
@@ -218,13 +221,11 @@ def test_flags(headwater: CommandLine, api: SampleApi) -> None:
 
 def test_managed_streams(headwater: CommandLine, api: SampleApi) -> None:
     """A list tells of streams that are connected, that fail and wait, and that are paused."""
-    up = headwater.start("up", "--sc-port", "0", "--spu-port", "0")
-    assert up.stderr is not None
-    while "managing" not in (line := up.stderr.readline()) and "connectors" not in line:
-        pass
+    up = headwater.start("up", *FREE)
+    started(up)
     good = config(headwater, api.url, SOURCES["ws"])
     bad = config(
-        headwater, api.url, SOURCES["ws"].replace("/ws\n", "/fact\n"), "  reconnect: {{initial: 30s}}\n", name="bad"
+        headwater, api.url, SOURCES["ws"].replace("/ws\n", "/fact\n"), "  reconnect: {initial: 30s}\n", name="bad"
     )
     headwater.good("connector", "create", "-c", good, "--wait")
     headwater.good("connector", "create", "-c", bad)
@@ -241,6 +242,7 @@ def test_managed_streams(headwater: CommandLine, api: SampleApi) -> None:
 
 def wait_for(headwater: CommandLine, there: Callable[[str], bool]) -> str:
     """Return the list of connectors once something is in it."""
+    shown = ""
     for _ in range(100):
         if there(shown := headwater.good("connector", "list", "-O", "wide")):
             return shown
