@@ -261,6 +261,10 @@ class Streamed:
                 turns = 0 if self.busy.count else turns + 1
                 await asyncio.sleep(0)
 
+    async def calm_network(self) -> None:
+        """Let everybody do what can be done now, the kernel too."""
+        await asyncio.sleep(0.005)
+
 
 def decisions(entries: Sequence[Exchange]) -> list[str]:
     """Return what was decided, entry by entry."""

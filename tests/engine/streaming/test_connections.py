@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from engine.streaming.streamed import SSE, Streamed, decisions, streamed
+from engine.streaming.streamed import SSE, Outlet, Streamed, decisions, streamed
 from headwater.core.exchange import Decision
 from headwater.core.managed import Phase
-from headwater.testing import Answer, Received
+from headwater.testing import Answer, Received, ScriptedServer
 
 
 async def pauses(it: Streamed, count: int) -> list[float]:
@@ -260,3 +260,65 @@ async def test_a_401_renews_once(tmp_path: Path) -> None:
             entries = await it.entries(4)
             assert "401" in entries[-1].reason
         assert [one.path for one in it.server.received][4:] == ["/x", "/token", "/x"]
+
+
+async def test_a_length_that_is_none(tmp_path: Path) -> None:
+    """Nothing can be found behind it: the connection is ended, with what stood before it stored, and begun anew."""
+    async with streamed(tmp_path) as it:
+        outlet = it.outlet()
+        options = {"format": "length-prefixed", "length_prefix": {"size": 2, "includes_itself": True}}
+        async with it.running(it.config(options)):
+            line = await outlet.next()
+            await line.say(b"\0\3a\0\4bc\0\1never")
+            assert await it.values(count=2) == [b"a", b"bc"]
+            await line.say(b"more")
+            entries = await it.entries(3)
+            assert entries[-1].decision is Decision.FAILED
+            assert "the length of frame 3 is 1" in entries[-1].reason
+            await it.reconnect()
+            line = await outlet.next()
+            await line.say(b"\0\3d")
+            assert await it.values(count=3) == [b"a", b"bc", b"d"]
+
+
+async def test_a_topic_that_somebody_deletes(tmp_path: Path) -> None:
+    """It is made again, and the stream goes on behind what was stored."""
+    async with streamed(tmp_path) as it:
+        outlet = it.outlet("/x", SSE)
+        async with it.running(it.config({"format": "sse"})):
+            line = await outlet.next()
+            await line.say(b"id: 1\ndata: a\n\n")
+            await it.until(lambda: it.stream().checkpoint.records == 1)
+            await it.log.delete_topic("cats")
+            await line.say(b"id: 2\ndata: b\n\n")
+            await it.until(lambda: it.engine.runs()["cats"].restarts == 1)
+            await it.calm()
+            it.clock.advance(2)
+            line = await outlet.next()
+            assert line.request.header("last-event-id") == "1"
+            await line.say(b"id: 2\ndata: b\n\n")
+            assert await it.values(count=1) == [b"b"]
+
+
+async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    """A port that nobody listens at is tried again after pauses, told once, and had once somebody does."""
+    async with streamed(tmp_path) as it:
+        async with ScriptedServer() as gone:
+            url = gone.url
+        port = int(url.rpartition(":")[2])
+        with capture_logs() as lines:
+            async with it.running(it.config({"endpoint": f"{url}/x"})):
+                for _ in range(3):
+                    await it.until(lambda: it.stream().next_poll() is not None and bool(lines))
+                    await it.reconnect()
+                    await it.until(lambda: it.stream().next_poll() is not None)
+                async with ScriptedServer(port=port) as there:
+                    outlet = Outlet()
+                    there.route("/x", outlet)
+                    await it.reconnect()
+                    await (await outlet.next()).say(b"a\n")
+                    assert await it.values(count=1) == [b"a"]
+                    it.clock.advance(3)
+                    await it.until(lambda: len(lines) == 2)
+        # That it goes away again is another matter.
+        assert [line["event"] for line in lines[:2]] == ["connector is failing", "connector recovered"]

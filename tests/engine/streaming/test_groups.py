@@ -389,7 +389,7 @@ async def test_a_defect_is_survived(tmp_path: Path) -> None:
                 it.log.refusing = None
                 await other.say(b"x\n")
                 assert await it.values("dogs", count=1) == [b"x"]
-                assert it.engine._shared.room.taken == 0
+                await it.until(lambda: it.engine._shared.room.taken == 0)
                 await it.calm()
                 for _ in range(3):
                     it.clock.advance(2)

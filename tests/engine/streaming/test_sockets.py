@@ -19,6 +19,7 @@ from engine.streaming.streamed import decisions, socket_server, streamed
 from headwater.sample import SampleApi
 from headwater.sources.websocket.handshake import accept_of
 from headwater.testing import Answer, Certificates, ScriptedServer
+from sources.websocket.peers import unmasked, wire
 
 
 class Peer:
@@ -206,6 +207,30 @@ class Mute:
         await self.writer.drain()
 
 
+async def test_no_pong_is_missed_while_we_do_not_read(tmp_path: Path) -> None:
+    """The silence of a connection that a slow log holds back says nothing; afterwards all of it is there."""
+    scripted = Mute()
+    async with streamed(tmp_path) as it, ScriptedServer() as server:
+        server.route("/ws", scripted.answer)
+        said = {"ping_interval_ms": 5000, "pong_timeout": "3s"}
+        url = server.url.replace("http", "ws") + "/ws"
+        async with it.running(it.config({"endpoint": url, "websocket_config": said})):
+            await it.entries(1)
+            release = it.log.hold()
+            messages = [b"%06d" % number + b"x" * 9994 for number in range(3000)]
+            flooding = asyncio.ensure_future(scripted.say(b"".join(wire(0x82, message) for message in messages)))
+            flow = await it.flow()
+            await it.until(lambda: flow._held)
+            for _ in range(10):
+                it.clock.advance(5)
+                await it.calm_network()
+            assert it.stream()._flow is flow
+            release.set()
+            await flooding
+            assert await it.values(count=3000) == messages
+            assert it.stream()._flow is flow
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "words"),
     [
@@ -273,6 +298,9 @@ async def test_what_is_no_websocket_frame(tmp_path: Path) -> None:
             entries = await it.entries(3)
             assert entries[-1].decision == "failed"
             assert "broke the WebSocket protocol (1002)" in entries[-1].reason
+            # It is told why.
+            first, payload = unmasked(b"".join(scripted.got)[: 6 + (scripted.got[0][1] & 127)])
+            assert (first, payload[:2]) == (0x88, (1002).to_bytes(2))
 
 
 async def test_messages_that_are_too_large(tmp_path: Path) -> None:

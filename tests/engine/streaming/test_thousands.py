@@ -52,7 +52,7 @@ async def test_a_thousand_streams_beside_a_thousand_polls(tmp_path: Path) -> Non
             _document(f"s{number}", {"endpoint": f"{server.url}/stream?n={number}", "format": "sse"}, "streams")
             for number in range(_STREAMS)
         ]
-        poll = {"endpoint": f"{server.url}/poll", "interval": "1s"}
+        poll: dict[str, object] = {"endpoint": f"{server.url}/poll", "interval": "1s"}
         documents += [_document(f"p{number}", poll, "polls") for number in range(_POLLS)]
         configs = [it for text in documents for it in load_text(text).connectors]
         try:

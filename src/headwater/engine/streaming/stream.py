@@ -165,6 +165,7 @@ class Stream:
     async def run(self) -> None:
         """Have connections for ever. Raises LogError: unless retryable, the log is beyond repair."""
         self._task = asyncio.current_task()
+        self._over = False
         stored = await self._target.checkpoint(self.config.name)
         self.checkpoint = self._source.begun(Checkpoint() if stored is None else decode_checkpoint(stored))
         if self._chain is not None:
