@@ -326,8 +326,8 @@ async def test_inflated_messages_are_counted_as_what_they_are(tmp_path: Path) ->
         async with it.running(it.config({"endpoint": url})):
             one = await peer.next()
             sending = asyncio.ensure_future(_send(one, "a" * 1_000_000, 60))
-            await it.calm()
-            await asyncio.sleep(0.3)
+            flow = await it.flow()
+            await it.until(lambda: flow._held)
             assert it.engine._shared.room.taken < 30_000_000
             release.set()
             await sending
