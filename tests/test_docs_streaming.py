@@ -53,7 +53,7 @@ def config_of(text: str) -> ConnectorConfig:
 def test_examples_load(text: str) -> None:
     """What a reader copies is right, and is a stream."""
     config = config_of(text)
-    assert config.http.source == ("websocket" if "wss://" in text else "stream")
+    assert config.http.source == ("websocket" if re.search("wss?://", text) else "stream")
     assert config.dead_letters == f"{config.topic.name}-dead-letter"
 
 
@@ -81,3 +81,11 @@ def test_options_beside_the_endpoint_have_an_example() -> None:
     names = set(shown(()))
     assert names >= {"stream", "format", "delimiter", "length_prefix", "sse", "max_record", "idle_timeout", "reconnect"}
     assert names >= {"websocket_config", "gap", "timeout", "records", "cursor", "output_type", "output_parts", "rules"}
+
+
+def test_metrics_that_are_named_are_there() -> None:
+    """Each metric of the page is one that is served."""
+    source = (Path(__file__).parents[1] / "src/headwater/engine/metrics.py").read_text()
+    names = re.findall(r"`(headwater_\w+?)(?:_total)?\{", TEXT)
+    assert names
+    assert all(f'"{name}"' in source for name in names)

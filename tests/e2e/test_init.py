@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from commandline import CommandLine
+from headwater.sample import SampleApi
 from headwater.testing import Answer, Received, ScriptedServer, background
 
 TOKEN = "t0ps3cret-token"
@@ -277,3 +279,19 @@ def test_an_answer_does_not_speak_to_the_terminal(headwater: CommandLine, server
     assert "records.key: /id ]0;mine" in done.stderr
     assert not {it for it in done.stderr if not it.isprintable()} - {"\n"}
     assert not [line for line in done.stderr.splitlines() if line.startswith("  + auth")]
+
+
+@pytest.mark.parametrize(
+    ("path", "written", "asked"),
+    [("/events", "format: sse", "text/event-stream"), ("/stream", "format: ndjson", "application/x-ndjson")],
+)
+def test_what_never_ends(headwater: CommandLine, path: str, written: str, asked: str) -> None:
+    """It is listened to for some seconds, not for ever, and what is written runs as a stream."""
+    with SampleApi(every=0.01) as api:
+        done = headwater.run("init", f"{api.url}{path}", "-o", "connect.yml")
+        assert done.returncode == 0, done.stderr
+        assert re.search(rf"what it answers -> 200, {asked}, \d+ B, and it goes on", done.stderr)
+        text = (headwater.directory / "connect.yml").read_text()
+        assert f"\n  {written}  # " in text
+        assert "interval" not in text
+        assert "a trial ends after 20" in headwater.good("test", "connect.yml")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headwater.core.checkpoint import Checkpoint, Progress
+from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
 from headwater.sources.kept import changed, lines, plain, reset
 
 ROUND = 1_714_564_800_000
@@ -113,3 +113,71 @@ def test_what_cannot_be_set(assignments: dict[str, str], said: str) -> None:
 def test_a_reset_keeps_the_counts() -> None:
     """The ids of records hang on them."""
     assert reset(MIDWAY) == Checkpoint(3, 7, ROUND)
+
+
+GAPS = ((ROUND - 9000, ROUND - 8000), (ROUND - 2000, ROUND - 1000))
+STREAM = Checkpoint(
+    2,
+    9,
+    request="f",
+    progress=Progress({"id": 5}),
+    stream=StreamPosition("7", 1500, ROUND, GAPS),
+)
+
+
+def test_the_checkpoint_of_a_stream() -> None:
+    """How far it is, in words and for programs; nothing of polls."""
+    assert lines(STREAM) == [
+        ("until", NOON),
+        ("stored", "9 records of 2 connections"),
+        ("event_id", "7"),
+        ("retry", "1s 500ms, as the server asks"),
+        (
+            "gaps",
+            (
+                "2 to be asked for: 2024-05-01T11:59:51.000Z to 2024-05-01T11:59:52.000Z,"
+                " 2024-05-01T11:59:58.000Z to 2024-05-01T11:59:59.000Z"
+            ),
+        ),
+        ("cursor.id", "5"),
+    ]
+    assert plain(STREAM)["stream"] == {
+        "event_id": "7",
+        "retry": 1500,
+        "until": NOON,
+        "gaps": [
+            {"start": "2024-05-01T11:59:51.000Z", "end": "2024-05-01T11:59:52.000Z"},
+            {"start": "2024-05-01T11:59:58.000Z", "end": "2024-05-01T11:59:59.000Z"},
+        ],
+    }
+    assert lines(Checkpoint(stream=StreamPosition("a\x1bb")))[0] == ("until", "no connection yet")
+    assert dict(lines(Checkpoint(stream=StreamPosition("a\x1bb"))))["event_id"] == "'a\\x1bb'"
+
+
+def test_a_stream_is_set_back() -> None:
+    """What is asked for again has the gaps in it that were found since; its other values stay."""
+    assert changed(STREAM, {"event_id": "3"}).stream == StreamPosition("3", 1500, ROUND, GAPS)
+    assert changed(STREAM, {"event_id": ""}).stream == StreamPosition("", 1500, ROUND, GAPS)
+    back = changed(STREAM, {"until": "2024-05-01T11:59:55Z", "cursor.id": "4"})
+    assert back.stream == StreamPosition("7", 1500, ROUND - 5000, ((ROUND - 9000, ROUND - 8000),))
+    assert back.progress == Progress({"id": 4})
+    assert changed(Checkpoint(), {"event_id": "x"}).stream == StreamPosition("x")
+    assert reset(STREAM) == Checkpoint(2, 9, stream=StreamPosition())
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "assignments", "said"),
+    [
+        (STREAM, {"window": "2024-01-01"}, "this is the checkpoint of a stream, which has none"),
+        (STREAM, {"page": "2"}, "there are cursor.NAME and event_id and until"),
+        (STREAM, {"until": "soon"}, "'soon' is no time after 1970 for until"),
+        (STREAM, {"event_id": "a\nb"}, "cannot be an event id"),
+        (STREAM, {"event_id": "x" * 9000}, "cannot be an event id"),
+        (MIDWAY, {"event_id": "7"}, "this is the checkpoint of a poll, which has none"),
+        (MIDWAY, {"until": "2024-01-01"}, "this is the checkpoint of a poll, which has none"),
+    ],
+)
+def test_what_a_stream_has_a_poll_has_not(checkpoint: Checkpoint, assignments: dict[str, str], said: str) -> None:
+    """And the other way round."""
+    with pytest.raises(ValueError, match=said):
+        changed(checkpoint, assignments)
