@@ -53,10 +53,10 @@ What the figures are:
 - **split**: one poll in a process of its own, from the start of the engine to the last receipt, of a body that a server
   in another process has ready: fetched, cut, each item with its key, encoded, appended in fsynced steps. Medians of
   three runs; memory is the most that was resident (VmHWM), of which what is there before is Python and libraries.
-- **streams**: one stream in a process of its own, bound to one core, of which a server on the other core has millions ready:
-  received, cut, encoded, appended in fsynced steps; the medians of three runs by the clock, from the start of the engine to
-  the last receipt. The other figures are of `Engine` with so many streams in one process; how late an event is, is the time
-  from just before the server's write to the receipt, by the clock that both have in common.
+- **streams**: one stream in a process of its own, bound to one core, of which a server on the other core has millions
+  ready: received, cut, encoded, appended in fsynced steps; the medians of three runs by the clock, from the start of
+  the engine to the last receipt. The other figures are of `Engine` with so many streams in one process; how late an
+  event is, is the time from just before the server's write to the receipt, by the clock that both have in common.
 - **judging**: medians of seven rounds in one thread; each request is another page of one round, so that its token is
   new and its cursor and window are not. The bound is a connector without expressions and rules.
 - **polls**: the bare loop keeps 1,000 GETs under way with `CurlMulti.perform` and hands headers and bodies to Python;

@@ -29,7 +29,9 @@ class EngineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every family, read from the counters at this moment."""
         polls = CounterMetricFamily(
-            "headwater_polls", "Scheduled polls by what became of them", labels=["connector", "outcome"]
+            "headwater_polls",
+            "Scheduled polls, and of streams connections and groups of records, by what became of them",
+            labels=["connector", "outcome"],
         )
         attempts = CounterMetricFamily(
             "headwater_requests", "HTTP requests sent, retries included", labels=["connector"]

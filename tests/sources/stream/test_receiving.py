@@ -150,6 +150,19 @@ def test_position_of_each_group() -> None:
     assert reaped.checkpoint.stream.event_id == "2"
 
 
+def test_known_up_to_when_its_last_bytes_came() -> None:
+    """What comes while a group is made is not stored with it, and is asked for after a kill."""
+    one = source(stream=True)
+    found = receiving(one, Checkpoint())
+    found.feed(b"1\n", MOMENT.now - 70)
+    found.feed(b"2\n", MOMENT.now - 50)
+    group = found.gather(1000)
+    found.feed(b"3\n", MOMENT.now - 10)
+    stored = found.reap(group, Checkpoint(), MOMENT).checkpoint.stream
+    assert stored is not None
+    assert stored.until == MOMENT.now - 50
+
+
 def test_what_waits_is_counted_as_what_it_takes() -> None:
     """A large frame that the last of many chunks completes, and very small chunks."""
     one = source(stream=True)

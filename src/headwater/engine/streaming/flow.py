@@ -83,7 +83,7 @@ class Flow:
         if not receiving.waiting:
             self._first = self._clock.monotonic()
         try:
-            receiving.feed(chunk)
+            receiving.feed(chunk, self._clock.time_ms())
         except BrokenBodyError as error:
             raise ProtocolError(f"{self._name}: {error}") from None
         self._take(receiving.size - before)

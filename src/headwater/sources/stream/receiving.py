@@ -127,12 +127,13 @@ class Frames(msgspec.Struct, gc=False):
 
 
 class _Piece(msgspec.Struct, gc=False):
-    """Frames of one chunk, how much memory they take, and where the stream was behind it."""
+    """Frames of one chunk, how much memory they take, where the stream was behind it, and when it came (ms)."""
 
     frames: Frames
     size: int
     event_id: str | None
     retry: int | None
+    heard: int
 
 
 class Group(msgspec.Struct):
@@ -161,7 +162,7 @@ class Making(msgspec.Struct, frozen=True):
 class Receiving:
     """What one connection brings. `size` is what waits to be gathered (bytes), `received` all that has come."""
 
-    __slots__ = ("_count", "_intake", "_items", "_making", "_pieces", "received", "size")
+    __slots__ = ("_count", "_heard", "_intake", "_items", "_making", "_pieces", "received", "size")
 
     def __init__(self, intake: Intake, making: Making) -> None:
         self._intake = intake
@@ -169,6 +170,7 @@ class Receiving:
         self._pieces: list[_Piece] = []
         # How many frames are gathered, and how many items were found in those of them that are made.
         self._count = self._items = 0
+        self._heard = 0
         self.size = 0
         self.received = 0
 
@@ -187,9 +189,13 @@ class Receiving:
         """What a frame is called in words."""
         return self._intake.what
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises BrokenBodyError when nothing can be said of what follows."""
+    def feed(self, chunk: bytes, now: int = 0) -> None:
+        """Take the bytes that came at `now` (ms since the Unix epoch).
+
+        Raises BrokenBodyError when nothing can be said of what follows.
+        """
         self.received += len(chunk)
+        self._heard = now
         self._keep(self._intake.feed(chunk), len(chunk))
 
     def finish(self) -> None:
@@ -200,7 +206,7 @@ class Receiving:
         intake = self._intake
         if frames.items:
             size = max(size, _weight(frames.items)) + _OVERHEAD
-            self._pieces.append(_Piece(frames, size, intake.event_id, intake.retry))
+            self._pieces.append(_Piece(frames, size, intake.event_id, intake.retry, self._heard))
             self.size += size
         elif self._pieces:
             # Where the stream is now belongs to what came before.
@@ -247,9 +253,10 @@ class Receiving:
                 good = [cast("bytes", it) for it in items if not isinstance(it, Bad)]
                 values = [_found(making.values, it) for it in good]
                 records, progress = self._gleaned(records, good, values, before, moment)
+        # Up to when its last bytes came: what came since is not stored, and would be missing after a kill.
         last = group.pieces[-1]
         checkpoint = msgspec.structs.replace(
-            _moved(before, last.event_id, last.retry, moment.now),
+            _moved(before, last.event_id, last.retry, last.heard or moment.now),
             records=before.records + len(records),
             progress=progress,
         )
