@@ -16,6 +16,7 @@ from headwater.config import InvalidConfigError
 from headwater.control.fleet import File, Fleet
 from headwater.control.journal import Journal
 from headwater.control.store import Store
+from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, encode_checkpoint
 from headwater.core.errors import (
     ConnectorError,
     ConnectorExistsError,
@@ -441,6 +442,16 @@ async def test_a_deletion_that_the_log_refuses(tmp_path: Path, server: ScriptedS
             await it.fleet.create(defined(server))
             await it.clock.sleeping()
             assert server.received[-1].header("if-none-match") is None
+
+
+async def test_how_far_the_gaps_of_a_stream_are_goes_with_it(tmp_path: Path, server: ScriptedServer) -> None:
+    """What asks for them has a checkpoint of its own, which a deletion forgets as well."""
+    async with yard(tmp_path) as it:
+        await it.fleet.create(defined(server))
+        filled = encode_checkpoint(Checkpoint(3, 7))
+        await it.log.submit(Append(None, (), checkpoint=(f"cats{GAP_SUFFIX}", filled)))
+        await it.fleet.delete("cats")
+        assert await it.log.checkpoint(f"cats{GAP_SUFFIX}") == encode_checkpoint(Checkpoint())
 
 
 async def test_what_is_remembered_of_items_goes_with_the_connector(tmp_path: Path, server: ScriptedServer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +33,7 @@ from headwater.core.instant import Instant, read_instant, read_unix
 from headwater.core.units import format_duration, parse_duration
 from headwater.engine import Engine
 from headwater.engine.target import Target
+from headwater.engine.watched import Watched
 from headwater.fetch import CurlFetcher
 from headwater.log import Append, LogReader, Receipt
 
@@ -222,27 +222,6 @@ class _Work:
         return Append(None, (), checkpoint=(self.config.name, encode_checkpoint(self.checkpoint)))
 
 
-class _Watched:
-    """A target that tells of what is stored."""
-
-    def __init__(self, target: Target, tell: Callable[[Append], None]) -> None:
-        self._target = target
-        self._tell = tell
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._target, name)
-
-    def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
-        """Store an append; tell of it before whoever gave it hears that it is stored."""
-
-        def received(outcome: Receipt | HeadwaterError) -> None:
-            if isinstance(outcome, Receipt) and append.checkpoint is not None:
-                self._tell(append)
-            receive(outcome)
-
-        self._target.store(append, received)
-
-
 async def _run(work: _Work, place: Place, *, checkpoints: str, grace: float, egress: Policy) -> int:
     config, began = work.config, time.monotonic()
     with stopping(grace) as end:
@@ -282,7 +261,7 @@ async def _work(work: _Work, target: Target, fetcher: CurlFetcher, end: Stopping
             told = time.monotonic()
             logger.info("backfilling", connector=work.config.name, at=work.share(), records=work.checkpoint.records)
 
-    watched: Any = _Watched(target, tell)
+    watched: Any = Watched(target, tell)
     await Engine(watched, fetcher, grace=grace).run((work.config,), end.asked)
     await asyncio.gather(*following)
 

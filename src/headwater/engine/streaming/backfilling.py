@@ -16,13 +16,13 @@ from headwater.config import ConnectorConfig
 from headwater.config.backfill import gap_backfilled
 from headwater.core.callback import settle
 from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, Progress, decode_checkpoint, encode_checkpoint
-from headwater.core.errors import HeadwaterError
 from headwater.engine.appending import Appender
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.gate import Gate
 from headwater.engine.round import Surroundings
+from headwater.engine.watched import Watched
 from headwater.fluvio.compression import Compression
-from headwater.log import Append, Receipt
+from headwater.log import Append
 from headwater.transforms.chain import Chain
 
 Gap = tuple[int, int]
@@ -139,14 +139,16 @@ class Backfilling:
             await self._appender.store(Append(None, (), None, (poll.name, encode_checkpoint(begun))))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def look(checkpoint: Checkpoint) -> None:
-            progress = checkpoint.progress
+        def look(append: Append) -> None:
+            assert append.checkpoint is not None
+            progress = decode_checkpoint(append.checkpoint[1]).progress
             if progress is not None and progress.window >= end and not progress.round:
                 settle(done, None)
 
+        watched: Any = Watched(shared.target, look)
         connector = self._connector = Connector(
             poll,
-            dataclasses.replace(shared, target=_Watched(shared.target, look)),
+            dataclasses.replace(shared, target=watched),
             schedule_of(poll),
             self._compression,
             chain=self._chain,
@@ -165,24 +167,3 @@ class Backfilling:
             self._connector = None
             task.cancel()
         return done.done()
-
-
-class _Watched:
-    """A target that tells of the checkpoints that are stored."""
-
-    def __init__(self, target: Any, tell: Callable[[Checkpoint], None]) -> None:
-        self._target = target
-        self._tell = tell
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._target, name)
-
-    def store(self, append: Append, receive: Callable[[Receipt | HeadwaterError], None]) -> None:
-        """Store an append; tell of its checkpoint once whoever gave it has heard that it is stored."""
-
-        def received(outcome: Receipt | HeadwaterError) -> None:
-            receive(outcome)
-            if isinstance(outcome, Receipt) and append.checkpoint is not None:
-                self._tell(decode_checkpoint(append.checkpoint[1]))
-
-        self._target.store(append, received)
