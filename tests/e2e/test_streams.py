@@ -135,8 +135,8 @@ def test_a_run_stores_what_comes(headwater: CommandLine, api: SampleApi, kind: s
 def test_it_goes_on_where_it_was_and_is_set_back(headwater: CommandLine, api: SampleApi) -> None:
     """With event ids nothing is missed over a restart; who sets the id back has the events again."""
     path = config(headwater, api.url, SOURCES["events"])
-    for count in (5, 10):
-        run_for(headwater, path, count)
+    run_for(headwater, path, 5)
+    run_for(headwater, path, len(values(headwater)) + 5)
     numbers = [json.loads(value)["id"] for value in values(headwater)]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     rows = headwater.good("ledger").splitlines()

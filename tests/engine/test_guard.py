@@ -241,3 +241,34 @@ def test_a_fence_never_falls() -> None:
     for fence in (0, 1):
         assert group.claimed(fence).age > group.following(b"{}").age
     assert group.claimed(13).fence == 13
+
+
+async def test_nothing_is_said_over_a_connection_once_the_permit_has_ended() -> None:
+    """A WebSocket that was there before may still be heard, and nobody speaks over it any more."""
+    said: list[bytes] = []
+
+    class Fetching:
+        unsent = 3
+
+        def cancel(self) -> None:
+            said.append(b"cancel")
+
+        def resume(self) -> None:
+            said.append(b"resume")
+
+        def send(self, data: bytes) -> None:
+            said.append(data)
+
+    class Fetcher:
+        def begin(self, request: Request, deliver: object) -> Fetching:
+            return Fetching()
+
+    permit = Permit(1, FOREVER, Watch())
+    request = msgspec.structs.replace(get("http://a/"), stream=True, upgrade=True)
+    fetching = GuardedFetcher(Fetcher(), permit).begin(request, lambda _: None)
+    fetching.send(b"one")
+    permit.revoke()
+    fetching.send(b"two")
+    fetching.resume()
+    fetching.cancel()
+    assert (said, fetching.unsent) == ([b"one", b"resume", b"cancel"], 3)

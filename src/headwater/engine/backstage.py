@@ -120,6 +120,11 @@ class Beside:
         return await self._log.checkpoint(connector)
 
     @property
+    def most_record(self) -> int | None:
+        """The largest record that the log takes."""
+        return self._log.most_record
+
+    @property
     def remembers(self) -> bool:
         """Whether what connectors remember of items is kept."""
         return self._log.remembers

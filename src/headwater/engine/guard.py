@@ -67,11 +67,41 @@ class GuardedFetcher:
         if self._guarded is None or request is not self._request:
             # The same request stays the same one: fetchers keep what they have set up for it.
             self._request, self._guarded = request, msgspec.structs.replace(request, permit=self._permit.holds)
+        if request.upgrade:
+            return _Guarded(self._fetcher.begin(self._guarded, partial(self._deliver, deliver)), self._permit)
         return self._fetcher.begin(self._guarded, partial(self._deliver, deliver))
 
     def _deliver(self, deliver: Deliver, outcome: Response | FetchError) -> None:
         if self._permit.holds():
             deliver(outcome)
+
+
+class _Guarded:
+    """What is under way, over which nothing is sent but while a permit holds."""
+
+    __slots__ = ("_fetching", "_permit")
+
+    def __init__(self, fetching: Fetching, permit: Permit) -> None:
+        self._fetching = fetching
+        self._permit = permit
+
+    def cancel(self) -> None:
+        """Cut it."""
+        self._fetching.cancel()
+
+    def resume(self) -> None:
+        """Let what is held back go on."""
+        self._fetching.resume()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, while the permit holds."""
+        if self._permit.holds():
+            self._fetching.send(data)
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent."""
+        return self._fetching.unsent
 
 
 class _Nothing:

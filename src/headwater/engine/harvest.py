@@ -6,6 +6,7 @@ Does not store it. It may run in a thread: whatever it reads stands still until 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 import msgspec
 
@@ -13,6 +14,7 @@ from headwater.config import ConnectorConfig
 from headwater.core.checkpoint import Checkpoint, encode_checkpoint
 from headwater.core.exchange import Exchange
 from headwater.core.record import Record
+from headwater.core.units import format_size
 from headwater.engine.deadletter import bad_letter, dead_letter, told, told_bad
 from headwater.engine.identity import identified
 from headwater.fluvio.batch import EncodedBatch, encode_batches, encode_value
@@ -20,6 +22,7 @@ from headwater.fluvio.compression import Compression
 from headwater.fluvio.partition import grouped
 from headwater.log import Append, Beside
 from headwater.sources.reaped import BadItem, Reaped
+from headwater.sources.split.item import PREVIEW
 from headwater.transforms.chain import Chain, Rejection
 
 
@@ -46,7 +49,8 @@ class Harvest(msgspec.Struct, frozen=True, gc=False):
 class Harvester:
     """Turns the accepted responses of one connector into appends. `mask` makes a reason fit to be stored and shown.
 
-    `linger` is for how many seconds an append may wait for others to share its commit.
+    `linger` is for how many seconds an append may wait for others to share its commit. Records of more than
+    `most_record` bytes are bad: where they are to go does not take them.
     """
 
     __slots__ = (
@@ -56,6 +60,7 @@ class Harvester:
         "_identify",
         "_letters",
         "_mask",
+        "_most_record",
         "_name",
         "_partitions",
         "_topic",
@@ -70,6 +75,7 @@ class Harvester:
         *,
         mask: Callable[[str], str],
         partitions: int = 1,
+        most_record: int | None = None,
     ) -> None:
         self._name = config.name
         self._topic = config.topic.name
@@ -81,7 +87,8 @@ class Harvester:
         self._partitions = partitions
         self._identify = config.http.record_id
         # Whether a record is its value and nothing else, and goes where all do.
-        self._bare = not self._identify and partitions == 1 and compression is Compression.NONE
+        self._bare = not self._identify and partitions == 1 and compression is Compression.NONE and most_record is None
+        self._most_record = most_record
 
     def harvest(self, reaped: Reaped, before: Checkpoint, exchange: Exchange, *, now: int) -> Harvest:
         """Return what is left of a response at `now` (ms since the Unix epoch).
@@ -129,6 +136,19 @@ class Harvester:
             # An exchange is counted when all of it is there.
             number = checkpoint.exchanges + (1 if reaped.partial else 0)
             records = identified(records, self._name, number, reaped.first)
+        large: Sequence[BadItem] = ()
+        if self._most_record is not None and (large := too_large_of(records, self._most_record)):
+            most = self._most_record
+            records = [record for record in records if size_of(record) <= most]
+            checkpoint = msgspec.structs.replace(checkpoint, records=checkpoint.records - len(large))
+            words = told_bad(large, whither=self._whither, mask=self._mask)
+            exchange = msgspec.structs.replace(
+                exchange,
+                reason=f"{exchange.reason}; {words}",
+                records=exchange.records - len(large),
+                rejected=exchange.rejected + len(large),
+            )
+            beside = (*beside, *self._bad_letters(large, now))
         place: int | None = None
         if self._partitions > 1:
             groups = grouped(records, self._partitions)
@@ -160,7 +180,7 @@ class Harvester:
             rejections,
             reaped.more,
             reaped.partial,
-            reaped.bad,
+            (*reaped.bad, *large),
             reaped.slug,
             reaped.hint,
         )
@@ -208,3 +228,21 @@ class Harvester:
             for it in rejections
         ]
         return encode_batches(letters, now)
+
+
+def size_of(record: Record) -> int:
+    """Return how many bytes a record has, as those count them who bound it."""
+    return len(record.value) + len(record.key or b"")
+
+
+def too_large_of(records: Sequence[Record], most: int) -> list[BadItem]:
+    """Return what is told of records that are larger than `most` bytes."""
+    found = []
+    for number, record in enumerate(records, 1):
+        if (size := size_of(record)) > most:
+            reason = f"it has {format_size(size)}, more than a cluster takes in one record ({format_size(most)})"
+            digest = sha256(record.value).hexdigest()
+            found.append(
+                BadItem(f"record {number}", reason, record.value[:PREVIEW], "too-large", len(record.value), digest)
+            )
+    return found

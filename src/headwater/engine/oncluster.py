@@ -19,8 +19,10 @@ from typing import Any, Self
 import msgspec
 
 from headwater.cluster import Cluster, Producer
+from headwater.cluster.batching import MOST_RECORD_BYTES
 from headwater.config import ConnectorConfig
 from headwater.config.model import LINGER, ProducerOptions
+from headwater.core.checkpoint import GAP_SUFFIX
 from headwater.core.errors import ClusterUnreachableError, ConnectorError, HeadwaterError, SmartModuleError
 from headwater.core.exchange import Exchange
 from headwater.core.memory import Recall
@@ -215,7 +217,7 @@ class OnCluster:
             return []
         # The cluster's partitions are chosen record by record, as stock clients do it.
         records = [Record(it.value, it.key, it.timestamp) for batch in batches for it in decode_records(batch.data)]
-        producer = await self._producer((topic, self._options.get(connector)))
+        producer = await self._producer((topic, self._options.get(connector.removesuffix(GAP_SUFFIX))))
         # To have one may have taken long.
         _check(permit)
         return await producer.send(records, partition)
@@ -258,6 +260,11 @@ class OnCluster:
         if permit is None or not permit.holds():
             raise ConnectorError(f"Connector {connector} is not this process's to work on any more")
         return await keeper.load(connector, permit.fence)
+
+    @property
+    def most_record(self) -> int | None:
+        """The largest record that it takes (bytes of key and value)."""
+        return MOST_RECORD_BYTES
 
     @property
     def remembers(self) -> bool:

@@ -138,7 +138,14 @@ class Round:
         self._poll = Poll(config)
         self._counters: Counters = shared.figures.of(config.name)
         self._standing = Standing(config, shared.clock, self._counters)
-        self._harvester = Harvester(config, compression, chain, mask=self._standing.told, partitions=partitions)
+        self._harvester = Harvester(
+            config,
+            compression,
+            chain,
+            mask=self._standing.told,
+            partitions=partitions,
+            most_record=shared.target.most_record,
+        )
         self.checkpoint = Checkpoint()
         self.stopping = False
         self.tick = Tick(0.0)

@@ -45,6 +45,11 @@ class Target(Protocol):
         ...
 
     @property
+    def most_record(self) -> int | None:
+        """The largest record that it takes (bytes of key and value), None where it takes any."""
+        ...
+
+    @property
     def remembers(self) -> bool:
         """Whether what connectors remember of items is kept."""
         ...

@@ -202,6 +202,11 @@ class Log:
         return await self._do(lambda transaction: transaction.state.checkpoint(connector))
 
     @property
+    def most_record(self) -> int | None:
+        """The largest record that it takes: any."""
+        return None
+
+    @property
     def remembers(self) -> bool:
         """Whether what connectors remember of items is kept: it is."""
         return True

@@ -174,6 +174,11 @@ class RemoteLog:
         return await (await self.topic(topic)).last(most)
 
     @property
+    def most_record(self) -> int | None:
+        """The largest record that it takes: any."""
+        return None
+
+    @property
     def remembers(self) -> bool:
         """Whether what connectors remember of items is kept: it is."""
         return True

@@ -171,6 +171,23 @@ async def test_what_was_in_the_gap_is_asked_for(tmp_path: Path) -> None:
         assert sum(entry.records for entry in it.ledger("cats@gap")) == 5
 
 
+async def test_a_connection_that_was_dead_for_long(tmp_path: Path) -> None:
+    """Its gap begins when the last bytes came, not when somebody noticed; a proper end is known when it comes."""
+    async with streamed(tmp_path) as it:
+        outlet, past = it.outlet("/x", SSE), History(it)
+        async with it.running(it.config({**asking(it), "idle_timeout": "200ms"})):
+            line = await outlet.next()
+            await line.say(b'id: 1\ndata: {"n":-1}\n\n')
+            await it.values(count=1)
+            # In real time it is silent for a moment, by the engine's clock for much longer.
+            it.clock.advance(300)
+            await it.until(lambda: it.stream().next_poll() is not None)
+            it.clock.advance(5)
+            await outlet.next()
+            await it.until(lambda: bool(past.asked))
+    assert past.asked[0] == (1, 305_001)
+
+
 async def test_short_gaps_are_left_alone(tmp_path: Path) -> None:
     """Those that are shorter than `shortest`."""
     async with streamed(tmp_path) as it:

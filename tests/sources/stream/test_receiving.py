@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.config import load_text
+from headwater.config import SecretSource, load_text
 from headwater.core.checkpoint import Checkpoint
 from headwater.core.http import Response
 from headwater.core.moment import Moment
@@ -44,13 +44,14 @@ FORMS: dict[str, tuple[dict[str, Any], bytes, bytes]] = {
 
 
 def source(**http: Any) -> StreamSource:
-    """Return the source that options describe."""
+    """Return the source that options describe. Its secret KEY is `t0ps3cret`, or what KEY says."""
+    given = SecretSource({"KEY": http.pop("KEY", "t0ps3cret")}, "a test")
     document = {
         "apiVersion": "0.1.0",
-        "meta": {"name": "cats", "type": "http-source", "topic": "cats"},
+        "meta": {"name": "cats", "type": "http-source", "topic": "cats", "secrets": [{"name": "KEY"}]},
         "http": {"endpoint": "https://api.example.com/x", **http},
     }
-    return StreamSource(load_text(json.dumps(document)).connectors[0])
+    return StreamSource(load_text(json.dumps(document), secrets=given).connectors[0])
 
 
 def receiving(one: StreamSource, checkpoint: Checkpoint) -> Receiving:
@@ -177,6 +178,30 @@ def test_what_waits_is_counted_as_what_it_takes() -> None:
     for _ in range(10):
         coming.feed(b"a\n")
     assert coming.size >= 1000
+
+
+def test_many_short_frames_with_a_long_head() -> None:
+    """Each record has the head in front of it: what one chunk brings is stored in several groups, and counted so."""
+    one = source(stream=True, output_parts="full", records=None)
+    head = Response(200, "HTTP/1.1", (("x-a", "b" * 50_000),), b"", "https://api.example.com/x", 0.0, 0)
+    coming = one.receiving(one.request(Checkpoint(), MOMENT, "k"), head, Checkpoint(), MOMENT, "k")
+    coming.feed(b"a\n" * 1000)
+    assert coming.size > 50_000_000
+    values = []
+    while coming.waiting:
+        group = coming.gather(1024 * 1024)
+        reaped = one_megabyte(coming.reap(group, Checkpoint(), MOMENT).records)
+        values += reaped
+    assert coming.size == 0
+    assert len(values) == 1000
+    assert all(value.endswith(b"\n\na") for value in values)
+
+
+def one_megabyte(records: Sequence[Record]) -> list[bytes]:
+    """Return the values of a group, which are not much more than that together."""
+    values = [record.value for record in records]
+    assert sum(map(len, values)) < 2 * 1024 * 1024
+    return values
 
 
 def test_what_belongs_to_another_stream_is_forgotten() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from headwater.core.checkpoint import Checkpoint, Progress
-from headwater.core.errors import ProtocolError, ReadTimeoutError
+from headwater.core.errors import ProtocolError, ReadTimeoutError, RedirectError
 from headwater.core.http import Response
 from headwater.sources.judge import Action
 from headwater.sources.stream.source import OVER, StreamSource
@@ -142,6 +142,8 @@ def test_who_asks_is_no_part_of_what_is_asked_for() -> None:
     assert request(user_agent="another") == mine
     assert request(headers={"Authorization": "Bearer x"}) == mine
     assert request(idle_timeout="1m", reconnect={"max": "1m"}) == mine
+    key = {"params": {"token": "${{ secrets.KEY }}", "channel": "a"}}
+    assert request(**key) == request(**key, KEY="another")
     assert request(headers={"X-Channel": "1"}) != mine
     assert request(method="POST", body="a") != request(method="POST", body="b")
     assert request(endpoint="https://api.example.com/y") != mine
@@ -154,3 +156,24 @@ def test_cursors_in_a_request() -> None:
     assert one.request(known, MOMENT, "k").url.endswith("/x")
     known = msgspec.structs.replace(known, progress=Progress(cursors={"seq": 8}))
     assert one.request(known, MOMENT, "k").url.endswith("/x?since=8")
+
+
+def test_a_secret_is_not_said_at_another_origin() -> None:
+    """Headers stay behind in a redirect, and so does what is said; without a secret in it there is nothing to hide."""
+    key = "dGhlIHNhbXBsZSBub25jZQ=="
+    answer = (
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+    )
+    elsewhere = Response(101, "HTTP/1.1", answer, b"", "http://evil.example.com/x", 0.0, 0)
+    for message, refused in (("${{ secrets.KEY }}", True), ("hello", False)):
+        one = source(**WS, websocket_config={"subscription_messages": [message]})
+        request = one.request(Checkpoint(), MOMENT, key)
+        for there in (elsewhere, msgspec.structs.replace(elsewhere, url=request.url)):
+            if refused and there is elsewhere:
+                with pytest.raises(RedirectError, match="what is said there holds a secret") as caught:
+                    one.receiving(request, there, Checkpoint(), MOMENT, key)
+                assert "t0ps3cret" not in str(caught.value)
+            else:
+                assert one.receiving(request, there, Checkpoint(), MOMENT, key).intake.greeting()

@@ -55,3 +55,8 @@ def test_what_is_told() -> None:
         Ended(1002, "a frame is masked", failure=True).told()
         == "the server broke the WebSocket protocol (1002): a frame is masked"
     )
+
+
+def test_a_reason_is_no_command_for_a_terminal() -> None:
+    """Signs that are not shown are replaced: it stands in the ledger."""
+    assert read(b"\x03\xe8a\x1b[2J\r\nb").reason == "a\ufffd[2J\ufffd\ufffdb"

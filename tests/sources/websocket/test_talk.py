@@ -9,6 +9,7 @@ import pytest
 from pydantic import ConfigDict, TypeAdapter
 
 from headwater.config.match import Match
+from headwater.core.errors import RequestError
 from headwater.sources.split.item import Bad, Item
 from headwater.sources.websocket.talk import LOOKED_AT, Talk, Talked
 
@@ -92,3 +93,16 @@ def test_an_answer_may_be_what_was_said() -> None:
     """An echo is an answer, and no record."""
     assert talk(answers=[("ping", b"%")]).sort([b"ping 7"]) == Talked([], [b"ping 7"], 1)
     assert talk(answers=[("^.$", b"x")]).sort([b"x"]) == Talked([], [b"x"], 1)
+
+
+def test_a_message_that_cannot_be_answered_is_not_lost() -> None:
+    """It is a bad one, and those around it are what they are."""
+
+    def failing(message: bytes) -> bytes:
+        raise RequestError("${{ item./id }} has no value: the item has none")
+
+    found = Talk([(match("ping"), failing)]).sort([b"1", b"ping", b"2"])
+    assert found.records[::2] == [b"1", b"2"]
+    assert isinstance(bad := found.records[1], Bad)
+    assert (bad.data, bad.reason) == (b"ping", "${{ item./id }} has no value: the item has none")
+    assert not found.answers

@@ -145,6 +145,8 @@ class Backfilling:
             if progress is not None and progress.window >= end and not progress.round:
                 settle(done, None)
 
+        if self._stopping:
+            return False
         watched: Any = Watched(shared.target, look)
         connector = self._connector = Connector(
             poll,

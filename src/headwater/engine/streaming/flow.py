@@ -105,6 +105,9 @@ class Flow:
         """Take in what the exchange came to. What is left behind the last delimiter is whole where a response ended."""
         if self.outcome is not None:
             return
+        if (ended := self.receiving.intake.ended) is not None:
+            # How that ended counts, whatever becomes of what carried it.
+            outcome = ProtocolError(f"{self._name}: {ended.reason}") if ended.failed else self.head
         self.outcome = outcome
         if isinstance(outcome, Response):
             before = self.receiving.size

@@ -14,7 +14,7 @@ import msgspec
 
 from headwater.config import ConnectorConfig
 from headwater.core.checkpoint import Checkpoint, StreamPosition, decode_checkpoint, encode_checkpoint
-from headwater.core.errors import FetchError, HeadwaterError
+from headwater.core.errors import FetchError, HeadwaterError, ReadTimeoutError
 from headwater.core.exchange import Decision, Exchange
 from headwater.core.http import Response
 from headwater.core.moment import Moment
@@ -109,7 +109,14 @@ class Stream:
         self._counters = shared.figures.of(config.name)
         self._counters.stream = self._figures = StreamFigures()
         self._standing = Standing(config, shared.clock, self._counters)
-        self._harvester = Harvester(config, compression, chain, mask=self._standing.told, partitions=partitions)
+        self._harvester = Harvester(
+            config,
+            compression,
+            chain,
+            mask=self._standing.told,
+            partitions=partitions,
+            most_record=shared.target.most_record,
+        )
         self._appender = Appender(shared.target, shared.clock, self._standing, shared.chance, self._nap)
         self._backfilling = None if behind is None else self._asking(behind, compression, partitions)
         options = config.http.reconnect
@@ -239,10 +246,20 @@ class Stream:
             settled.cancel()
             self._flow = None
             self._figures.connected = False
-            self._figures.lost = self._clock.time_ms()
             self._count_bytes(flow)
+            self._figures.lost = self._clock.time_ms()
         lasted = self._clock.monotonic() - since
+        self._figures.lost = self._known(flow, now, trouble)
         return await self._end(flow, account, trouble, lasted)
+
+    def _known(self, flow: Flow, begun: int, trouble: str) -> int:
+        """Return up to when a connection that has ended is known to have been there, with all that came stored."""
+        if trouble:
+            return max(self._position.until, begun)
+        if isinstance(flow.outcome, ReadTimeoutError):
+            # It was dead for long before that was noticed.
+            return flow.receiving.heard or begun
+        return self._clock.time_ms()
 
     def _count_bytes(self, flow: Flow) -> None:
         self._counters.bytes += flow.receiving.received - self._read
@@ -385,7 +402,7 @@ class Stream:
         now = self._clock.time_ms()
         if not trouble:
             self.checkpoint = flow.receiving.moved(self.checkpoint)
-        await self._leave(account.ended(words, failed=failed, received=flow.receiving.received, now=now), now)
+        await self._leave(account.ended(words, failed=failed, received=flow.receiving.received, now=now))
         if flow.stopping:
             return Connection(lasted)
         connection = Connection(lasted, account.records, failed, retry=self._position.retry)
@@ -398,9 +415,10 @@ class Stream:
             self._standing.bad(slug, words, hint)
         return connection
 
-    async def _leave(self, entry: Exchange, now: int) -> None:
+    async def _leave(self, entry: Exchange) -> None:
         """Keep up to when there was a connection, with its last entry."""
-        stream = msgspec.structs.replace(self._position, until=now)
+        assert self._figures.lost is not None
+        stream = msgspec.structs.replace(self._position, until=self._figures.lost)
         kept = self.checkpoint = msgspec.structs.replace(self.checkpoint, stream=stream)
         append = Append(None, (), None, (self.config.name, encode_checkpoint(kept)), entry)
         self._counters.decisions[entry.decision] += 1

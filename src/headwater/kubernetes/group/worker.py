@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
+from headwater.core.checkpoint import GAP_SUFFIX
 from headwater.core.errors import HeadwaterError
 from headwater.core.managed import Definition, Phase
 from headwater.engine import Engine
@@ -73,8 +74,8 @@ class Worker:
         self._target: OnCluster
 
     def guard(self, connector: str) -> Permit | None:
-        """Return the permit by which a connector works here. An `engine.guard.Guard`."""
-        work = self._works.get(connector)
+        """Return the permit by which a connector works here, and what asks for its gaps. An `engine.guard.Guard`."""
+        work = self._works.get(connector.removesuffix(GAP_SUFFIX))
         return None if work is None else work.permit
 
     def wanted(self) -> list[str]:
@@ -252,7 +253,7 @@ class Worker:
         for member in members:
             # Whatever has not begun is not here.
             if member.name not in self._engine.runs():
-                await self._target.abandon([member.name])
+                await self._target.abandon(_with_gaps(member.name))
                 self._works.pop(member.name, None)
             else:
                 self._works[member.name].stage = Stage.RUNNING
@@ -329,7 +330,7 @@ class Worker:
     async def _end(self, name: str, work: Work, grace: float) -> None:
         """End a connector; after that nothing of it is here."""
         await self._engine.end([name], grace)
-        await self._target.abandon([name])
+        await self._target.abandon(_with_gaps(name))
         if self._works.get(name) is work:
             del self._works[name]
             logger.info("connector ended", connector=name, slot=work.slot)
@@ -378,3 +379,8 @@ class Worker:
 
 def _sentence(error: HeadwaterError) -> str:
     return error.message if not error.hint else f"{error.message} ({error.hint})"
+
+
+def _with_gaps(name: str) -> tuple[str, str]:
+    """Return the names under which a connector keeps how far it is: its own, and that of what asks for its gaps."""
+    return name, f"{name}{GAP_SUFFIX}"

@@ -162,7 +162,7 @@ class Making(msgspec.Struct, frozen=True):
 class Receiving:
     """What one connection brings. `size` is what waits to be gathered (bytes), `received` all that has come."""
 
-    __slots__ = ("_count", "_heard", "_intake", "_items", "_making", "_pieces", "received", "size")
+    __slots__ = ("_before", "_count", "_each", "_heard", "_intake", "_items", "_making", "_pieces", "received", "size")
 
     def __init__(self, intake: Intake, making: Making) -> None:
         self._intake = intake
@@ -171,8 +171,16 @@ class Receiving:
         # How many frames are gathered, and how many items were found in those of them that are made.
         self._count = self._items = 0
         self._heard = 0
+        # Where the stream was before the chunk that came last, and how much memory a frame takes beside its bytes.
+        self._before = intake.event_id, intake.retry
+        self._each = _OF_A_FRAME + (0 if making.render is None else len(making.render(b"")))
         self.size = 0
         self.received = 0
+
+    @property
+    def heard(self) -> int:
+        """When the last bytes came, ms since the Unix epoch; 0 before any."""
+        return self._heard
 
     @property
     def intake(self) -> Intake:
@@ -196,6 +204,7 @@ class Receiving:
         """
         self.received += len(chunk)
         self._heard = now
+        self._before = self._intake.event_id, self._intake.retry
         self._keep(self._intake.feed(chunk), len(chunk))
 
     def finish(self) -> None:
@@ -205,9 +214,12 @@ class Receiving:
     def _keep(self, frames: Frames, size: int) -> None:
         intake = self._intake
         if frames.items:
-            size = max(size, _weight(frames.items)) + _OVERHEAD
-            self._pieces.append(_Piece(frames, size, intake.event_id, intake.retry, self._heard))
-            self.size += size
+            weight = max(size, _weight(frames.items)) + self._each * len(frames.items) + _OVERHEAD
+            pieces = _parts(frames, weight, _Piece(frames, weight, *self._before, self._heard))
+            # Only behind the last of them is the stream where it is now.
+            pieces[-1].event_id, pieces[-1].retry = intake.event_id, intake.retry
+            self._pieces += pieces
+            self.size += weight
         elif self._pieces:
             # Where the stream is now belongs to what came before.
             last = self._pieces[-1]
@@ -353,6 +365,32 @@ def _rendered(
 
 # What a chunk takes in memory besides its bytes, about (bytes): servers may send very small ones.
 _OVERHEAD = 256
+# And how many a frame and its record take beside their bytes.
+_OF_A_FRAME = 64
+# What one piece has at most, where it has more than one frame: a chunk may hold thousands, each with a long head.
+_MOST_OF_A_PIECE = 512 * 1024
+
+
+def _parts(frames: Frames, weight: int, piece: _Piece) -> list[_Piece]:
+    """Return the frames of one chunk in as many pieces as they are to be stored in."""
+    count = min(-(-weight // _MOST_OF_A_PIECE), len(frames.items))
+    if count == 1:
+        return [piece]
+    each = -(-len(frames.items) // count)
+    starts = range(0, len(frames.items), each)
+    return [
+        _Piece(
+            Frames(
+                frames.items[start : start + each],
+                None if frames.keys is None else frames.keys[start : start + each],
+            ),
+            weight * (place + 1) // len(starts) - weight * place // len(starts),
+            piece.event_id,
+            piece.retry,
+            piece.heard,
+        )
+        for place, start in enumerate(starts)
+    ]
 
 
 def _weight(items: Sequence[Item]) -> int:

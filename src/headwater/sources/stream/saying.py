@@ -16,9 +16,9 @@ from headwater.sources.requesting import body_of
 
 
 class Sayings:
-    """The messages that begin a connection. `spaces` are what their expressions see."""
+    """The messages of a connection; `secret`: one of them holds a secret. `spaces` are what their expressions see."""
 
-    __slots__ = ("_answers", "_beat", "_needed", "_resuming", "_subscribing", "spaces")
+    __slots__ = ("_answers", "_beat", "_needed", "_resuming", "_subscribing", "secret", "spaces")
 
     def __init__(self, options: WebsocketOptions) -> None:
         self._subscribing = _templates(options.subscriptions)
@@ -30,6 +30,7 @@ class Sayings:
             (answer.to, template) for answer in options.answers for template in _templates((answer.with_,))
         ]
         every = (*(template for _, template in self._answers), *self._subscribing, *self._resuming, *self._beat)
+        self.secret = any(text.secret for _, text in options.texts())
         self.spaces = frozenset(it.space for template in every for it in template.expressions) or NO_NAMES
 
     def greeting(self, scope: Mapping[str, Any]) -> list[bytes]:

@@ -13,10 +13,11 @@ from headwater.config import ConnectorConfig, HttpOptions, transport_of
 from headwater.config.url import over_http
 from headwater.config.websocket import WebsocketOptions
 from headwater.core.checkpoint import Checkpoint, Progress, StreamPosition
-from headwater.core.errors import FetchError
+from headwater.core.errors import FetchError, RedirectError
 from headwater.core.extract import Extractor
 from headwater.core.http import Headers, Request, Response
 from headwater.core.moment import Moment
+from headwater.core.origin import origin, without_secrets
 from headwater.sources.items import Items
 from headwater.sources.judge import Action, Attempt, Policy, Verdict, judge
 from headwater.sources.output import framing, phrase
@@ -154,6 +155,12 @@ class StreamSource:
         intake: Intake
         if self.socket:
             assert self._sayings is not None
+            if self._sayings.secret and origin(head.url) != origin(request.url):
+                raise RedirectError(
+                    f"{request.method} {request.shown_url}: it was redirected to another origin, and what is said "
+                    "there holds a secret",
+                    hint="name that endpoint itself, if it is to know the secret",
+                )
             scope = self._course.scope(checkpoint.progress or Progress(), moment)
             intake = Socket(
                 self._websocket,
@@ -187,7 +194,7 @@ def _telling(request: Request) -> Request:
     """Return what of a request says which stream it is: not who asks, which changes with each key and release."""
     passed_over = request.secret_headers | {"user-agent"}
     headers = tuple(it for it in request.headers if it[0].lower() not in passed_over)
-    return msgspec.structs.replace(request, headers=headers)
+    return msgspec.structs.replace(request, headers=headers, url=without_secrets(request.url, request))
 
 
 def _attempt(now: float, *, renewed: bool) -> Attempt:

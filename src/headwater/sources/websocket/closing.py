@@ -88,6 +88,8 @@ def read(data: bytes) -> Ended:
     if not may_be_sent(code):
         raise Violation(f"a close frame has the code {code}, which may not be sent")
     try:
-        return Ended(code, data[2:].decode(), failure=False)
+        words = data[2:].decode()
     except UnicodeDecodeError:
         raise Violation("the reason of a close frame is not UTF-8", INVALID_DATA) from None
+    # It is shown on terminals, to which other signs are commands.
+    return Ended(code, "".join(sign if sign.isprintable() else "\ufffd" for sign in words), failure=False)

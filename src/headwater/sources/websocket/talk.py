@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from headwater.config.match import Match
+from headwater.core.errors import RequestError
 from headwater.core.pattern import Pattern
 from headwater.sources.matching import Found, Placed, Values, meets, pattern
-from headwater.sources.split.item import Item
+from headwater.sources.split.item import Bad, Item, shown
 
 # How much of a message is looked at (bytes), as of a body without `within`: a text is looked for in its beginning, and
 # JSON that is larger matches no pointer.
@@ -60,7 +61,11 @@ class Talk:
             if place is None:
                 records.append(item)
             elif (answer := self._answers[place]) is not None:
-                answers.append(answer(item))
+                try:
+                    answers.append(answer(item))
+                except RequestError as error:
+                    # It is not such a message after all, and is not lost for that.
+                    records.append(Bad(str(error), shown(item)))
         return Talked(records, answers, len(items) - len(records))
 
     def _first(self, message: bytes) -> int | None:
