@@ -48,6 +48,7 @@ def test_what_a_server_asks_for() -> None:
     assert pauses(Connection(60.0, retry=3000), chance=0.0) == [3.0]
     assert pauses(*[Connection(failed=True, retry=3000)] * 3) == [3.0, 6.0, 12.0]
     assert pauses(Connection(failed=True, wait=120.0)) == [120.0]
+    assert pauses(Connection(60.0, retry=1), Connection(failed=True, retry=1), chance=0.0) == [0.25, 0.25]
     assert pauses(Connection(60.0, retry=10**15), Connection(failed=True, wait=1e12)) == [3600.0, 3600.0]
 
 

@@ -50,7 +50,10 @@ class Reconnecting:
         if connection.held:
             return max(connection.wait, self._initial * (0.5 + chance / 2))
         self.failures = 0 if self.well(connection) else self.failures + 1
-        initial = min(connection.retry / 1000, _LONGEST_ASKED) or self._initial
+        initial = self._initial
+        if connection.retry:
+            # A server that asks for no pause at all gets a short one.
+            initial = max(min(connection.retry / 1000, _LONGEST_ASKED), self._initial / 2)
         longest = max(self._longest, initial)
         pause = back_off(max(1, self.failures), initial=initial, longest=longest, chance=chance)
         if connection.retry:
