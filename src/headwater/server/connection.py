@@ -291,13 +291,16 @@ class Connection:
             free()
             await self.send(header, made)
 
+        working = work()
+
         def done(_: asyncio.Task[None]) -> None:
-            # It may have been cancelled before it began.
+            # Either may have been cancelled before it began.
+            working.close()
             body.close()
             free()
             self._slots.release()
 
-        self.later(work()).add_done_callback(done)
+        self.later(working).add_done_callback(done)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
