@@ -504,8 +504,9 @@ async def test_a_socks_proxy_with_a_login(tmp_path: Path, scheme: str) -> None:
 )
 async def test_socks_proxies(tmp_path: Path, scheme: str, host: str) -> None:
     """Dante is gone through in each way; what its rules forbid is refused."""
-    port, forbidden = free_port(), free_port()
     async with ScriptedServer() as server, CurlFetcher() as fetcher:
+        # Not before: one of them could be the server's.
+        port, forbidden = free_port(), free_port()
         url = server.route("/x", Answer(body=b"hi")).replace("127.0.0.1", host)
         with dante(tmp_path, port, forbidden):
             transport = Transport(proxy=f"{scheme}://127.0.0.1:{port}")
