@@ -14,7 +14,7 @@ import yaml
 
 from headwater.cli.options import assignments, print_table
 from headwater.cli.place import Place, cluster_of, find_place, place_options, writable
-from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, decode_checkpoint, encode_checkpoint
+from headwater.core.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint, gap_name
 from headwater.core.errors import ConnectorError, ConnectorNotFoundError, LogLockedError, ManagerError, ProfileError
 from headwater.core.managed import Phase
 from headwater.core.memory import MemoryChange
@@ -226,7 +226,7 @@ async def _change(
         after = change(before)
         memory = MemoryChange(connector, anew=True) if forget else None
         await log.submit(Append(None, (), checkpoint=(connector, encode_checkpoint(after)), memory=memory))
-        beside = f"{connector}{GAP_SUFFIX}"
+        beside = gap_name(connector)
         if _set_back(before, after) and (data := await log.checkpoint(beside)) is not None:
             anew = encode_checkpoint(reset(decode_checkpoint(data)))
             await log.submit(Append(None, (), checkpoint=(beside, anew)))
@@ -293,7 +293,7 @@ async def _change_in_cluster(
         before = Checkpoint() if data is None else decode_checkpoint(data)
         after = change(before)
         await checkpoints.keep(connector, encode_checkpoint(after))
-        beside = f"{connector}{GAP_SUFFIX}"
+        beside = gap_name(connector)
         if _set_back(before, after) and (data := await checkpoints.load(beside)) is not None:
             await checkpoints.keep(beside, encode_checkpoint(reset(decode_checkpoint(data))))
     return before, after

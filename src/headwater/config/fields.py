@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,8 @@ from headwater.core.pointer import Pointer, parse_pointer
 from headwater.core.secret import MASK, Text
 from headwater.core.spot import Slot, Spot, parse_slot, parse_spot
 from headwater.core.units import format_duration, parse_duration, parse_size
+
+_Span = TypeVar("_Span", bound=timedelta | None)
 
 
 def kebab_and_snake(name: str) -> AliasChoices | str:
@@ -80,6 +82,13 @@ def _duration(value: object) -> timedelta:
     if isinstance(value, str | int | float | timedelta):
         return parse_duration(value)
     raise ValueError("expected a duration such as 10s, 150ms or 1m 30s")
+
+
+def positive(value: _Span) -> _Span:
+    """Return a span of time, or None. Raises ValueError for one that is shorter than a millisecond."""
+    if value is not None and value < timedelta(milliseconds=1):
+        raise ValueError("it must be 1ms at least")
+    return value
 
 
 def _size(value: object) -> int:

@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from headwater.config.fields import Body, Duration, Options, Size, TemplatePairs, TemplateText
+from headwater.config.fields import Body, Duration, Options, Size, TemplatePairs, TemplateText, positive
 from headwater.config.pagination import Pagination
 from headwater.config.parts import Parts
 from headwater.config.records import RecordsOptions
@@ -99,9 +99,7 @@ class GapBackfillOptions(Options):
     @field_validator("timeout")
     @classmethod
     def _check_timeout(cls, value: timedelta) -> timedelta:
-        if value < timedelta(milliseconds=1):
-            raise ValueError("it must be 1ms at least")
-        return value
+        return positive(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -33,6 +33,7 @@ from headwater.config.fields import (
     TemplatePairs,
     TemplateText,
     plain_text,
+    positive,
 )
 from headwater.config.framing import Format, IdleTimeout, LengthPrefixOptions, SseOptions
 from headwater.config.gap import GapOptions
@@ -342,9 +343,7 @@ class HttpOptions(Options):
     @field_validator("interval", "connect_timeout", "timeout")
     @classmethod
     def _check_positive(cls, value: timedelta | None) -> timedelta | None:
-        if value is not None and value < timedelta(milliseconds=1):
-            raise ValueError("it must be 1ms at least")
-        return value
+        return positive(value)
 
     @field_validator("cron")
     @classmethod

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from headwater.config.fields import Duration, Options, plain_text
+from headwater.config.fields import Duration, Options, plain_text, positive
 from headwater.config.zone import Zone
 from headwater.core.names import is_name, suggest_name
 from headwater.core.units import format_duration, parse_duration
@@ -205,9 +205,7 @@ class LimitsOptions(Options):
     @field_validator("quota_longest", "breaker_pause", "breaker_max")
     @classmethod
     def _check_positive(cls, value: timedelta) -> timedelta:
-        if value < timedelta(milliseconds=1):
-            raise ValueError("it must be 1ms at least")
-        return value
+        return positive(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

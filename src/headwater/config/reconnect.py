@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from headwater.config.fields import Duration, Options
+from headwater.config.fields import Duration, Options, positive
 
 
 class ReconnectOptions(Options):
@@ -31,9 +31,7 @@ class ReconnectOptions(Options):
     @field_validator("initial", "max", "healthy")
     @classmethod
     def _check_positive(cls, value: timedelta) -> timedelta:
-        if value < timedelta(milliseconds=1):
-            raise ValueError("it must be 1ms at least")
-        return value
+        return positive(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
 
-from headwater.config.fields import Body, Duration, Listed, Options, plain_text
+from headwater.config.fields import Body, Duration, Listed, Options, plain_text, positive
 from headwater.config.match import Match
 from headwater.config.parts import texts_of
 from headwater.core.secret import Text
@@ -68,9 +68,7 @@ class KeepAliveOptions(Options):
     @field_validator("interval")
     @classmethod
     def _check_interval(cls, value: timedelta) -> timedelta:
-        if value < timedelta(milliseconds=1):
-            raise ValueError("it must be 1ms at least")
-        return value
+        return positive(value)
 
 
 class AnswerOptions(Options):

@@ -18,7 +18,7 @@ import structlog
 from headwater.config import ConnectorConfig, InvalidConfigError, doubts, load_definition
 from headwater.control.journal import Journal
 from headwater.control.store import Kept, Mark, Store
-from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, encode_checkpoint
+from headwater.core.checkpoint import Checkpoint, encode_checkpoint, gap_name
 from headwater.core.difference import plan
 from headwater.core.errors import (
     ConnectorError,
@@ -290,7 +290,7 @@ class Fleet:
         """Forget the checkpoint and the memory of a connector that was deleted: the next of its name begins anew."""
         nothing, forgetting = encode_checkpoint(Checkpoint()), MemoryChange(name, anew=True)
         await self._log.submit(Append(None, (), checkpoint=(name, nothing), memory=forgetting))
-        beside = f"{name}{GAP_SUFFIX}"
+        beside = gap_name(name)
         if await self._log.checkpoint(beside) is not None:
             await self._log.submit(Append(None, (), checkpoint=(beside, nothing)))
         self._store.forget(name)

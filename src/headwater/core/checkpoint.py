@@ -14,6 +14,11 @@ from headwater.core.memory import Remembered
 GAP_SUFFIX = "@gap"
 
 
+def gap_name(connector: str) -> str:
+    """Return the name under which what asks for the gaps of a stream keeps how far it is."""
+    return f"{connector}{GAP_SUFFIX}"
+
+
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a source has got that asks for something else each time.
 

@@ -18,6 +18,7 @@ import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, Problem, TopicOptions, forgetful, transport_of
 from headwater.core.callback import settle
+from headwater.core.checkpoint import gap_name
 from headwater.core.clock import Clock, SystemClock
 from headwater.core.errors import ConnectorError, HeadwaterError, LogError, SmartModuleError, TopicExistsError
 from headwater.core.http import Fetcher
@@ -418,9 +419,14 @@ def deduplication_of(topic: TopicOptions) -> Deduplication | None:
     return Deduplication(transform.uses, drops.bounds.count, drops.bounds.age, parameters)
 
 
+def _asks(config: ConnectorConfig) -> bool:
+    """Return whether a connector is a stream whose gaps are asked for."""
+    return config.http.gap is not None and config.http.source != "poll"
+
+
 def _asking(config: ConnectorConfig) -> ConnectorConfig | None:
     """Return the poll that asks for the gaps of a stream, None where nothing does."""
-    if config.http.gap is None or config.http.source == "poll":
+    if not _asks(config):
         return None
     from headwater.engine.streaming.backfilling import poll_of  # noqa: PLC0415 - only streams pay for the import
 
@@ -429,8 +435,7 @@ def _asking(config: ConnectorConfig) -> ConnectorConfig | None:
 
 def _names(config: ConnectorConfig) -> list[str]:
     """Return the names under which a connector works: its own, and that of what asks for its gaps."""
-    asking = _asking(config)
-    return [config.name] if asking is None else [config.name, asking.name]
+    return [config.name, gap_name(config.name)] if _asks(config) else [config.name]
 
 
 def first_offset(config: ConnectorConfig, siblings: int) -> float:

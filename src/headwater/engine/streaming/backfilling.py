@@ -15,7 +15,7 @@ from typing import Any
 from headwater.config import ConnectorConfig
 from headwater.config.backfill import gap_backfilled
 from headwater.core.callback import settle
-from headwater.core.checkpoint import GAP_SUFFIX, Checkpoint, Progress, decode_checkpoint, encode_checkpoint
+from headwater.core.checkpoint import Checkpoint, Progress, decode_checkpoint, encode_checkpoint, gap_name
 from headwater.engine.appending import Appender
 from headwater.engine.connector import Connector, schedule_of
 from headwater.engine.gate import Gate
@@ -33,7 +33,7 @@ MOST_WAITING = 100
 def poll_of(config: ConnectorConfig, gap: Gap = (0, 1)) -> ConnectorConfig:
     """Return the poll that asks for a gap, times in ms since the Unix epoch. The stream has a `gap`."""
     made = gap_backfilled(config, *gap)
-    return made.model_copy(update={"name": f"{config.name}{GAP_SUFFIX}"}).located(
+    return made.model_copy(update={"name": gap_name(config.name)}).located(
         config.place, config.masker, config.secret_origins
     )
 

@@ -6,7 +6,6 @@ What an answer means is the source's. What becomes of a connection that is there
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -24,6 +23,7 @@ from headwater.engine.streaming.flow import Flow
 from headwater.engine.streaming.room import Room
 from headwater.sources.judge import Action, Verdict
 from headwater.sources.stream.source import StreamSource
+from headwater.sources.websocket.handshake import key_of
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ class Connecting:
     async def _try(self, checkpoint: Checkpoint, begun: int) -> Flow | Response | FetchError:
         """Ask once. Raises HeldError or FetchError where nothing was sent."""
         moment = Moment(begun, begun)
-        key = base64.b64encode(secrets.token_bytes(16)).decode()
+        key = key_of(secrets.token_bytes(16))
         request = self._source.request(checkpoint, moment, key)
         passed: list[Gate] = []
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from headwater.config import ConnectorConfig, InvalidConfigError, load_definition
-from headwater.core.checkpoint import GAP_SUFFIX
+from headwater.core.checkpoint import GAP_SUFFIX, gap_name
 from headwater.core.errors import HeadwaterError
 from headwater.core.managed import Definition, Phase
 from headwater.engine import Engine
@@ -383,4 +383,4 @@ def _sentence(error: HeadwaterError) -> str:
 
 def _with_gaps(name: str) -> tuple[str, str]:
     """Return the names under which a connector keeps how far it is: its own, and that of what asks for its gaps."""
-    return name, f"{name}{GAP_SUFFIX}"
+    return name, gap_name(name)
